@@ -1,0 +1,114 @@
+# Verbs, the same for people and CI:
+#   make demo    installs what is missing, builds, runs the whole platform on real parts  (KEEP=1 leaves it running)
+#   make test    installs what is missing, runs all tests
+#   make build   all programs into build/bin            make check   unit and service tests, under a minute (T=store: one)
+#   make run     the platform without the sample        make bench   numbers   make chaos   kill -9 everywhere
+#   make asan tsan fuzz lint format docs clean
+# How it works: libs/*/*.c make one archive; each services/<name>/*.c makes build/bin/enclii-<name>
+# (services/cli makes `enclii`); proto/**/*.proto, proto/topics.yaml and services/*/sql/*.sql make
+# code in build/gen. B=<folder> and MODE=<asan|tsan|cov> build the same beside it.
+
+MODE ?=
+B    ?= build$(if $(MODE),/$(MODE))
+CC   ?= gcc
+VERSION := $(shell cat VERSION)+$(shell git rev-parse --short=7 HEAD 2>/dev/null || echo unknown)
+
+PKGS := rdkafka libuv libprotobuf-c libpq jansson openssl libmicrohttpd libcurl yaml-0.1
+# Looked up only when something is compiled, so that `make demo` can install them first.
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS   = $(shell pkg-config --libs $(PKGS))
+
+WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes -Wstrict-prototypes -Wundef \
+        -Wcast-qual -Werror=unused-result -Werror=implicit-function-declaration $(if $(CI),-Werror)
+OPT_     := -O2 -D_FORTIFY_SOURCE=2
+OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
+OPT_cov  := -O0 --coverage
+CFLAGS  ?= -std=gnu17 -g $(OPT_$(MODE)) -fstack-protector-strong -fPIE $(WARN)
+CPPFLAGS = -D_GNU_SOURCE -Ilibs -I$(B)/gen $(PKG_CFLAGS) -MMD -MP
+LDFLAGS ?= $(filter -fsanitize=% --coverage,$(OPT_$(MODE))) -pie -Wl,-z,relro,-z,now
+LIBS     = $(PKG_LIBS) -lm -lpthread
+
+PROTO   := $(wildcard proto/enclii/v1/*.proto)
+PB      := $(PROTO:proto/%.proto=$(B)/gen/%.pb-c)
+GEN_H   := $(PB:=.h)
+LIB_SRC := $(wildcard libs/*/*.c)
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o) $(PB:$(B)/gen/%=$(B)/obj/gen/%.o) $(B)/obj/gen/topics.o $(B)/obj/gen/version.o
+LIB     := $(B)/libenclii.a
+
+SERVICES := $(notdir $(patsubst %/,%,$(dir $(wildcard services/*/main.c))))
+bin_of    = $(B)/bin/$(if $(filter cli,$(1)),enclii,enclii-$(1))
+PROGRAMS := $(foreach s,$(SERVICES),$(call bin_of,$(s)))
+# A service's objects without main.o: what its tests link.
+objs_of   = $(patsubst %.c,$(B)/obj/%.o,$(wildcard services/$(1)/*.c)) $(if $(wildcard services/$(1)/sql),$(B)/obj/gen/sql/$(1).o)
+
+.PHONY: all build check test demo run bench chaos fuzz asan tsan lint format docs clean setup
+all: build
+build: $(PROGRAMS)
+
+# ---- generated code ----
+$(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto
+	@mkdir -p $(@D)
+	protoc-c --proto_path=proto --c_out=$(B)/gen $<
+$(B)/gen/topics.c: proto/topics.yaml tools/gen-topics
+	@mkdir -p $(@D)
+	tools/gen-topics $< > $@.new && mv $@.new $@
+$(B)/gen/sql/%.c: tools/gen-sql $(wildcard services/*/sql/*.sql)
+	@mkdir -p $(@D)
+	tools/gen-sql $* services/$*/sql > $@.new && mv $@.new $@
+$(B)/gen/version.c: VERSION $(wildcard .git/HEAD .git/refs/heads/*)
+	@mkdir -p $(@D)
+	printf 'extern const char ec_version[];\nconst char ec_version[] = "%s";\n' '$(VERSION)' > $@
+
+# ---- objects, archive, programs ----
+$(B)/obj/gen/%.o: $(B)/gen/%.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(filter-out -W%,$(CFLAGS)) -c -o $@ $<
+$(B)/obj/%.o: %.c | $(GEN_H)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Iservices/$(word 2,$(subst /, ,$*)) $(CFLAGS) -c -o $@ $<
+$(LIB): $(LIB_OBJ)
+	rm -f $@ && ar rcs $@ $^
+define program
+$(call bin_of,$(1)): $(call objs_of,$(1)) $(LIB)
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $$(LIBS)
+endef
+$(foreach s,$(SERVICES),$(eval $(call program,$(s))))
+
+# ---- tests: tests/unit/<layer>/<module>_test.c and tests/service/<service>_*_test.c, one program each ----
+UNIT    := $(wildcard tests/unit/*/*_test.c)
+SERVICE := $(wildcard tests/service/*_test.c)
+TESTS   := $(patsubst %.c,$(B)/%,$(UNIT) $(SERVICE))
+CHOSEN   = $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))
+svc_of_unit    = $(word 3,$(subst /, ,$(1)))
+svc_of_service = $(firstword $(subst _, ,$(notdir $(1))))
+define test_program
+$(B)/$(1): $(B)/obj/$(1).o $(filter-out %/main.o,$(call objs_of,$(2))) $(LIB)
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic -o $$@ $$^ $$(LIBS) -lcmocka
+endef
+$(B)/obj/tests/%.o: CPPFLAGS += -Itests $(addprefix -Iservices/,$(SERVICES))
+$(foreach t,$(UNIT:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_unit,$(t)))))
+$(foreach t,$(SERVICE:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_service,$(t)))))
+
+check: build $(CHOSEN)
+	tools/run-tests $(CHOSEN)
+setup:
+	tools/setup
+test: setup
+	tools/test-all
+demo: setup
+	$(MAKE) -s -j2 build
+	tools/demo
+run: setup
+	$(MAKE) -s -j2 build
+	$(B)/bin/enclii local up
+asan tsan:
+	$(MAKE) MODE=$@ check
+bench chaos fuzz lint format docs:
+	tools/$@
+clean:
+	rm -rf build
+
+-include $(LIB_OBJ:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call objs_of,$(s)))) $(TESTS:$(B)/%=$(B)/obj/%.d)

@@ -1,0 +1,20 @@
+/* Hex, base64 (RFC 4648 §4), base64url without padding (§5) and percent encoding. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/span.h"
+
+char *ec_hex(struct ec_arena *arena, struct ec_span bytes); /* lower case */
+/* Exactly 2*out_len hex digits of either case, else false and `out` is untouched. */
+bool ec_unhex(struct ec_span text, unsigned char *out, size_t out_len);
+
+char *ec_base64(struct ec_arena *arena, struct ec_span bytes);
+char *ec_base64url(struct ec_arena *arena, struct ec_span bytes);
+/* Both alphabets, padding optional; false on any other character. */
+bool ec_unbase64(struct ec_arena *arena, struct ec_span text, struct ec_span *ret_bytes);
+
+char *ec_percent(struct ec_arena *arena, struct ec_span text); /* keeps RFC 3986 unreserved only */
+bool ec_unpercent(struct ec_arena *arena, struct ec_span text, struct ec_span *ret_text);
