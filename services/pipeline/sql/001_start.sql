@@ -33,6 +33,7 @@ create table enclii.service (
     spec         bytea not null,                 -- enclii.v1.ServiceSpec
     spec_yaml    text not null default '',       -- as the user wrote it
     releases     integer not null default 0,     -- numbers of releases given so far
+    builds       integer not null default 0,     -- numbers of builds given so far: the order of what was asked for
     removed_at   timestamptz,
     created_at   timestamptz not null default now(),
     updated_at   timestamptz not null default now()
@@ -63,6 +64,7 @@ create table enclii.delivery (
     reason      text not null default '',
     detail      text not null default '',
     trace       text not null default '',
+    duplicates  integer not null default 0,      -- how often the host sent it again
     received_at timestamptz not null,
     decided_at  timestamptz not null default now()
 );
@@ -71,7 +73,9 @@ create index delivery_by_repo on enclii.delivery (repo_key, received_at desc);
 create table enclii.build (
     id           uuid primary key,
     service_id   uuid not null references enclii.service on delete cascade,
+    number       integer not null,               -- grows per service in the order of pushes and requests
     delivery_id  text not null default '',
+    spec         bytea not null,                 -- ServiceSpec as it was when the build was asked for
     commit       bytea not null,                 -- enclii.v1.Commit
     commit_sha   text not null,
     ref          text not null,
@@ -95,6 +99,7 @@ create table enclii.build (
     heard_at     timestamptz,                    -- last word of the builder about this attempt
     deadline_at  timestamptz,                    -- null only in terminal states
     cas          bigint not null default 0,
+    constraint build_number_taken unique (service_id, number),
     constraint build_deadline check ((state = upper(state)) = (deadline_at is null))
 );
 create index build_by_service on enclii.build (service_id, queued_at desc);
@@ -105,7 +110,9 @@ create index build_open on enclii.build (deadline_at) where deadline_at is not n
 create table enclii.release (
     id           uuid primary key,
     service_id   uuid not null references enclii.service on delete cascade,
-    build_id     uuid not null references enclii.build,
+    build_id     uuid not null references enclii.build on delete cascade,
+    build_number integer not null,               -- of the build: a release of an older one never replaces a newer
+    push_received_at timestamptz,
     number       integer not null,
     version      text not null,                  -- "v12"
     state        text not null check (state in ('building', 'signing', 'READY', 'REJECTED')),
@@ -131,18 +138,18 @@ create table enclii.release (
     deadline_at  timestamptz,
     cas          bigint not null default 0,
     constraint release_number_taken unique (service_id, number),
+    constraint release_build_taken unique (build_id),
     constraint release_deadline check ((state = upper(state)) = (deadline_at is null))
 );
 create index release_by_service on enclii.release (service_id, number desc);
-create index release_by_build on enclii.release (build_id);
 create index release_open on enclii.release (deadline_at) where deadline_at is not null;
 
 create table enclii.deployment (
     id             uuid primary key,
     service_id     uuid not null references enclii.service on delete cascade,
     environment_id uuid not null references enclii.environment on delete cascade,
-    release_id     uuid not null references enclii.release,
-    previous_release_id uuid references enclii.release,
+    release_id     uuid not null references enclii.release on delete cascade,
+    previous_release_id uuid references enclii.release on delete set null,
     state          text not null check (state in ('pending', 'waiting', 'rolling', 'HEALTHY', 'FAILED',
                                                   'ROLLED_BACK', 'CANCELLED', 'SUPERSEDED')),
     weight         integer not null default 0,
@@ -163,6 +170,8 @@ create table enclii.deployment (
 );
 create index deployment_by_service on enclii.deployment (service_id, created_at desc);
 create index deployment_open on enclii.deployment (deadline_at) where deadline_at is not null;
+create unique index deployment_open_once on enclii.deployment (service_id, environment_id) where deadline_at is not null;
+create index deployment_by_release on enclii.deployment (release_id, environment_id);
 
 -- What is wanted now, per service and environment: the last record of topic enclii.desired.
 create table enclii.desired (
@@ -170,8 +179,9 @@ create table enclii.desired (
     environment_id uuid not null references enclii.environment on delete cascade,
     revision       bigint not null,
     deployment_id  uuid not null,
-    release_id     uuid not null,
+    release_id     uuid,                         -- null: nothing should run (tombstone)
     good_release_id uuid,                        -- the last one that ended HEALTHY
+    newest_build   integer not null default 0,   -- highest build number ever wanted here: older ones finishing late do not deploy
     primary key (service_id, environment_id)
 );
 
@@ -192,6 +202,19 @@ create table enclii.domain (
     deadline_at    timestamptz,
     cas            bigint not null default 0
 );
+
+create index domain_by_service on enclii.domain (service_id);
+create index domain_open on enclii.domain (deadline_at) where deadline_at is not null;
+
+-- Last word of each builder, for leases: written by whoever reads the heartbeats, used by the leader.
+create table enclii.builder (
+    id           text primary key,
+    slots        integer not null,
+    draining     boolean not null default false,
+    cached_repos jsonb not null default '[]',    -- clone URLs
+    version      text not null default '',
+    heard_at     timestamptz not null
+) with (fillfactor = 50);
 
 create table enclii.channel (
     id          uuid primary key,
@@ -259,6 +282,15 @@ create table enclii.outbox (
     created_at timestamptz not null default now()
 ) with (autovacuum_vacuum_scale_factor = 0.01, fillfactor = 70);
 
+-- Wakes the relay: once per statement, delivered at commit.
+create function enclii.outbox_wake() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('enclii_outbox', '');
+    return null;
+end $$;
+create trigger outbox_wake after insert on enclii.outbox
+    for each statement execute function enclii.outbox_wake();
+
 -- Consumed offsets: part of the transaction of the effects.
 create table enclii.consumed (
     consumer  text not null,
@@ -273,3 +305,4 @@ create table enclii.inbox (
     event_id text primary key,
     seen_at  timestamptz not null default now()
 );
+create index inbox_age on enclii.inbox using brin (seen_at);
