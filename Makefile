@@ -76,15 +76,20 @@ $(call bin_of,$(1)): $(call objs_of,$(1)) $(LIB)
 endef
 $(foreach s,$(SERVICES),$(eval $(call program,$(s))))
 
-# ---- tests: tests/unit/<layer>/<module>_test.c and tests/service/<service>_*_test.c, one program each ----
+# ---- tests: tests/unit/<layer>/<module>_test.c and tests/service/<service>_*_test.c, one program each;
+# tests/support/*.c is an archive they share ----
+SUPPORT     := $(B)/libsupport.a
+SUPPORT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/support/*.c))
 UNIT    := $(wildcard tests/unit/*/*_test.c)
 SERVICE := $(wildcard tests/service/*_test.c)
 TESTS   := $(patsubst %.c,$(B)/%,$(UNIT) $(SERVICE))
 CHOSEN   = $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))
 svc_of_unit    = $(word 3,$(subst /, ,$(1)))
 svc_of_service = $(firstword $(subst _, ,$(notdir $(1))))
+$(SUPPORT): $(SUPPORT_OBJ)
+	rm -f $@ && ar rcs $@ $^
 define test_program
-$(B)/$(1): $(B)/obj/$(1).o $(filter-out %/main.o,$(call objs_of,$(2))) $(LIB)
+$(B)/$(1): $(B)/obj/$(1).o $(filter-out %/main.o,$(call objs_of,$(2))) $(SUPPORT) $(LIB)
 	@mkdir -p $$(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic -o $$@ $$^ $$(LIBS) -lcmocka
 endef
@@ -111,4 +116,4 @@ bench chaos fuzz lint format docs:
 clean:
 	rm -rf build
 
--include $(LIB_OBJ:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call objs_of,$(s)))) $(TESTS:$(B)/%=$(B)/obj/%.d)
+-include $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(foreach s,$(SERVICES),$(patsubst %.o,%.d,$(call objs_of,$(s)))) $(TESTS:$(B)/%=$(B)/obj/%.d)

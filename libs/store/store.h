@@ -62,7 +62,8 @@ int64_t ec_rows_int(const struct ec_rows *rows, size_t row, const char *column);
 bool ec_rows_bool(const struct ec_rows *rows, size_t row, const char *column);
 struct ec_span ec_rows_bytes(const struct ec_rows *rows, size_t row, const char *column,
                              struct ec_arena *arena); /* bytea */
-const char *ec_rows_constraint(const struct ec_rows *rows); /* violated constraint's name, or "" */
+/* The violated constraint that ended the batch (the same for every index of it), or "". */
+const char *ec_rows_constraint(const struct ec_rows *rows);
 /* bytea parameter text: "\\x..." */
 const char *ec_bytea_arg(struct ec_arena *arena, struct ec_span bytes);
 
