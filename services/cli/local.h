@@ -1,0 +1,129 @@
+/* The platform on one machine: what `enclii local` shares between its files. Everything it keeps lives
+ * in one folder (`home`), everything it downloads in another (`cache`, filled by tools/setup).
+ *
+ *   home/secrets     made at first start, 0600          home/logs      one file per component
+ *   home/run         sockets, state.json, the lock      home/conf      what we write for the tools
+ *   home/postgres kafka registry engine builder git objects router ca   data, one folder each
+ *
+ * `enclii local up` starts `enclii local supervise`, which holds the lock for as long as it lives and
+ * tells in state.json what runs: whoever holds the lock is the platform, a pid alone proves nothing. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "net/fetch.h"
+#include "net/loop.h"
+
+enum local_port {
+    PORT_API,
+    PORT_WEBHOOK,
+    PORT_HTTP,
+    PORT_HTTPS,
+    PORT_REGISTRY,
+    PORT_GIT,
+    PORT_POSTGRES,
+    PORT_KAFKA,
+    PORT_KAFKA_CONTROLLER,
+    PORT_ADMIN, /* the first of PORT_ADMIN_COUNT: /metrics and /health of each service */
+    PORT_COUNT
+};
+#define PORT_ADMIN_COUNT 8
+
+struct local_port_row {
+    const char *setting; /* environment variable that changes it */
+    const char *purpose;
+    int fallback;
+    int shift; /* its place after ENCLII_LOCAL_PORT_BASE */
+};
+extern const struct local_port_row local_ports[PORT_COUNT];
+
+struct local {
+    struct ec_arena *arena; /* lives as long as the program */
+    const char *home;
+    const char *cache;
+    const char *programs;   /* folder of our own programs, from /proc/self/exe */
+    const char *log_level;  /* of our services; ENCLII_LOCAL_LOG_LEVEL */
+    int ports[PORT_COUNT];
+};
+
+/* ---- local_config.c: where things are ---- */
+/* Reads the environment and, for ports that it does not name, what home/local.json remembers. */
+EC_RESULT local_open(struct local *local, struct ec_arena *arena);
+char *local_path(const struct local *local, const char *relative);
+/* A secret's text without newline, or NULL when the platform has never been started. */
+char *local_secret(const struct local *local, const char *name);
+const char *local_api_url(const struct local *local);
+char *local_read_file(const struct local *local, const char *path); /* NULL when unreadable */
+/* Whole or not at all: writes beside, then renames. */
+EC_RESULT local_write_file(const struct local *local, const char *path, const char *text, mode_t mode);
+EC_RESULT local_make_folder(const struct local *local, const char *path, mode_t mode);
+
+/* ---- local_files.c: folders, secrets and the tools' configuration ---- */
+EC_RESULT local_prepare(struct local *local);
+
+/* ---- local_check.c: is this machine ready for it? ---- */
+/* Missing tools, ports in use, too little disk, no root: REJECT with all that is to be done. */
+EC_RESULT local_check_machine(const struct local *local);
+
+/* ---- local_table.c: the components ---- */
+enum probe_kind { PROBE_TCP, PROBE_UNIX, PROBE_HTTP, PROBE_EXEC };
+
+struct probe {
+    enum probe_kind kind;
+    int port;                /* TCP, HTTP */
+    const char *path;        /* HTTP: of the request; UNIX: the socket */
+    const char *socket;      /* HTTP over this socket instead of the port */
+    const char *const *argv; /* EXEC: exit status 0 = ready */
+};
+
+struct component {
+    const char *name;
+    const char *help;
+    const char *after; /* names it needs, separated by spaces */
+    bool task;         /* runs to its end once; ready when it ends well */
+    /* A task that is not needed is not run and not shown. NULL = always. */
+    bool (*needed)(const struct local *local);
+    const char *const *(*argv)(const struct local *local);
+    const char *const *(*env)(const struct local *local, const struct component *component);
+    struct probe (*probe)(const struct local *local, const struct component *component);
+    int stop_signal;   /* 0 = SIGTERM */
+    int admin;         /* its place after PORT_ADMIN; -1 = none of ours */
+};
+extern const struct component local_components[];
+extern const size_t local_component_count;
+
+/* ---- local_router.c ---- */
+char *local_router_config(const struct local *local);
+
+/* ---- local_env.c ---- */
+const char *const *local_env_tool(const struct local *local, const struct component *component);
+const char *const *local_env_service(const struct local *local, const struct component *component);
+
+/* ---- local_probe.c ---- */
+typedef void (*probe_fn)(void *arg, bool ready);
+/* Asks once; calls back once, never before returning. */
+void local_probe(struct ec_loop *loop, struct ec_fetcher *fetcher, const struct probe *probe,
+                 probe_fn done, void *arg);
+
+/* ---- local_state.c: who runs ---- */
+/* Takes the lock; -1 when somebody holds it. Lives as long as the descriptor. */
+int local_lock(const struct local *local);
+bool local_running(const struct local *local);
+json_t *local_state_read(const struct local *local); /* NULL when there is none */
+EC_RESULT local_state_write(const struct local *local, json_t *state);
+/* Start time of a process, from /proc, so that a reused pid is not taken for the old process. */
+int64_t local_process_start(pid_t pid);
+/* What a supervisor that was killed left behind: processes, app containers, mounts. */
+void local_sweep(const struct local *local, bool containers);
+
+/* ---- local_supervise.c ---- */
+int local_supervise(struct local *local);
+
+/* ---- local_hook.c: the git server's side ---- */
+int local_hook(struct local *local);
+int local_repo(struct local *local, const char *name);
