@@ -1,4 +1,4 @@
-/* Hex, base64 (RFC 4648 §4), base64url without padding (§5) and percent encoding. */
+/* Hex, base64 (RFC 4648 §4), base64url without padding (§5) and percent encoding; checks of UTF-8. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,3 +18,7 @@ bool ec_unbase64(struct ec_arena *arena, struct ec_span text, struct ec_span *re
 
 char *ec_percent(struct ec_arena *arena, struct ec_span text); /* keeps RFC 3986 unreserved only */
 bool ec_unpercent(struct ec_arena *arena, struct ec_span text, struct ec_span *ret_text);
+
+/* Bytes of the UTF-8 character (RFC 3629) the text starts with; 0 when it starts with none. */
+size_t ec_utf8_len(struct ec_span text);
+bool ec_utf8_valid(struct ec_span text);

@@ -1,0 +1,307 @@
+/* Settings from the environment: one pass over the tables that collects every fault, so that an
+ * operator sees all that is wrong at the first start and not one thing per start. */
+#include "base/settings.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/nearest.h"
+#include "base/secret.h"
+
+#define PREFIX "ENCLII_"
+#define FAULTS_MAX_BYTES (size_t)(16 * 1024)
+#define NAMES_MAX 512
+
+extern char **environ;
+
+struct reader {
+    const struct ec_setting *const *tables;
+    struct ec_arena *arena;
+    struct ec_buf faults; /* one line each */
+};
+
+struct unit {
+    const char *suffix;
+    int64_t factor;
+};
+
+static const struct unit duration_units[] = {
+    {"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
+};
+static const struct unit byte_units[] = {
+    {"", 1}, {"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30},
+};
+
+static const char *form_of(enum ec_setting_type type)
+{
+    switch (type) {
+    case EC_SETTING_TEXT:
+        return "a text";
+    case EC_SETTING_INT:
+        return "a whole number";
+    case EC_SETTING_DURATION_MS:
+        return "a duration: a number with ms, s, m, h or d";
+    case EC_SETTING_BYTES:
+        return "a size: a number with KiB, MiB or GiB";
+    case EC_SETTING_BOOL:
+        return "true or false";
+    case EC_SETTING_SECRET:
+        return "a secret";
+    case EC_SETTING_URL:
+        return "a URL: scheme://host[:port][/path]";
+    case EC_SETTING_PATH:
+        return "an absolute path";
+    }
+    return "a value";
+}
+
+static bool parse_number(const char *text, const struct unit *units, size_t unit_count,
+                         int64_t *ret_number)
+{
+    char *end = NULL;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    if (errno != 0 || end == text || isspace((unsigned char)text[0])) {
+        return false;
+    }
+    for (size_t i = 0; i < unit_count; i++) {
+        if (strcmp(end, units[i].suffix) == 0) {
+            return !__builtin_mul_overflow(number, units[i].factor, ret_number);
+        }
+    }
+    return false;
+}
+
+static bool plain_url(const char *text)
+{
+    const char *at = strstr(text, "://");
+    if (at == NULL || at == text || !islower((unsigned char)text[0])) {
+        return false;
+    }
+    for (const char *c = text; c < at; c++) {
+        if (!islower((unsigned char)*c) && !isdigit((unsigned char)*c) && strchr("+.-", *c) == NULL) {
+            return false;
+        }
+    }
+    for (const char *c = at; *c != '\0'; c++) {
+        if ((unsigned char)*c <= ' ' || *c == 0x7f) {
+            return false;
+        }
+    }
+    return at[3] != '\0';
+}
+
+static bool parse_bounded(const struct ec_setting *row, const char *text, int64_t *ret_number)
+{
+    static const struct unit no_units[] = {{"", 1}};
+    const struct unit *units = no_units;
+    size_t unit_count = EC_LEN(no_units);
+    if (row->type == EC_SETTING_DURATION_MS) {
+        units = duration_units;
+        unit_count = EC_LEN(duration_units);
+    } else if (row->type == EC_SETTING_BYTES) {
+        units = byte_units;
+        unit_count = EC_LEN(byte_units);
+    }
+    int64_t number = 0;
+    if (!parse_number(text, units, unit_count, &number)) {
+        return false;
+    }
+    bool bounded = row->min != 0 || row->max != 0;
+    if (bounded && (number < row->min || number > row->max)) {
+        return false;
+    }
+    *ret_number = number;
+    return true;
+}
+
+/* Stores the value in the struct; false when the text is not of the row's form. */
+static bool store(const struct ec_setting *row, void *settings, struct ec_arena *arena,
+                  struct ec_span value)
+{
+    void *at = (char *)settings + row->offset;
+    const char *text = row->type == EC_SETTING_SECRET ? "" : ec_arena_text(arena, value);
+    switch (row->type) {
+    case EC_SETTING_SECRET:
+        *(struct ec_secret **)at = value.len > 0 ? ec_secret_new(value) : NULL;
+        return true;
+    case EC_SETTING_BOOL:
+        if (value.len > 0 && strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
+            return false;
+        }
+        *(bool *)at = strcmp(text, "true") == 0;
+        return true;
+    case EC_SETTING_INT:
+    case EC_SETTING_DURATION_MS:
+    case EC_SETTING_BYTES:
+        *(int64_t *)at = 0;
+        return value.len == 0 || parse_bounded(row, text, at);
+    case EC_SETTING_URL:
+    case EC_SETTING_PATH:
+    case EC_SETTING_TEXT:
+        *(const char **)at = text;
+        break;
+    }
+    bool absent = value.len == 0 || row->type == EC_SETTING_TEXT;
+    return absent || (row->type == EC_SETTING_URL ? plain_url(text) : text[0] == '/');
+}
+
+static const struct ec_setting *find_row(const struct ec_setting *const *tables, const char *name,
+                                         size_t len)
+{
+    for (; *tables != NULL; tables++) {
+        for (const struct ec_setting *row = *tables; row->name != NULL; row++) {
+            if (strlen(row->name) == len && memcmp(row->name, name, len) == 0) {
+                return row;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void fault_form(struct reader *reader, const struct ec_setting *row, const char *name,
+                       const char *shown)
+{
+    ec_buf_addf(&reader->faults, "%s must be %s", name, form_of(row->type));
+    if (row->min != 0 || row->max != 0) {
+        ec_buf_addf(&reader->faults, " from %lld to %lld", (long long)row->min,
+                    (long long)row->max);
+        ec_buf_add_text(&reader->faults, row->type == EC_SETTING_DURATION_MS ? " ms" : "");
+    }
+    if (row->type != EC_SETTING_SECRET && shown != NULL) {
+        ec_buf_addf(&reader->faults, ", is \"%.100s\"", shown);
+    }
+    if (row->example != NULL) {
+        ec_buf_addf(&reader->faults, "; for example %s=%s", name, row->example);
+    }
+    ec_buf_add_text(&reader->faults, "\n");
+}
+
+/* The value of NAME_FILE; a row that is itself called so is left alone. */
+static const char *file_variable(const struct reader *reader, const char *name)
+{
+    const char *file_name = ec_arena_format(reader->arena, "%s_FILE", name);
+    if (find_row(reader->tables, file_name, strlen(file_name)) != NULL) {
+        return NULL;
+    }
+    const char *path = getenv(file_name);
+    return path != NULL && path[0] != '\0' ? path : NULL;
+}
+
+static void read_from_file(struct reader *reader, const struct ec_setting *row, void *settings,
+                           const char *path)
+{
+    ec_cleanup(ec_secret_freep) struct ec_secret *content = NULL;
+    struct ec_err err = ec_secret_read(path, &content);
+    if (ec_failed(err)) {
+        ec_buf_addf(&reader->faults, "%s_FILE names %s: %s (%s)\n", row->name, path, err.what,
+                    strerror(err.sys));
+        return;
+    }
+    struct ec_span value = ec_secret_use(content);
+    if (value.len == 0 || !store(row, settings, reader->arena, value)) {
+        fault_form(reader, row, row->name, value.len == 0 ? "" : NULL);
+    }
+}
+
+static void read_row(struct reader *reader, const struct ec_setting *row, void *settings)
+{
+    const char *text = getenv(row->name);
+    bool given = text != NULL && text[0] != '\0'; /* empty counts as not set */
+    const char *path = file_variable(reader, row->name);
+    if (given && path != NULL) {
+        ec_buf_addf(&reader->faults, "%s and %s_FILE are both set: leave one\n", row->name,
+                    row->name);
+        return;
+    }
+    if (path != NULL) {
+        read_from_file(reader, row, settings, path);
+        return;
+    }
+    if (!given && row->fallback == NULL) {
+        ec_buf_addf(&reader->faults, "%s is missing: %s; it is %s", row->name, row->help,
+                    form_of(row->type));
+        ec_buf_addf(&reader->faults, row->example != NULL ? ", for example %s\n" : "%s\n",
+                    row->example != NULL ? row->example : "");
+        return;
+    }
+    const char *value = given ? text : row->fallback;
+    if (!store(row, settings, reader->arena, ec_span_of(value))) {
+        fault_form(reader, row, row->name, value);
+    }
+}
+
+static bool known_name(const struct ec_setting *const *tables, const char *name, size_t len)
+{
+    static const size_t suffix_len = sizeof("_FILE") - 1;
+    return find_row(tables, name, len) != NULL ||
+           (len > suffix_len && memcmp(name + len - suffix_len, "_FILE", suffix_len) == 0 &&
+            find_row(tables, name, len - suffix_len) != NULL);
+}
+
+static void check_unknown(struct reader *reader)
+{
+    const char *names[NAMES_MAX];
+    size_t name_count = 0;
+    for (const struct ec_setting *const *table = reader->tables; *table != NULL; table++) {
+        for (const struct ec_setting *row = *table; row->name != NULL && name_count < NAMES_MAX;
+             row++) {
+            names[name_count++] = row->name;
+        }
+    }
+    for (char **variable = environ; *variable != NULL; variable++) {
+        size_t len = strcspn(*variable, "=");
+        if (strncmp(*variable, PREFIX, strlen(PREFIX)) != 0 ||
+            known_name(reader->tables, *variable, len)) {
+            continue;
+        }
+        ec_buf_addf(&reader->faults, "%.*s is no setting of this program", (int)len, *variable);
+        const char *near = ec_nearest((struct ec_span){*variable, len}, names, name_count);
+        ec_buf_addf(&reader->faults, near != NULL ? ": did you mean %s?\n" : "%s: see --help\n",
+                    near != NULL ? near : "");
+    }
+}
+
+EC_RESULT ec_settings_read(const struct ec_setting *const *tables, void *const *structs,
+                           struct ec_arena *arena)
+{
+    struct reader reader = {.tables = tables, .arena = arena};
+    ec_buf_init(&reader.faults, FAULTS_MAX_BYTES);
+    for (size_t i = 0; tables[i] != NULL; i++) {
+        for (const struct ec_setting *row = tables[i]; row->name != NULL; row++) {
+            read_row(&reader, row, structs[i]);
+        }
+    }
+    check_unknown(&reader);
+    struct ec_err err = ec_ok();
+    if (reader.faults.len > 0) {
+        size_t last = reader.faults.len - 1; /* without the last newline */
+        err = ec_reject(ec_arena_text(arena, (struct ec_span){reader.faults.ptr, last}));
+    }
+    ec_buf_done(&reader.faults);
+    return err;
+}
+
+void ec_settings_print(const struct ec_setting *table, bool markdown)
+{
+    if (markdown) {
+        puts("| variable | form | default | meaning |\n|---|---|---|---|");
+    }
+    for (const struct ec_setting *row = table; row != NULL && row->name != NULL; row++) {
+        const char *fallback = row->fallback == NULL      ? "required"
+                               : row->fallback[0] == '\0' ? "none"
+                                                          : row->fallback;
+        if (markdown) {
+            printf("| `%s` | %s | %s | %s |\n", row->name, form_of(row->type), fallback, row->help);
+        } else {
+            printf("  %s  (%s)\n      %s", row->name, fallback, row->help);
+            printf(row->example != NULL ? " Example: %s\n" : "%s\n",
+                   row->example != NULL ? row->example : "");
+        }
+    }
+}
