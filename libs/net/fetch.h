@@ -32,7 +32,7 @@ struct ec_fetch_spec {
     const char *body_file;              /* or: stream the request body from this file */
     const char *save_file;              /* stream the answer's body here instead of into memory */
     uint32_t deadline_ms;               /* whole exchange; 0 = 10 s */
-    size_t body_max_bytes;              /* of the answer; 0 = 1 MiB */
+    size_t body_max_bytes;              /* of the answer; 0 = 1 MiB (with on_piece: no limit) */
     uint8_t redirects_max;              /* 0 = none */
     bool refuse_private_addresses;      /* user-given URLs: no loopback, private, link-local (SSRF) */
     /* Streaming answers (logs, SSE): called per piece, in order; then result.body is empty. */
