@@ -30,17 +30,24 @@ struct ec_bus_spec {
     uint32_t publish_waiting_max; /* unacknowledged messages; 0 = 10000; above: RETRY at once */
     uint32_t publish_deadline_ms; /* 0 = 30 s: then the callback gets RETRY */
     uint32_t linger_ms;           /* batching delay of the producer; 0 = none */
-    /* mTLS: all three or none (then loopback only). */
+    uint32_t fetch_wait_ms;       /* longest wait of an empty fetch; 0 = 500 (tests: 10) */
+    uint32_t session_timeout_ms;  /* a silent group member is gone after it; 0 = 10 s */
+    /* mTLS: all three or none. */
     const char *tls_ca_file, *tls_cert_file, *tls_key_file;
+    /* Called at most once, for FATAL of a handler or of the client itself: leave in order.
+     * NULL = log and exit(1). */
+    void (*fatal)(void *arg, struct ec_err err);
+    void *fatal_arg;
 };
 
 EC_RESULT ec_bus_open(struct ec_loop *loop, const struct ec_bus_spec *spec, struct ec_bus **ret_bus);
-bool ec_bus_ready(const struct ec_bus *bus); /* a broker answered lately */
+bool ec_bus_ready(const struct ec_bus *bus); /* a connection to a broker is up */
 /* Stops consumers (in-flight events finish, offsets commit), flushes the producer, all within
  * grace_ms, then calls closed. */
 void ec_bus_close(struct ec_bus *bus, uint32_t grace_ms, ec_call_fn closed, void *arg);
-/* Creates missing topics from the table (partitions, retention, compaction); for `enclii local up`
- * and tests. replication 1 or 3. Blocks: not for services. */
+/* Creates missing topics from the table (partitions, retention, compaction) and a dead-letter topic
+ * "<topic>.<reader>.dead" for each reader; for `enclii local up` and tests. replication 1 or 3.
+ * Blocks: not for services. */
 EC_RESULT ec_bus_create_topics(const struct ec_bus_spec *spec, int16_t replication);
 
 /* ---- out ---- */
@@ -76,10 +83,11 @@ const void *ec_event_body(const struct ec_event *ev);   /* the unpacked message;
 struct ec_span ec_event_raw(const struct ec_event *ev); /* its packed bytes */
 struct ec_arena *ec_event_arena(struct ec_event *ev);   /* dies with ec_event_finish */
 
-/* Ends the event: OK stores its offset; RETRY runs the handler again after a back-off (at most
- * EC_EVENT_TRIES, then dead letter); REJECT dead-letters; FATAL ends the process. Never calls the
- * handler before returning. */
+/* Ends the event: OK stores its offset; RETRY runs the handler again after a back-off (at least
+ * EC_EVENT_TRIES times and for retry_for_ms, so that an outage is not the event's fault; then dead
+ * letter); REJECT dead-letters; FATAL ends the process. Never calls the handler before returning. */
 #define EC_EVENT_TRIES 10
+#define EC_EVENT_RETRY_FOR_MS 600000
 void ec_event_finish(struct ec_event *ev, struct ec_err err);
 
 /* Returns an error (the event is finished with it) or OK and owes one ec_event_finish. */
@@ -98,7 +106,8 @@ struct ec_consume_spec {
     const char *const *topics;  /* NULL-ended */
     const struct ec_route *routes; /* types without a row are skipped and counted */
     size_t route_count;
-    uint32_t inflight_max;      /* events being handled at once; 0 = 64; above: partitions pause */
+    uint32_t inflight_max;      /* events being handled at once; 0 = 64; four times as many wait */
+    uint32_t retry_for_ms;      /* 0 = EC_EVENT_RETRY_FOR_MS */
     void *state;
     bool latest;                /* a new group starts at the end (live views), not the beginning */
 };
@@ -111,12 +120,16 @@ struct ec_offset {
     int32_t partition;
     int64_t next; /* first offset not yet consumed; -1 = none stored */
 };
-struct ec_batch_in; /* up to batch_max events, in order per partition */
+/* Up to batch_max events, in order per partition. What could not be decoded is dead-lettered before
+ * the batch comes; types without a route row are skipped. Partitions are not given away while a batch
+ * is being handled, so nobody else loads their offsets meanwhile. */
+struct ec_batch_in;
 size_t ec_batch_in_count(const struct ec_batch_in *batch);
 struct ec_event *ec_batch_in_event(const struct ec_batch_in *batch, size_t index);
 /* Next offsets per partition after this batch, to be stored with its effects. */
 size_t ec_batch_in_offsets(const struct ec_batch_in *batch, const struct ec_offset **ret_offsets);
-/* The batch's only dead-letter door: this event has no effect; published before the batch counts. */
+/* The batch's only dead-letter door: this event has no effect. Published at once; the next batch comes
+ * only after the broker has it. */
 void ec_batch_in_reject(struct ec_batch_in *batch, size_t index, const char *reason);
 /* OK: go on. RETRY: the same batch comes again after a back-off. FATAL ends the process. */
 void ec_batch_in_finish(struct ec_batch_in *batch, struct ec_err err);
@@ -140,10 +153,11 @@ void ec_offsets_loaded(void *token, struct ec_err err);
 /* ---- in: a compacted topic as a table, or a topic's tail ---- */
 struct ec_table_spec {
     const char *const *topics; /* NULL-ended */
-    const struct ec_route *routes;
+    const struct ec_route *routes; /* handlers unused; what cannot be decoded is logged and counted */
     size_t route_count;
     void *state;
-    /* Called in order; the event ends when it returns. Body NULL = the key was removed. */
+    /* Called in order per key; the event ends when it returns. Body NULL = the key was removed
+     * (a tombstone comes whatever its type). */
     void (*on_event)(void *state, struct ec_event *ev);
     void (*on_caught_up)(void *state); /* once: everything there at the start was seen; may be NULL */
     int64_t tail_ms; /* 0 = from the beginning; else only what is younger than that */

@@ -1,0 +1,143 @@
+/* Dead letters: what cannot be decoded or was refused goes to "<topic>.<group>.dead", as it came, with
+ * reason and origin in headers dead_*. Nothing is skipped silently: until the broker has the letter the
+ * event is not finished, however long that takes. `enclii local up` makes the topics of the readers in
+ * topics.yaml; one that is missing (group names chosen at run time) is created on first use. */
+#include "bus/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define CREATE_TIMEOUT_MS 2000
+#define RETENTION_MS "2592000000" /* 30 days */
+
+struct ec_metric bus_dead_letters =
+    EC_COUNTER("enclii_bus_dead_letters_total", "Events given up, by topic they came from.", "topic");
+
+enum { CREATING = 1, THERE = 2 };
+
+static void send_letter(void *arg);
+
+static const char *letter_topic(struct ec_event *ev)
+{
+    return ec_arena_format(ev->arena, "%s.%s.dead", ev->topic, ev->consumer->group);
+}
+
+static void again_later(struct ec_event *ev)
+{
+    if (!ev->timer) {
+        ev->timer = ec_timer_new(ev->consumer->bus->loop, send_letter, ev);
+    }
+    ec_timer_start(ev->timer, 100 + ec_backoff_next_ms(&ev->backoff), 0);
+}
+
+static void on_letter_sent(void *arg, struct ec_err err)
+{
+    struct ec_event *ev = arg;
+    if (err.fate == EC_FATE_RETRY) {
+        ec_log(EC_LOG_WARN, ev->trace.parent, "bus.dead_letter_waits",
+               "the dead letter could not be written; trying again", EC_ERR(err),
+               EC_T("topic", ev->topic), EC_N("offset", ev->offset));
+        again_later(ev);
+        return;
+    }
+    ev->dead_done(ev);
+}
+
+static rd_kafka_headers_t *letter_headers(struct ec_event *ev)
+{
+    struct ec_bus *bus = ev->consumer->bus;
+    struct ec_message as = {.key = ev->key, .type = ev->type, .subject = ev->subject, .id = ev->id,
+                            .trace = ev->trace.parent, .time_unix_ms = ev->time_unix_ms};
+    rd_kafka_headers_t *headers = ev->headers ? rd_kafka_headers_copy(ev->headers)
+                                              : bus_headers_new(bus, &as);
+    if (!ev->headers) {
+        rd_kafka_header_remove(headers, "ce_source"); /* whoever wrote it, not we */
+        rd_kafka_header_add(headers, "ce_source", -1, ev->source, -1);
+    }
+    const char *pairs[][2] = {
+        {"dead_reason", ev->end.what},
+        {"dead_topic", ev->topic},
+        {"dead_partition", ec_arena_format(ev->arena, "%d", (int)ev->part->number)},
+        {"dead_offset", ec_arena_format(ev->arena, "%lld", (long long)ev->offset)},
+        {"dead_group", ev->consumer->group},
+    };
+    for (size_t i = 0; i < EC_LEN(pairs); i++) {
+        rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
+    }
+    return headers;
+}
+
+/* True when the topic is there or about to be; asks the broker on first use. */
+static bool topic_ready(struct ec_bus *bus, const char *topic)
+{
+    uintptr_t known = (uintptr_t)ec_map_get(bus->dead_topics, topic);
+    if (known) {
+        return known == THERE;
+    }
+    char why[128];
+    rd_kafka_NewTopic_t *want = rd_kafka_NewTopic_new(topic, 1, -1, why, sizeof why);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(bus->producer.rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    if (!want || !ec_map_put(bus->dead_topics, topic, (void *)(uintptr_t)CREATING)) {
+        rd_kafka_AdminOptions_destroy(options);
+        return true; /* the publish itself will tell what is wrong */
+    }
+    rd_kafka_NewTopic_set_config(want, "retention.ms", RETENTION_MS);
+    rd_kafka_NewTopic_set_config(want, "max.message.bytes", "9437184");
+    rd_kafka_AdminOptions_set_request_timeout(options, CREATE_TIMEOUT_MS, why, sizeof why);
+    rd_kafka_CreateTopics(bus->producer.rk, &want, 1, options, bus->producer.control);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_NewTopic_destroy(want);
+    return false;
+}
+
+/* Whatever the answer (made, was there, not allowed, no admin there), publishing is the real test. */
+void bus_dead_topic_answer(struct ec_bus *bus, rd_kafka_event_t *event)
+{
+    const char *topic;
+    void *state;
+    (void)event;
+    for (size_t at = 0; ec_map_next(bus->dead_topics, &at, &topic, &state);) {
+        if ((uintptr_t)state == CREATING) {
+            ec_map_put(bus->dead_topics, topic, (void *)(uintptr_t)THERE);
+        }
+    }
+}
+
+static void send_letter(void *arg)
+{
+    struct ec_event *ev = arg;
+    struct ec_bus *bus = ev->consumer->bus;
+    struct bus_record record = {.topic = letter_topic(ev), .key = ec_span_of(ev->key)};
+    if (!topic_ready(bus, record.topic)) {
+        again_later(ev);
+        return;
+    }
+    if (!ev->tombstone) {
+        record.value = ec_alloc(ev->raw.len + 1);
+        record.value_len = ev->raw.len;
+        memcpy(record.value, ev->raw.ptr, ev->raw.len);
+    }
+    record.headers = letter_headers(ev);
+    struct ec_err err = bus_produce(bus, &record, on_letter_sent, ev);
+    if (ec_failed(err)) {
+        on_letter_sent(ev, ec_retry(err.sys, err.what));
+    }
+}
+
+void bus_dead_letter(struct ec_event *ev, struct ec_err why, ec_call_fn done)
+{
+    ev->state = BUS_DEAD;
+    ev->end = why;
+    ev->dead_done = done;
+    ev->backoff = (struct ec_backoff){.first_ms = 100, .cap_ms = 10000};
+    ec_metric_add(&bus_dead_letters, ev->topic, 1);
+    ec_log(EC_LOG_ERROR, ev->trace.parent, "bus.dead_letter", "an event was given up", EC_ERR(why),
+           EC_T("topic", ev->topic), EC_N("partition", ev->part->number),
+           EC_N("offset", ev->offset), EC_T("type", ev->type), EC_T("id", ev->id));
+    send_letter(ev);
+}
