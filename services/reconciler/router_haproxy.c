@@ -1,0 +1,519 @@
+/* Keeps HAProxy as it should be. One run: look (servers, map) → send differences → look again →
+ * answer those who wait. Runs follow one another; a change in the middle of a run starts the next. */
+#include "router_haproxy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "router_files.h"
+#include "router/haproxy.h"
+
+#define LOOK_EVERY_MS 1000
+#define ARENA_MAX_BYTES (16u << 20)
+#define CHUNK_BYTES 8000 /* of one line of commands */
+#define KEYS_MAX 10000
+#define WAITERS_MAX 1024
+
+struct waiter {
+    router_done_fn done;
+    void *arg;
+    struct waiter *next;
+};
+
+struct router {
+    struct ec_loop *loop;
+    struct ec_haproxy *hap;
+    char *dir;
+    char *map_path;
+    ec_call_fn changed;
+    void *arg;
+    struct ec_timer *timer;      /* the next look by itself */
+    struct router_files files;   /* key → backend, route → backend */
+    struct ec_map *wanted;       /* key → struct wanted_servers */
+    struct ec_arena *arena;      /* of the last look: all below until the next */
+    struct ec_haproxy_server *servers;
+    size_t server_count;
+    struct ec_haproxy_entry *routes;
+    size_t route_count;
+    struct ec_map *seen;         /* server name → struct ec_haproxy_server */
+    uint64_t seen_sum;           /* of what callers see, to tell changes */
+    struct waiter *waiting;      /* came since the run began */
+    struct waiter *served;       /* this run answers them */
+    size_t waiter_count;
+    struct ec_buf commands;      /* of this run; sent in chunks */
+    size_t sent;                 /* bytes of it so far */
+    bool running;
+    bool second_look;
+    bool complete;
+    bool closed;
+    bool reached;                /* HAProxy answered the last time */
+    char fault[256];             /* HAProxy's first complaint in this run */
+};
+
+struct wanted_servers {
+    struct router_server *servers;
+    size_t count;
+};
+
+static struct ec_metric syncs = EC_COUNTER("enclii_router_syncs_total",
+                                           "Looks at the router by result.", "result");
+
+static void run(struct router *router);
+
+static void free_wanted(void *value)
+{
+    struct wanted_servers *wanted = value;
+    free(wanted->servers);
+    free(wanted);
+}
+
+static void on_timer(void *arg)
+{
+    run(arg);
+}
+
+struct ec_err router_open(struct ec_loop *loop, const char *socket_path, const char *dir,
+                          ec_call_fn changed, void *arg, struct router **ret_router)
+{
+    struct router *router = ec_alloc(sizeof *router);
+    router->loop = loop;
+    router->dir = ec_strdup(dir);
+    router->map_path = ec_format("%s/hosts.map", dir);
+    router->changed = changed;
+    router->arg = arg;
+    router->arena = ec_arena_new(ARENA_MAX_BYTES);
+    router->wanted = ec_map_new(KEYS_MAX);
+    ec_buf_init(&router->commands, 4u << 20);
+    router_files_init(&router->files, dir);
+    router->hap = ec_haproxy_open(loop, socket_path);
+    router->timer = ec_timer_new(loop, on_timer, router);
+    ec_timer_start(router->timer, 1, 0);
+    *ret_router = router;
+    return ec_ok();
+}
+
+static void free_router(struct router *router)
+{
+    ec_map_free(router->seen, NULL);
+    ec_map_free(router->wanted, free_wanted);
+    router_files_done(&router->files);
+    ec_buf_done(&router->commands);
+    ec_arena_free(router->arena);
+    free(router->map_path);
+    free(router->dir);
+    free(router);
+}
+
+void router_close(struct router *router)
+{
+    if (router == NULL) {
+        return;
+    }
+    router->closed = true;
+    ec_timer_free(router->timer);
+    ec_haproxy_close(router->hap);
+    if (!router->running) {
+        free_router(router);
+    }
+}
+
+static bool same_servers(const struct wanted_servers *was, const struct router_server *servers,
+                         size_t count)
+{
+    bool same = was != NULL && was->count == count;
+    for (size_t i = 0; same && i < count; i++) {
+        same = strcmp(was->servers[i].name, servers[i].name) == 0 &&
+               was->servers[i].port == servers[i].port &&
+               was->servers[i].weight == servers[i].weight;
+    }
+    return same;
+}
+
+void router_set_servers(struct router *router, const char *key,
+                        const struct router_server *servers, size_t count)
+{
+    struct wanted_servers *was = ec_map_get(router->wanted, key);
+    if (same_servers(was, servers, count)) {
+        return;
+    }
+    struct wanted_servers *wanted = ec_alloc(sizeof *wanted);
+    wanted->servers = ec_alloc((count + 1) * sizeof *servers);
+    if (count > 0) {
+        memcpy(wanted->servers, servers, count * sizeof *servers);
+    }
+    wanted->count = count;
+    if (!ec_map_put(router->wanted, key, wanted)) {
+        free_wanted(wanted);
+        return;
+    }
+    if (was != NULL) {
+        free_wanted(was);
+    }
+    router_sync(router, NULL, NULL);
+}
+
+struct ec_err router_set_routes(struct router *router, const char *key, char *const *routes,
+                                size_t count)
+{
+    EC_TRY(router_files_set(&router->files, key, routes, count));
+    router_sync(router, NULL, NULL);
+    return ec_ok();
+}
+
+void router_forget(struct router *router, const char *key)
+{
+    struct wanted_servers *was = ec_map_remove(router->wanted, key);
+    if (was != NULL) {
+        free_wanted(was);
+    }
+    router_files_forget(&router->files, key);
+    router_sync(router, NULL, NULL);
+}
+
+void router_complete(struct router *router)
+{
+    router->complete = true;
+    router_files_prune(&router->files);
+    router_sync(router, NULL, NULL);
+}
+
+bool router_find(const struct router *router, const char *server, struct router_seen *ret_seen)
+{
+    const struct ec_haproxy_server *seen = router->seen ? ec_map_get(router->seen, server) : NULL;
+    if (seen == NULL) {
+        return false;
+    }
+    *ret_seen = (struct router_seen){seen->weight, seen->open, seen->requests, seen->errors};
+    return true;
+}
+
+const char *router_unready(const struct router *router)
+{
+    return router->reached ? NULL : "HAProxy does not answer on its runtime socket";
+}
+
+static void answer_waiters(struct router *router, struct ec_err err)
+{
+    struct waiter *waiter = router->served;
+    router->served = NULL;
+    while (waiter != NULL) {
+        struct waiter *next = waiter->next;
+        router->waiter_count--;
+        waiter->done(waiter->arg, err);
+        free(waiter);
+        waiter = next;
+    }
+}
+
+static void end_run(struct router *router, struct ec_err err)
+{
+    router->running = false;
+    bool reached = !ec_failed(err) || err.fate == EC_FATE_REJECT;
+    ec_metric_add(&syncs, ec_failed(err) ? "failed" : "ok", 1);
+    if (reached != router->reached) {
+        ec_log(reached ? EC_LOG_INFO : EC_LOG_WARN, NULL,
+               reached ? "router.reached" : "router.lost",
+               reached ? "HAProxy answers" : "HAProxy cannot be reached",
+               EC_T("detail", ec_failed(err) ? err.what : ""));
+    } else if (reached && ec_failed(err)) {
+        ec_log(EC_LOG_WARN, NULL, "router.refused", "HAProxy refused a change",
+               EC_T("detail", err.what));
+    }
+    router->reached = reached;
+    /* A refusal is about the router, not about the version that waits for it. */
+    answer_waiters(router, ec_failed(err) ? ec_retry(err.sys, err.what) : ec_ok());
+    if (router->closed) {
+        router->served = EC_TAKE(router->waiting);
+        answer_waiters(router, ec_retry(0, "the router is closing"));
+        free_router(router);
+        return;
+    }
+    ec_timer_start(router->timer, router->waiting ? 1 : LOOK_EVERY_MS, 0);
+}
+
+/* ---- comparing ---- */
+
+static const struct ec_haproxy_server *find_seen(const struct router *router, const char *name)
+{
+    return ec_map_get(router->seen, name);
+}
+
+static void command_for(struct router *router, const char *backend,
+                        const struct router_server *wanted)
+{
+    const struct ec_haproxy_server *seen = find_seen(router, wanted->name);
+    seen = seen != NULL && strcmp(seen->backend, backend) == 0 ? seen : NULL;
+    struct ec_buf *out = &router->commands;
+    bool down = seen != NULL && strncmp(seen->status, "MAINT", 5) == 0;
+    if (seen == NULL) {
+        ec_buf_addf(out,
+                    "add server %s/%s 127.0.0.1:%d check inter 1s fall 2 rise 1 weight %d\n"
+                    "enable server %s/%s\nenable health %s/%s\n",
+                    backend, wanted->name, wanted->port, wanted->weight, backend, wanted->name,
+                    backend, wanted->name);
+        return;
+    }
+    if (down) {
+        ec_buf_addf(out, "enable server %s/%s\nenable health %s/%s\n", backend, wanted->name,
+                    backend, wanted->name);
+    }
+    if (seen->weight != wanted->weight) {
+        ec_buf_addf(out, "set weight %s/%s %d\n", backend, wanted->name, wanted->weight);
+    }
+}
+
+static bool is_wanted(const struct router *router, const struct ec_haproxy_server *server)
+{
+    const char *key = router_files_key(&router->files, server->backend);
+    const struct wanted_servers *wanted = key ? ec_map_get(router->wanted, key) : NULL;
+    if (wanted == NULL) {
+        return !router->complete; /* perhaps a key that we have not heard of yet */
+    }
+    for (size_t i = 0; i < wanted->count; i++) {
+        if (strcmp(wanted->servers[i].name, server->name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* First what serves (new servers and weights), then the map, last what goes away. */
+static void compare_servers(struct router *router)
+{
+    const char *key;
+    void *value;
+    for (size_t at = 0; ec_map_next(router->wanted, &at, &key, &value);) {
+        const struct wanted_servers *wanted = value;
+        const char *backend = router_files_backend(&router->files, key);
+        if (backend == NULL && wanted->count > 0) {
+            snprintf(router->fault, sizeof router->fault,
+                     "all backends of HAProxy's pool are in use: declare more be_NNN");
+            continue;
+        }
+        for (size_t i = 0; i < wanted->count; i++) {
+            command_for(router, backend, &wanted->servers[i]);
+        }
+    }
+}
+
+static void compare_removals(struct router *router)
+{
+    for (size_t i = 0; i < router->server_count; i++) {
+        const struct ec_haproxy_server *server = &router->servers[i];
+        if (strncmp(server->backend, "be_", 3) != 0 || strcmp(server->name, "BACKEND") == 0 ||
+            is_wanted(router, server)) {
+            continue;
+        }
+        ec_buf_addf(&router->commands,
+                    "set server %s/%s state maint\nshutdown sessions server %s/%s\n"
+                    "del server %s/%s\n",
+                    server->backend, server->name, server->backend, server->name, server->backend,
+                    server->name);
+    }
+}
+
+static void compare_routes(struct router *router)
+{
+    const char *route;
+    void *value;
+    for (size_t at = 0; router_files_next(&router->files, &at, &route, &value);) {
+        const char *have = NULL;
+        for (size_t i = 0; i < router->route_count && have == NULL; i++) {
+            have = strcmp(router->routes[i].key, route) == 0 ? router->routes[i].value : NULL;
+        }
+        if (have == NULL || strcmp(have, value) != 0) {
+            ec_buf_addf(&router->commands, "%s map %s %s %s\n", have ? "set" : "add",
+                        router->map_path, route, (const char *)value);
+        }
+    }
+    for (size_t i = 0; i < router->route_count; i++) {
+        bool known = router_files_route(&router->files, router->routes[i].key) != NULL;
+        if (!known && router->complete) {
+            ec_buf_addf(&router->commands, "del map %s %s\n", router->map_path,
+                        router->routes[i].key);
+        }
+    }
+}
+
+/* Whether HAProxy now has every server that is wanted, with its weight. */
+static struct ec_err check_wanted(struct router *router)
+{
+    const char *key;
+    void *value;
+    for (size_t at = 0; ec_map_next(router->wanted, &at, &key, &value);) {
+        const struct wanted_servers *wanted = value;
+        for (size_t i = 0; i < wanted->count; i++) {
+            const struct ec_haproxy_server *seen = find_seen(router, wanted->servers[i].name);
+            if (seen == NULL || seen->weight != wanted->servers[i].weight) {
+                return ec_reject(router->fault[0] ? router->fault
+                                                  : "HAProxy did not take a server");
+            }
+        }
+    }
+    return ec_ok();
+}
+
+/* ---- one run ---- */
+
+static uint64_t sum_of(const struct router *router)
+{
+    uint64_t sum = router->server_count;
+    for (size_t i = 0; i < router->server_count; i++) {
+        const struct ec_haproxy_server *server = &router->servers[i];
+        sum = sum * 31 + (uint64_t)server->weight * 7 + (uint64_t)server->open * 3 +
+              (uint64_t)server->requests + (uint64_t)server->errors * 5;
+        for (const char *at = server->name; *at != '\0'; at++) {
+            sum = sum * 31 + (unsigned char)*at;
+        }
+    }
+    return sum;
+}
+
+static void on_routes(void *arg, struct ec_err err, struct ec_span reply);
+static void send_chunk(struct router *router);
+
+static void on_servers(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct router *router = arg;
+    ec_arena_reset(router->arena);
+    router->server_count = 0;
+    ec_map_free(router->seen, NULL);
+    router->seen = ec_map_new(KEYS_MAX);
+    if (!ec_failed(err)) {
+        err = ec_haproxy_servers(router->arena, reply, &router->servers, &router->server_count);
+    }
+    if (ec_failed(err) || router->closed) {
+        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"));
+        return;
+    }
+    for (size_t i = 0; i < router->server_count; i++) {
+        struct ec_haproxy_server *server = &router->servers[i];
+        if (strcmp(server->name, "BACKEND") == 0) {
+            router_files_pool(&router->files, server->backend);
+        } else {
+            (void)ec_map_put(router->seen, server->name, server);
+        }
+    }
+    if (router->second_look) {
+        err = check_wanted(router);
+        end_run(router, err);
+        router->changed(router->arg);
+        return;
+    }
+    char *command = ec_arena_format(router->arena, "show map %s", router->map_path);
+    err = ec_haproxy_send(router->hap, ec_span_of(command), on_routes, router);
+    if (ec_failed(err)) {
+        end_run(router, err);
+    }
+}
+
+static void on_routes(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct router *router = arg;
+    if (!ec_failed(err)) {
+        err = ec_haproxy_map(router->arena, reply, &router->routes, &router->route_count);
+    }
+    if (ec_failed(err) || router->closed) {
+        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"));
+        return;
+    }
+    router->fault[0] = '\0';
+    router->sent = 0;
+    ec_buf_clear(&router->commands);
+    compare_servers(router);
+    compare_routes(router);
+    compare_removals(router);
+    if (router->complete) { /* before, it would be half of them */
+        router_files_save(&router->files);
+    }
+    if (router->commands.len == 0) {
+        err = check_wanted(router);
+        uint64_t sum = sum_of(router);
+        bool news = sum != router->seen_sum || ec_failed(err);
+        router->seen_sum = sum;
+        end_run(router, err);
+        if (news && !router->closed) {
+            router->changed(router->arg);
+        }
+        return;
+    }
+    send_chunk(router);
+}
+
+static void look(struct router *router, bool second)
+{
+    router->second_look = second;
+    struct ec_err err = ec_haproxy_send(router->hap, EC_SPAN("show stat -1 6 -1"), on_servers,
+                                        router);
+    if (ec_failed(err)) {
+        end_run(router, err);
+    }
+}
+
+static void on_chunk_done(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct router *router = arg;
+    if (ec_failed(err) || router->closed) {
+        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"));
+        return;
+    }
+    struct ec_err refused = ec_haproxy_check(router->arena, reply);
+    if (ec_failed(refused) && router->fault[0] == '\0') {
+        snprintf(router->fault, sizeof router->fault, "%s", refused.what);
+        ec_log(EC_LOG_DEBUG, NULL, "router.refused", "HAProxy refused a command",
+               EC_T("detail", router->fault));
+    }
+    send_chunk(router);
+}
+
+/* Our lines become one of HAProxy's: joined by ";" up to the size of its buffer. */
+static void send_chunk(struct router *router)
+{
+    const char *from = router->commands.ptr + router->sent;
+    size_t left = router->commands.len - router->sent;
+    if (left == 0) {
+        look(router, true);
+        return;
+    }
+    size_t len = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+    const char *end = memrchr(from, '\n', len);
+    len = (size_t)(end - from) + 1;
+    char *line = ec_arena_text(router->arena, (struct ec_span){from, len - 1});
+    for (char *at = line; *at != '\0'; at++) {
+        *at = *at == '\n' ? ';' : *at;
+    }
+    router->sent += len;
+    struct ec_err err = ec_haproxy_send(router->hap, ec_span_of(line), on_chunk_done, router);
+    if (ec_failed(err)) {
+        end_run(router, err);
+    }
+}
+
+static void run(struct router *router)
+{
+    if (router->running || router->closed) {
+        return;
+    }
+    router->running = true;
+    router->served = EC_TAKE(router->waiting);
+    look(router, false);
+}
+
+void router_sync(struct router *router, router_done_fn done, void *arg)
+{
+    if (done != NULL) {
+        struct waiter *waiter = ec_alloc(sizeof *waiter);
+        *waiter = (struct waiter){done, arg, router->waiting};
+        router->waiting = waiter;
+        router->waiter_count++;
+    }
+    if (!router->running) {
+        ec_timer_start(router->timer, 1, 0);
+    }
+}
