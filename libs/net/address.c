@@ -1,6 +1,6 @@
-/* The ranges are those of the IANA special-purpose address registries (RFC 6890 and its updates). An
- * IPv6 address that carries an IPv4 one (mapped, NAT64, 6to4) is judged by the IPv4 one, because that
- * is where the packets would go. */
+/* The ranges are those of the IANA special-purpose address registries (RFC 6890 and its updates).
+ * An IPv6 address that carries an IPv4 one (mapped, NAT64, 6to4) is judged by the IPv4 one, because
+ * that is where the packets would go. */
 #include "net/address.h"
 
 #include <netinet/in.h>
@@ -16,10 +16,9 @@ struct range4 {
 };
 
 static const struct range4 not_public[] = {
-    {0x00000000, 8},  {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},
-    {0xa9fe0000, 16}, {0xac100000, 12}, {0xc0000000, 24}, {0xc0000200, 24},
-    {0xc0586300, 24}, {0xc0a80000, 16}, {0xc6120000, 15}, {0xc6336400, 24},
-    {0xcb007100, 24}, {0xe0000000, 4},  {0xf0000000, 4},
+    {0x00000000, 8},  {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},  {0xa9fe0000, 16},
+    {0xac100000, 12}, {0xc0000000, 24}, {0xc0000200, 24}, {0xc0586300, 24}, {0xc0a80000, 16},
+    {0xc6120000, 15}, {0xc6336400, 24}, {0xcb007100, 24}, {0xe0000000, 4},  {0xf0000000, 4},
 };
 
 static bool ipv4_public(uint32_t address)

@@ -1,5 +1,5 @@
-/* A new group is a folder below the group we are in ourselves, so that limits set on us hold for our
- * children too. Its name carries our pid: a later process recognises what a killed one left. */
+/* A new group is a folder below the group we are in ourselves, so that limits set on us hold for
+ * our children too. Its name carries our pid: a later process recognises what a killed one left. */
 #include "net/cgroup.h"
 
 #include <dirent.h>
@@ -19,8 +19,8 @@
 #define PREFIX "enclii-"
 #define FILE_MAX_BYTES (64 * 1024)
 
-struct place {         /* where one controller's groups can be made */
-    char path[512];    /* our own group; "" = not available */
+struct place {      /* where one controller's groups can be made */
+    char path[512]; /* our own group; "" = not available */
     bool v2;
 };
 

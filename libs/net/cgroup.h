@@ -1,7 +1,7 @@
 /* A control group around one child process and all it starts: memory and process-count limits that
  * hold for the tree as a whole, the word "out of memory" from the kernel itself, and a kill that no
- * descendant escapes. Works with version 1 and 2 hierarchies; used by process.c only. What an earlier
- * process of ours left behind (kill -9) is killed and removed at the first use. */
+ * descendant escapes. Works with version 1 and 2 hierarchies; used by process.c only. What an
+ * earlier process of ours left behind (kill -9) is killed and removed at the first use. */
 #pragma once
 
 #include <stdbool.h>

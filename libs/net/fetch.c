@@ -1,6 +1,7 @@
-/* libcurl's multi-socket interface on our loop: curl tells which descriptors and which timer it wants,
- * we tell it what happened. There are two connection pools, because a connection that a trusted fetch
- * opened to a private address must never be reused by a fetch that refuses private addresses. */
+/* libcurl's multi-socket interface on our loop: curl tells which descriptors and which timer it
+ * wants, we tell it what happened. There are two connection pools, because a connection that a
+ * trusted fetch opened to a private address must never be reused by a fetch that refuses private
+ * addresses. */
 #include "net/fetch_private.h"
 
 #include <errno.h>
@@ -12,8 +13,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define EC_FETCH_RUNNING_MAX 4096          /* exchanges under way or queued, per process */
-#define EC_FETCH_ARENA_MAX (512 * 1024)    /* headers of all answers of one exchange */
+#define EC_FETCH_RUNNING_MAX 4096       /* exchanges under way or queued, per process */
+#define EC_FETCH_ARENA_MAX (512 * 1024) /* headers of all answers of one exchange */
 
 static void pool_drain(struct ec_fetch_pool *pool);
 
@@ -274,7 +275,8 @@ void ec_fetch_cancel(struct ec_fetch *fetch)
 
 /* ---- the fetcher ---- */
 
-static EC_RESULT pool_open(struct ec_fetcher *fetcher, struct ec_fetch_pool *pool, uint32_t connections_max)
+static EC_RESULT pool_open(struct ec_fetcher *fetcher, struct ec_fetch_pool *pool,
+                           uint32_t connections_max)
 {
     pool->fetcher = fetcher;
     pool->multi = curl_multi_init();

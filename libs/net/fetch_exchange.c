@@ -155,9 +155,9 @@ static EC_RESULT set_headers(struct ec_fetch *fetch, const struct ec_fetch_spec 
             return ec_reject("a request header contains a line break");
         }
         /* "Name;" is curl's way to send an empty value. */
-        ec_cleanup(ec_freep) char *line =
-            header->value[0] ? ec_format("%s: %s", header->name, header->value)
-                             : ec_format("%s;", header->name);
+        ec_cleanup(ec_freep) char *line = header->value[0]
+                                              ? ec_format("%s: %s", header->name, header->value)
+                                              : ec_format("%s;", header->name);
         fetch->headers_out = curl_slist_append(fetch->headers_out, line);
     }
     if (!has_header(spec, "content-type")) {
@@ -235,7 +235,8 @@ static EC_RESULT set_target(struct ec_fetch *fetch, const struct ec_fetch_spec *
         if (spec->unix_socket) {
             return ec_reject("a unix socket is not a public address");
         }
-        curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* a proxy would hide the address from the check */
+        curl_easy_setopt(easy, CURLOPT_PROXY,
+                         ""); /* a proxy would hide the address from the check */
         curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
         curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
     }

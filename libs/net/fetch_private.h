@@ -1,5 +1,5 @@
-/* What fetch.c (pools and the life of an exchange) and fetch_exchange.c (options and data of one) share;
- * nobody else includes it. */
+/* What fetch.c (pools and the life of an exchange) and fetch_exchange.c (options and data of one)
+ * share; nobody else includes it. */
 #pragma once
 
 #include <curl/curl.h>
@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "net/fetch.h"
 
-#define EC_FETCH_HEADERS_MAX 128           /* headers of one answer; more are ignored */
+#define EC_FETCH_HEADERS_MAX 128 /* headers of one answer; more are ignored */
 
 struct ec_fetch_pool {
     struct ec_fetcher *fetcher;
@@ -42,8 +42,8 @@ struct ec_fetch {
     ec_fetch_fn done;
     void *arg;
     int64_t began_ms;
-    bool ending;     /* cancel or close decided its end; a deferred call carries it out */
-    bool cancelled;  /* by the caller (else by close) */
+    bool ending;    /* cancel or close decided its end; a deferred call carries it out */
+    bool cancelled; /* by the caller (else by close) */
     bool too_large, refused_private, file_failed;
     char error[CURL_ERROR_SIZE];
 };

@@ -1,8 +1,8 @@
 /* fork and exec by ourselves rather than uv_spawn: only so can the child set its limits, join its
  * control group and ask to die with us before foreign code runs. Between fork and exec only
- * async-signal-safe calls are made (librdkafka has threads). A pidfd in the loop tells the end of the
- * child, so SIGCHLD stays libuv's. The child is reaped only after its group has been killed: until then
- * its pid cannot be reused, and a kill cannot hit a stranger. */
+ * async-signal-safe calls are made (librdkafka has threads). A pidfd in the loop tells the end of
+ * the child, so SIGCHLD stays libuv's. The child is reaped only after its group has been killed:
+ * until then its pid cannot be reused, and a kill cannot hit a stranger. */
 #include "net/process.h"
 
 #include <errno.h>
@@ -21,11 +21,11 @@
 #include "net/cgroup.h"
 #include "net/process_launch.h"
 
-#define READ_BYTES 16384        /* per read */
-#define READS_PER_TURN 4        /* per pipe and turn: other sources come first then */
-#define PIPE_GRACE_MS 250       /* after the exit: how long a grandchild may still hold the pipes */
-#define DRAIN_READS 64          /* at the end of that: 1 MiB at most, a pipe holds 64 KiB */
-#define REMOVE_EVERY_MS 20      /* the control group, while killed processes are leaving it */
+#define READ_BYTES 16384   /* per read */
+#define READS_PER_TURN 4   /* per pipe and turn: other sources come first then */
+#define PIPE_GRACE_MS 250  /* after the exit: how long a grandchild may still hold the pipes */
+#define DRAIN_READS 64     /* at the end of that: 1 MiB at most, a pipe holds 64 KiB */
+#define REMOVE_EVERY_MS 20 /* the control group, while killed processes are leaving it */
 #define REMOVE_TRIES 100
 
 struct output {
@@ -51,11 +51,11 @@ struct ec_process {
     unsigned remove_tries;
     int64_t began_ms;
     bool paused;
-    bool stopping;     /* cancel or deadline: SIGTERM was sent */
-    bool killed;       /* SIGKILL was sent by us */
-    bool exited;       /* reaped */
-    bool ending;       /* pipes are closed, the end is on its way */
-    bool grace_over;   /* the pipes' grace ended while the reader was paused */
+    bool stopping;   /* cancel or deadline: SIGTERM was sent */
+    bool killed;     /* SIGKILL was sent by us */
+    bool exited;     /* reaped */
+    bool ending;     /* pipes are closed, the end is on its way */
+    bool grace_over; /* the pipes' grace ended while the reader was paused */
     struct ec_process_result result;
     void (*on_line)(void *arg, bool is_stderr, struct ec_span line);
     void (*on_exit)(void *arg, const struct ec_process_result *result);

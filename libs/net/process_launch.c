@@ -1,5 +1,5 @@
-/* The child first becomes leader of a session of its own, takes its limits, then its descriptors, and
- * only then foreign code. What fails on the way is reported through a pipe that exec closes. */
+/* The child first becomes leader of a session of its own, takes its limits, then its descriptors,
+ * and only then foreign code. What fails on the way is reported through a pipe that exec closes. */
 #include "net/process_launch.h"
 
 #include <errno.h>
@@ -189,8 +189,8 @@ static EC_RESULT launch_failed(const struct ec_launch *launch, const struct fail
 {
     const char *text = strerror(failure->error);
     if (failure->stage == STAGE_LIMITS) {
-        return ec_retry(failure->error, ec_launch_error("cannot set the limits of %s: %s",
-                                                        launch->path, text));
+        return ec_retry(failure->error,
+                        ec_launch_error("cannot set the limits of %s: %s", launch->path, text));
     }
     bool cwd = failure->stage == STAGE_CWD;
     const char *what = ec_launch_error("cannot %s %s: %s", cwd ? "enter the folder" : "run",
@@ -198,7 +198,8 @@ static EC_RESULT launch_failed(const struct ec_launch *launch, const struct fail
     return (struct ec_err){EC_FATE_REJECT, failure->error, what};
 }
 
-/* fork; then waits until the child has become the program (milliseconds: it only sets itself up). */
+/* fork; then waits until the child has become the program (milliseconds: it only sets itself up).
+ */
 EC_RESULT ec_launch_run(struct ec_launch *launch, pid_t *ret_pid)
 {
     int status_fds[2];
@@ -230,4 +231,3 @@ EC_RESULT ec_launch_run(struct ec_launch *launch, pid_t *ret_pid)
     *ret_pid = pid;
     return ec_ok();
 }
-

@@ -1,5 +1,6 @@
-/* The way from fork to exec of one child process; process.c's other half and used by it only. Between
- * the two calls only async-signal-safe functions run, because the process has other threads. */
+/* The way from fork to exec of one child process; process.c's other half and used by it only.
+ * Between the two calls only async-signal-safe functions run, because the process has other
+ * threads. */
 #pragma once
 
 #include <stdbool.h>
@@ -33,7 +34,8 @@ char **ec_launch_usual_env(void);
 void ec_launch_env_free(char **env); /* accepts NULL */
 /* A descriptor to read `input` from; -1 and errno on failure. */
 int ec_launch_input(struct ec_span input);
-/* fork and exec; waits until the child has become the program. Error texts live until the next call. */
+/* fork and exec; waits until the child has become the program. Error texts live until the next
+ * call. */
 EC_RESULT ec_launch_run(struct ec_launch *launch, pid_t *ret_pid);
 void ec_launch_close(struct ec_launch *launch); /* our copies of the child's descriptors */
 /* The one buffer for texts of failed starts: errors carry no memory of their own. */

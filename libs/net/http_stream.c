@@ -1,0 +1,146 @@
+/* Server-sent events (WHATWG HTML §9.2): a buffer with a maximum between the writer and the
+ * connection. The connection sleeps while the buffer is empty. A peer that is gone is found by
+ * looking at its socket every quarter of a second, because a suspended connection would not tell.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/mem.h"
+#include "net/http_private.h"
+
+#define RETRY_TEXT "retry: 1000\n\n" /* browsers reconnect after one second */
+#define OVERFLOW_TEXT                                                                              \
+    "event: overflow\ndata: the reader was too slow; reconnect with Last-Event-ID\n\n"
+#define BLOCK_BYTES 4096
+
+struct ec_stream {
+    struct ec_request *req;
+    struct ec_buf buf;
+    size_t limit_bytes; /* buf.max_bytes leaves room for the overflow event */
+    bool ended;
+    bool gone;
+    ec_call_fn closed;
+    void *arg;
+};
+
+static ssize_t on_read(void *arg, uint64_t position, char *into, size_t max)
+{
+    (void)position;
+    struct ec_stream *stream = arg;
+    if (stream->gone) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    if (stream->buf.len > 0) {
+        size_t n = stream->buf.len < max ? stream->buf.len : max;
+        memcpy(into, stream->buf.ptr, n);
+        ec_buf_drop_front(&stream->buf, n);
+        return (ssize_t)n;
+    }
+    if (stream->ended) {
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    stream->req->suspended = true;
+    MHD_suspend_connection(stream->req->conn->mhd);
+    return 0;
+}
+
+static void stream_write(struct ec_stream *stream, struct ec_span text)
+{
+    if (stream->ended || stream->gone) {
+        return;
+    }
+    if (stream->buf.len + text.len > stream->limit_bytes) {
+        ec_buf_add_text(&stream->buf, OVERFLOW_TEXT);
+        stream->ended = true;
+    } else {
+        ec_buf_add_span(&stream->buf, text);
+    }
+    ec_request_resume(stream->req);
+}
+
+static void on_never_began(void *arg)
+{
+    ec_stream_closed(arg);
+}
+
+struct ec_stream *ec_reply_stream(struct ec_request *req, size_t buffer_max_bytes,
+                                  ec_call_fn closed, void *arg)
+{
+    struct ec_stream *stream = ec_alloc(sizeof(*stream));
+    stream->req = req;
+    stream->closed = closed;
+    stream->arg = arg;
+    stream->limit_bytes = buffer_max_bytes;
+    ec_buf_init(&stream->buf, buffer_max_bytes + sizeof(OVERFLOW_TEXT));
+    if (!ec_request_may_reply(req)) { /* too late: the server has answered, or the peer is gone */
+        stream->gone = true;
+        stream->req = NULL;
+        ec_loop_defer(req->loop, on_never_began, stream);
+    } else {
+        struct MHD_Response *response =
+            MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, on_read, stream, NULL);
+        MHD_add_response_header(response, "Content-Type", "text/event-stream");
+        MHD_add_response_header(response, "Cache-Control", "no-store");
+        MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* for proxies that collect */
+        ec_buf_add_text(&stream->buf, RETRY_TEXT);
+        req->stream = stream;
+        ec_reply_set(req, 200, response);
+    }
+    ec_request_replied(req);
+    return stream;
+}
+
+void ec_stream_send(struct ec_stream *stream, const char *id, const char *event,
+                    struct ec_span data)
+{
+    struct ec_buf text;
+    ec_buf_init(&text, stream->limit_bytes + 1);
+    if (id) {
+        ec_buf_addf(&text, "id: %s\n", id);
+    }
+    if (event) {
+        ec_buf_addf(&text, "event: %s\n", event);
+    }
+    for (size_t at = 0; at <= data.len;) { /* one "data:" per line */
+        const char *newline = at < data.len ? memchr(data.ptr + at, '\n', data.len - at) : NULL;
+        size_t end = newline ? (size_t)(newline - data.ptr) : data.len;
+        ec_buf_add_text(&text, "data: ");
+        ec_buf_add(&text, data.ptr + at, end - at);
+        ec_buf_add_text(&text, "\n");
+        at = end + 1;
+    }
+    ec_buf_add_text(&text, "\n");
+    stream_write(stream, ec_buf_span(&text));
+    ec_buf_done(&text);
+}
+
+void ec_stream_end(struct ec_stream *stream)
+{
+    if (!stream->gone) {
+        stream->ended = true;
+        ec_request_resume(stream->req);
+    }
+}
+
+void ec_stream_tick(struct ec_stream *stream, bool comment_due)
+{
+    if (stream->gone) {
+        return;
+    }
+    if (stream->req->suspended && ec_request_peer_gone(stream->req)) {
+        stream->gone = true;
+        ec_request_resume(stream->req);
+    } else if (comment_due && stream->buf.len == 0) {
+        stream_write(stream, EC_SPAN(": still here\n\n"));
+    }
+}
+
+void ec_stream_closed(struct ec_stream *stream)
+{
+    if (stream->closed) {
+        stream->closed(stream->arg);
+    }
+    ec_buf_done(&stream->buf);
+    free(stream);
+}
