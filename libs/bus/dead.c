@@ -17,7 +17,10 @@
 struct ec_metric bus_dead_letters =
     EC_COUNTER("enclii_bus_dead_letters_total", "Events given up, by topic they came from.", "topic");
 
-enum { CREATING = 1, THERE = 2 };
+/* What we know of a dead-letter topic of this process. */
+struct dead_topic {
+    bool there; /* or as good as: the broker has answered */
+};
 
 static void send_letter(void *arg);
 
@@ -74,15 +77,16 @@ static rd_kafka_headers_t *letter_headers(struct ec_event *ev)
 /* True when the topic is there or about to be; asks the broker on first use. */
 static bool topic_ready(struct ec_bus *bus, const char *topic)
 {
-    uintptr_t known = (uintptr_t)ec_map_get(bus->dead_topics, topic);
+    struct dead_topic *known = ec_map_get(bus->dead_topics, topic);
     if (known) {
-        return known == THERE;
+        return known->there;
     }
+    known = ec_arena_alloc(bus->arena, sizeof *known);
     char why[128];
     rd_kafka_NewTopic_t *want = rd_kafka_NewTopic_new(topic, 1, -1, why, sizeof why);
     rd_kafka_AdminOptions_t *options =
         rd_kafka_AdminOptions_new(bus->producer.rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    if (!want || !ec_map_put(bus->dead_topics, topic, (void *)(uintptr_t)CREATING)) {
+    if (!want || !ec_map_put(bus->dead_topics, topic, known)) {
         rd_kafka_AdminOptions_destroy(options);
         return true; /* the publish itself will tell what is wrong */
     }
@@ -98,13 +102,10 @@ static bool topic_ready(struct ec_bus *bus, const char *topic)
 /* Whatever the answer (made, was there, not allowed, no admin there), publishing is the real test. */
 void bus_dead_topic_answer(struct ec_bus *bus, rd_kafka_event_t *event)
 {
-    const char *topic;
     void *state;
     (void)event;
-    for (size_t at = 0; ec_map_next(bus->dead_topics, &at, &topic, &state);) {
-        if ((uintptr_t)state == CREATING) {
-            ec_map_put(bus->dead_topics, topic, (void *)(uintptr_t)THERE);
-        }
+    for (size_t at = 0; ec_map_next(bus->dead_topics, &at, NULL, &state);) {
+        ((struct dead_topic *)state)->there = true;
     }
 }
 
