@@ -58,7 +58,7 @@ static X509 *read_pem(const char *pem)
     return cert;
 }
 
-/* The result of a TLS client's check of a leaf under a root for vm. */
+/* The result of a TLS client's check of a leaf under a root for a host name. */
 static int chain_error(const char *root_pem, const char *leaf_pem, const char *hostname)
 {
     X509 *root = read_pem(root_pem);
