@@ -1,5 +1,6 @@
 /* A chain of blocks with a bump pointer in the newest. What counts against the maximum is what was
- * asked for (rounded to 16 bytes), so that the limit means the same whatever the block sizes are. */
+ * asked for (rounded to 16 bytes), so that the limit means the same whatever the block sizes are.
+ */
 #include "base/arena.h"
 
 #include <stdalign.h>

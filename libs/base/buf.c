@@ -9,7 +9,8 @@
 #include "base/encode.h"
 #include "base/mem.h"
 
-/* What an empty buffer points to, so that ptr is a C string from the start without an allocation. */
+/* What an empty buffer points to, so that ptr is a C string from the start without an allocation.
+ */
 static char empty_text[1];
 
 void ec_buf_init(struct ec_buf *buf, size_t max_bytes)

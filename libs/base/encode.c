@@ -1,5 +1,6 @@
-/* Text forms of bytes. Decoders take what strangers send: their memory comes from ec_arena_try, and a
- * text that is not exactly one encoding of some bytes is refused (no stray bits, no stray padding). */
+/* Text forms of bytes. Decoders take what strangers send: their memory comes from ec_arena_try, and
+ * a text that is not exactly one encoding of some bytes is refused (no stray bits, no stray
+ * padding). */
 #include "base/encode.h"
 
 #include <string.h>
@@ -45,8 +46,7 @@ bool ec_unhex(struct ec_span text, unsigned char *out, size_t out_len)
         }
     }
     for (size_t i = 0; i < out_len; i++) {
-        out[i] =
-            (unsigned char)(hex_value(text.ptr[i * 2]) << 4 | hex_value(text.ptr[i * 2 + 1]));
+        out[i] = (unsigned char)(hex_value(text.ptr[i * 2]) << 4 | hex_value(text.ptr[i * 2 + 1]));
     }
     return true;
 }
@@ -140,8 +140,8 @@ bool ec_unbase64(struct ec_arena *arena, struct ec_span text, struct ec_span *re
 
 static bool unreserved(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '-' || c == '.' || c == '_' || c == '~';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
 }
 
 char *ec_percent(struct ec_arena *arena, struct ec_span text)

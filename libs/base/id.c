@@ -62,7 +62,8 @@ struct ec_id ec_id_derive(const char *cause, const char *step)
     if (ctx == NULL || EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1 ||
         EVP_DigestUpdate(ctx, event_namespace, sizeof(event_namespace)) != 1 ||
         EVP_DigestUpdate(ctx, cause, strlen(cause)) != 1 || EVP_DigestUpdate(ctx, "\n", 1) != 1 ||
-        EVP_DigestUpdate(ctx, step, strlen(step)) != 1 || EVP_DigestFinal_ex(ctx, hash, NULL) != 1) {
+        EVP_DigestUpdate(ctx, step, strlen(step)) != 1 ||
+        EVP_DigestFinal_ex(ctx, hash, NULL) != 1) {
         fputs("id: OpenSSL has no SHA-1, which UUIDv5 is made of\n", stderr);
         abort();
     }

@@ -1,6 +1,6 @@
 /* Log lines: built in memory, written by one write(2), so that lines of several processes on one
- * descriptor never mix. A line that would grow beyond its maximum stays valid JSON: the value that does
- * not fit is shortened, what follows is left out, and "cut":true says so. */
+ * descriptor never mix. A line that would grow beyond its maximum stays valid JSON: the value that
+ * does not fit is shortened, what follows is left out, and "cut":true says so. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -114,12 +114,11 @@ void ec_log_write(enum ec_log_level level, const char *trace, const char *event,
     ec_cleanup(ec_buf_done) struct ec_buf line;
     ec_buf_init(&line, EC_LOG_LINE_MAX_BYTES - TAIL_BYTES);
     ec_buf_add_text(&line, "{");
-    bool whole = add_text(&line, "time", time_text) &&
-                 add_text(&line, "level", level_names[level]) &&
-                 add_text(&line, "service", service_name) && add_text(&line, "event", event) &&
-                 add_text(&line, "message", message) &&
-                 (trace_id[0] == '\0' || add_text(&line, "trace", trace_id)) &&
-                 add_pairs(&line, pairs);
+    bool whole =
+        add_text(&line, "time", time_text) && add_text(&line, "level", level_names[level]) &&
+        add_text(&line, "service", service_name) && add_text(&line, "event", event) &&
+        add_text(&line, "message", message) &&
+        (trace_id[0] == '\0' || add_text(&line, "trace", trace_id)) && add_pairs(&line, pairs);
     line.max_bytes += TAIL_BYTES;
     ec_buf_add_text(&line, whole ? "}\n" : ",\"cut\":true}\n");
     write_line(&line);

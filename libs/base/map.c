@@ -1,6 +1,6 @@
-/* Open addressing with linear probing. A removed entry leaves a grave, so that a walk may remove what
- * it has just seen; graves go when the table is rebuilt. The hash is SipHash-1-3 with a key drawn at
- * start: strangers choose keys (host names, delivery ids) but cannot choose collisions. */
+/* Open addressing with linear probing. A removed entry leaves a grave, so that a walk may remove
+ * what it has just seen; graves go when the table is rebuilt. The hash is SipHash-1-3 with a key
+ * drawn at start: strangers choose keys (host names, delivery ids) but cannot choose collisions. */
 #include "base/map.h"
 
 #include <stdint.h>

@@ -1,5 +1,5 @@
-/* Allocation that cannot fail: every path that runs out of memory ends in out_of_memory, which says so
- * in one line and aborts, so that the supervisor restarts the process with a core to look at. */
+/* Allocation that cannot fail: every path that runs out of memory ends in out_of_memory, which says
+ * so in one line and aborts, so that the supervisor restarts the process with a core to look at. */
 #include "base/mem.h"
 
 #include <stdarg.h>
@@ -10,8 +10,8 @@
 
 static _Noreturn void out_of_memory(void)
 {
-    static const char line[] =
-        "{\"level\":\"error\",\"event\":\"memory.exhausted\",\"message\":\"out of memory, aborting\"}\n";
+    static const char line[] = "{\"level\":\"error\",\"event\":\"memory.exhausted\",\"message\":"
+                               "\"out of memory, aborting\"}\n";
     ssize_t written = write(STDERR_FILENO, line, sizeof(line) - 1);
     (void)written; /* nothing better can be done */
     abort();

@@ -1,5 +1,5 @@
-/* The registry of metrics and its Prometheus text form (exposition format 0.0.4). Families are printed
- * in the order of their first use, each with one HELP and one TYPE line. */
+/* The registry of metrics and its Prometheus text form (exposition format 0.0.4). Families are
+ * printed in the order of their first use, each with one HELP and one TYPE line. */
 #include "base/metric.h"
 
 #include <assert.h>

@@ -1,4 +1,5 @@
-/* Optimal string alignment distance over three rows; words are short, so the plain way is enough. */
+/* Optimal string alignment distance over three rows; words are short, so the plain way is enough.
+ */
 #include "base/nearest.h"
 
 #include <ctype.h>

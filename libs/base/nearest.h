@@ -6,5 +6,6 @@
 #include "base/span.h"
 
 /* The known word with the least edit distance (insert, delete, replace, swap of neighbours, letter
- * case free); NULL when none is near enough to be meant. At most 64 bytes of a word are looked at. */
+ * case free); NULL when none is near enough to be meant. At most 64 bytes of a word are looked at.
+ */
 const char *ec_nearest(struct ec_span word, const char *const *known, size_t known_count);

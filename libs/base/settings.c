@@ -84,7 +84,8 @@ static bool plain_url(const char *text)
         return false;
     }
     for (const char *c = text; c < at; c++) {
-        if (!islower((unsigned char)*c) && !isdigit((unsigned char)*c) && strchr("+.-", *c) == NULL) {
+        if (!islower((unsigned char)*c) && !isdigit((unsigned char)*c) &&
+            strchr("+.-", *c) == NULL) {
             return false;
         }
     }
