@@ -25,7 +25,8 @@ OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
 OPT_cov  := -O0 --coverage
 CFLAGS  ?= -std=gnu17 -g $(OPT_$(MODE)) -fstack-protector-strong -fPIE $(WARN)
-CPPFLAGS = -D_GNU_SOURCE -Ilibs -I$(B)/gen $(PKG_CFLAGS) -MMD -MP
+# Generated headers are system headers (their macros cast const away); -MD tracks them all the same.
+CPPFLAGS = -D_GNU_SOURCE -Ilibs -isystem $(B)/gen $(PKG_CFLAGS) -MD -MP
 LDFLAGS ?= $(filter -fsanitize=% --coverage,$(OPT_$(MODE))) -pie -Wl,-z,relro,-z,now
 LIBS     = $(PKG_LIBS) -lm -lpthread
 

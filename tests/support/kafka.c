@@ -1,0 +1,178 @@
+/* See kafka.h. */
+#include "support/kafka.h"
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define BROKERS 1
+
+struct test_kafka {
+    struct ec_loop *loop;
+    rd_kafka_t *rk;
+    rd_kafka_mock_cluster_t *cluster;
+    const char *fatal;
+};
+
+static void die(const char *what)
+{
+    fprintf(stderr, "test kafka: %s\n", what);
+    abort();
+}
+
+struct test_kafka *test_kafka_start(struct ec_loop *loop, ...)
+{
+    char why[256], name[256];
+    struct test_kafka *kafka = ec_alloc(sizeof *kafka);
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    kafka->loop = loop;
+    rd_kafka_conf_set(conf, "log_level", "3", why, sizeof why);
+    kafka->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    kafka->cluster = kafka->rk ? rd_kafka_mock_cluster_new(kafka->rk, BROKERS) : NULL;
+    if (!kafka->cluster) {
+        die("the mock cluster does not start");
+    }
+    va_list topics;
+    va_start(topics, loop);
+    for (const char *topic; (topic = va_arg(topics, const char *));) {
+        int partitions = 1;
+        if (sscanf(topic, "%255[^:]:%d", name, &partitions) < 1) {
+            die("topics are \"name:partitions\"");
+        }
+        rd_kafka_mock_topic_create(kafka->cluster, name, partitions, BROKERS);
+    }
+    va_end(topics);
+    return kafka;
+}
+
+void test_kafka_stop(struct test_kafka *kafka)
+{
+    rd_kafka_mock_cluster_destroy(kafka->cluster);
+    rd_kafka_destroy(kafka->rk);
+    free(kafka);
+}
+
+const char *test_kafka_brokers(const struct test_kafka *kafka)
+{
+    return rd_kafka_mock_cluster_bootstraps(kafka->cluster);
+}
+
+void test_kafka_down(struct test_kafka *kafka, bool down)
+{
+    for (int id = 1; id <= BROKERS; id++) {
+        if (down) {
+            rd_kafka_mock_broker_set_down(kafka->cluster, id);
+        } else {
+            rd_kafka_mock_broker_set_up(kafka->cluster, id);
+        }
+    }
+}
+
+static void on_fatal(void *arg, struct ec_err err)
+{
+    struct test_kafka *kafka = arg;
+    kafka->fatal = err.what;
+}
+
+const char *test_kafka_fatal(const struct test_kafka *kafka)
+{
+    return kafka->fatal;
+}
+
+struct ec_bus *test_kafka_bus(struct test_kafka *kafka, const char *service)
+{
+    struct ec_bus *bus = NULL;
+    const struct ec_bus_spec spec = {.brokers = test_kafka_brokers(kafka),
+                                     .service = service,
+                                     .fetch_wait_ms = 10,
+                                     .session_timeout_ms = 3000,
+                                     .fatal = on_fatal,
+                                     .fatal_arg = kafka};
+    if (ec_failed(ec_bus_open(kafka->loop, &spec, &bus))) {
+        die("the bus does not open");
+    }
+    return bus;
+}
+
+static void set_true(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+bool test_is_true(void *flag)
+{
+    return *(bool *)flag;
+}
+
+void test_kafka_close_bus(struct test_kafka *kafka, struct ec_bus *bus)
+{
+    bool closed = false;
+    ec_bus_close(bus, 4000, set_true, &closed);
+    if (!test_run_until(kafka->loop, 8000, test_is_true, &closed)) {
+        die("the bus does not close");
+    }
+}
+
+struct wait {
+    bool over;
+    struct ec_err err;
+};
+
+static void on_published(void *arg, struct ec_err err)
+{
+    struct wait *wait = arg;
+    wait->over = true;
+    wait->err = err;
+}
+
+void test_kafka_publish(struct test_kafka *kafka, struct ec_bus *bus,
+                        const struct ec_message *message)
+{
+    struct wait wait = {0};
+    if (ec_failed(ec_bus_publish(bus, message, on_published, &wait)) ||
+        !test_run_until(kafka->loop, 10000, test_is_true, &wait.over) || ec_failed(wait.err)) {
+        die(wait.err.what ? wait.err.what : "not published");
+    }
+}
+
+void test_kafka_publish_raw(struct test_kafka *kafka, const char *topic, const char *key,
+                            const void *value, size_t len)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", test_kafka_brokers(kafka), why, sizeof why);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    void *copy = ec_alloc(len + 1);
+    memcpy(copy, value, len);
+    rd_kafka_resp_err_t code =
+        rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(key, strlen(key)),
+                          RD_KAFKA_V_VALUE(copy, len), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
+                          RD_KAFKA_V_END);
+    if (code || rd_kafka_flush(rk, 10000)) {
+        die("raw record not published");
+    }
+    rd_kafka_destroy(rk);
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+bool test_run_until(struct ec_loop *loop, int limit_ms, bool (*done)(void *arg), void *arg)
+{
+    int64_t end_ms = ec_mono_ms() + limit_ms;
+    struct ec_timer *tick = ec_timer_new(loop, nothing, NULL); /* a turn never waits longer */
+    ec_timer_start(tick, 10, 10);
+    while (!done(arg) && ec_mono_ms() < end_ms) {
+        uv_run(ec_loop_uv(loop), UV_RUN_ONCE);
+    }
+    ec_timer_free(tick);
+    return done(arg);
+}
