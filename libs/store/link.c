@@ -266,8 +266,9 @@ void link_lost(struct link *link, const char *why)
     ec_log(EC_LOG_WARN, NULL, "store.lost", "database connection lost; connecting again",
            EC_T("error", why));
     link->complained = true;
+    ec_cleanup(ec_freep) char *text = ec_strdup(why); /* may be libpq's own, which goes now */
     again(link);
-    link->events->down(link->arg, why);
+    link->events->down(link->arg, text);
 }
 
 /* Freed a turn later: the caller may be one of our own events. */

@@ -489,7 +489,7 @@ static void test_bad_url_is_fatal_and_silent(void **state)
 {
     (void)state;
     struct ec_loop *loop = ec_loop_new();
-    struct ec_secret *url = ec_secret_new(EC_SPAN("postgres://user:hunter2@host:port:what/"));
+    struct ec_secret *url = ec_secret_new(EC_SPAN("postgres//user:hunter2@host/db"));
     struct ec_store_spec spec = {.url = url};
     struct ec_store *store = NULL;
     struct ec_err err = ec_store_open(loop, &spec, &store);
