@@ -78,8 +78,12 @@ struct ec_http_server {
     void *closed_arg;
 };
 
+/* FATAL with the address and what to do. gives *ret_fd. */
+EC_RESULT ec_http_listen(const char *listen_text, int *ret_fd, uint16_t *ret_port);
 /* Lets the HTTP library run in a later turn (soon). */
 void ec_http_kick(struct ec_http_server *server);
+/* Copies the headers, finds the route, refuses what can be refused before a body is read. */
+void ec_request_guard(struct ec_request *req);
 /* A reply is ready: wakes the connection, if it sleeps, and releases the handler's claim. */
 void ec_request_replied(struct ec_request *req);
 void ec_request_resume(struct ec_request *req);

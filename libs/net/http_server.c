@@ -5,7 +5,6 @@
  * never touches freed memory. */
 #include "net/http_private.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -274,101 +273,6 @@ bool ec_request_peer_gone(const struct ec_request *req)
 
 /* ---- taking a request in ---- */
 
-struct header_copy {
-    struct ec_request *req;
-    bool too_many;
-};
-
-static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char *name,
-                                 size_t name_len, const char *value, size_t value_len)
-{
-    (void)kind;
-    struct header_copy *copy = arg;
-    struct ec_request *req = copy->req;
-    if (req->header_count == EC_REQUEST_HEADERS_MAX) {
-        copy->too_many = true;
-        return MHD_NO;
-    }
-    /* A NUL inside would end the text early: shown as a control character to the guard. */
-    bool nul = memchr(name, 0, name_len) || (value && memchr(value, 0, value_len));
-    struct ec_header *header = &req->headers[req->header_count++];
-    header->name = ec_arena_text(req->arena, (struct ec_span){name, name_len});
-    header->value =
-        nul ? "\001" : ec_arena_text(req->arena, (struct ec_span){value ? value : "", value_len});
-    return MHD_YES;
-}
-
-static bool known_method(const char *method)
-{
-    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
-    for (size_t i = 0; i < EC_LEN(known); i++) {
-        if (strcmp(known[i], method) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void guard_body(struct ec_request *req)
-{
-    long long length = ec_guard_content_length(req->headers, req->header_count);
-    size_t max = req->route->body_max_bytes;
-    if (max == 0 && ec_guard_has_body(req->headers, req->header_count)) {
-        ec_request_refuse(req, 413, "body_not_allowed", "this route takes no request body");
-    } else if (length > 0 && (unsigned long long)length > max) {
-        ec_request_refuse(req, 413, "body_too_large",
-                          ec_arena_format(req->arena,
-                                          "the body has %lld bytes, this route takes at most %zu",
-                                          length, max));
-    } else {
-        ec_buf_init(&req->body, max);
-    }
-}
-
-static void guard_route(struct ec_request *req)
-{
-    const struct ec_http_server_spec *spec = &req->server->spec;
-    ec_guard_route(req->arena, spec->routes, spec->route_count, req->method, &req->target,
-                   &req->match);
-    req->route = req->match.route;
-    if (req->route) {
-        guard_body(req);
-    } else if (req->match.allow || !known_method(req->method)) {
-        ec_reply_header(req, "Allow", req->match.allow ? req->match.allow : "GET, POST");
-        ec_request_refuse(req, 405, "method_not_allowed",
-                          ec_arena_format(req->arena, "%s takes: %s", req->target.path,
-                                          req->match.allow ? req->match.allow : "GET, POST"));
-    } else {
-        ec_request_refuse(req, 404, "not_found",
-                          ec_arena_format(req->arena, "there is no %s here", req->target.path));
-    }
-}
-
-/* Headers are complete: everything that can be refused before a body is read is refused here. */
-static void request_guard(struct ec_request *req)
-{
-    struct header_copy copy = {.req = req};
-    MHD_get_connection_values_n(req->conn->mhd, MHD_HEADER_KIND, on_header, &copy);
-    const char *theirs = ec_request_header(req, "traceparent");
-    req->trace = theirs ? ec_trace_child(theirs) : ec_trace_new();
-    if (copy.too_many) {
-        ec_request_refuse(req, 431, "too_many_headers", "the request has more than 100 headers");
-        return;
-    }
-    struct ec_guard_fault fault = ec_guard_headers(req->headers, req->header_count);
-    if (fault.status == 0) {
-        const char *raw = req->conn->target ? req->conn->target : "";
-        fault = ec_guard_target(req->arena, raw, &req->target);
-    }
-    if (fault.status != 0) {
-        ec_request_refuse(req, fault.status, fault.code, fault.detail);
-    } else if (req->server->closing) {
-        ec_request_refuse(req, 503, "stopping", "this instance is stopping; try again");
-    } else {
-        guard_route(req);
-    }
-}
-
 static bool take_piece(struct ec_request *req, const char *piece, size_t len)
 {
     if (req->state == EC_REQUEST_READING && req->body.len + len <= req->body.max_bytes) {
@@ -428,7 +332,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const c
             return MHD_NO;
         }
         req = *request_arg = request_new(conn, method);
-        request_guard(req);
+        ec_request_guard(req);
         return req->state == EC_REQUEST_REPLIED ? request_answer(req) : MHD_YES;
     }
     if (*piece_len > 0) {
@@ -569,67 +473,9 @@ void ec_http_server_close(struct ec_http_server *server, uint32_t grace_ms, ec_c
     ec_http_kick(server);
 }
 
-static EC_RESULT listen_error(int error, const char *listen_text)
-{
-    static char text[256]; /* errors carry no memory of their own */
-    snprintf(text, sizeof(text), "cannot listen on %s: %s%s", listen_text, strerror(error),
-             error == EADDRINUSE ? "; stop the other process or choose another port" : "");
-    return ec_fatal(error, text);
-}
-
-static EC_RESULT parse_listen(char *listen_text, struct addrinfo **ret_info)
-{
-    char *colon = strrchr(listen_text, ':');
-    if (!colon) {
-        return listen_error(EINVAL, listen_text);
-    }
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
-    ec_cleanup(ec_freep) char *host = ec_strndup(listen_text, (size_t)(colon - listen_text));
-    char *name = host;
-    size_t len = strlen(host);
-    if (len > 1 && host[0] == '[' && host[len - 1] == ']') {
-        host[len - 1] = '\0';
-        name = host + 1;
-    }
-    if (strcmp(name, "localhost") == 0) {
-        name = (char[]){"127.0.0.1"}; /* no name is looked up here */
-    }
-    return getaddrinfo(name[0] ? name : NULL, colon + 1, &hints, ret_info) == 0
-               ? ec_ok()
-               : listen_error(EINVAL, listen_text);
-}
-
-/* Our own socket: the library would set SO_REUSEPORT, and a second process would steal requests
- * silently instead of being told that the port is taken. */
-static EC_RESULT server_listen(struct ec_http_server *server)
-{
-    struct addrinfo *info = NULL;
-    EC_TRY(parse_listen(server->listen_text, &info));
-    int on = 1;
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct sockaddr_storage bound;
-    socklen_t len = sizeof(bound);
-    bool listening = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-                     bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, 1024) == 0 &&
-                     getsockname(fd, (struct sockaddr *)&bound, &len) == 0;
-    int error = errno;
-    freeaddrinfo(info);
-    if (!listening) {
-        if (fd >= 0) {
-            close(fd);
-        }
-        return listen_error(error, server->listen_text);
-    }
-    server->listen_fd = fd;
-    server->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                     : ((struct sockaddr_in *)&bound)->sin_port);
-    return ec_ok();
-}
-
 static EC_RESULT server_start(struct ec_http_server *server)
 {
-    EC_TRY(server_listen(server));
+    EC_TRY(ec_http_listen(server->listen_text, &server->listen_fd, &server->port));
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     unsigned idle_s = server->spec.request_deadline_ms / 1000 + 1;
     server->daemon = MHD_start_daemon(
