@@ -130,7 +130,8 @@ static void test_a_lasting_error_stops_the_flow(void **state)
 {
     (void)state;
     struct job job = {0};
-    const struct ec_step steps[] = {{"a", step_now, 1}, {"bad", step_bad, 5}, {"never", step_now, 1}};
+    const struct ec_step steps[] = {
+        {"a", step_now, 1}, {"bad", step_bad, 5}, {"never", step_now, 1}};
     run(&job, steps, EC_LEN(steps));
     assert_string_equal(job.trail, "nb");
     assert_int_equal(job.err.fate, EC_FATE_REJECT);

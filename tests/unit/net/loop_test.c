@@ -139,9 +139,10 @@ static void test_work_queue_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_deferred_calls_come_later_and_in_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_call_that_defers_itself_does_not_starve_timers, setup,
+        cmocka_unit_test_setup_teardown(test_deferred_calls_come_later_and_in_order, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_a_call_that_defers_itself_does_not_starve_timers,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_poll_sees_a_foreign_descriptor, setup, teardown),
         cmocka_unit_test_setup_teardown(test_work_runs_all_and_reports_each_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_work_queue_is_bounded, setup, teardown),
