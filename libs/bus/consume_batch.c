@@ -80,9 +80,6 @@ static void on_undecodable_dead(void *arg)
 static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
 {
     struct batcher *b = (struct batcher *)c;
-    if (message->err) {
-        return;
-    }
     struct ec_event *ev = bus_event_new(c, message);
     if (!ev->part->owned) {
         bus_event_free(ev);
@@ -328,7 +325,8 @@ static void free_batcher(struct ec_consumer *c)
     free(b->batch.offsets);
 }
 
-static const struct bus_kind batch_kind = {assigned, revoked, on_record, work, idle, free_batcher};
+static const struct bus_kind batch_kind = {assigned, revoked, on_record, NULL,
+                                           work,     idle,    free_batcher};
 
 EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch_spec *spec,
                                struct ec_consumer **ret_consumer)

@@ -198,9 +198,6 @@ static void enter_lane(struct group *g, struct ec_event *ev)
 static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
 {
     struct group *g = (struct group *)c;
-    if (message->err) {
-        return;
-    }
     struct ec_event *ev = bus_event_new(c, message);
     if (!ev->part->owned) {
         bus_event_free(ev);
@@ -299,7 +296,7 @@ static void free_group(struct ec_consumer *c)
     ec_map_free(g->lanes, NULL);
 }
 
-static const struct bus_kind group_kind = {assigned, revoked, on_record, work, idle, free_group};
+static const struct bus_kind group_kind = {assigned, revoked, on_record, NULL, work, idle, free_group};
 
 EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer)

@@ -126,12 +126,6 @@ static void begin(void *arg)
 static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
 {
     struct table *t = (struct table *)c;
-    if (message->err) { /* the end of a partition */
-        bus_consumer_part(c, rd_kafka_topic_name(message->rkt), message->partition)->caught_up =
-            true;
-        tell_caught_up(t);
-        return;
-    }
     struct ec_event *ev = bus_event_new(c, message);
     struct ec_err err = bus_event_decode(ev, message);
     ev->part->next = ev->offset + 1;
@@ -147,6 +141,12 @@ static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
         t->on_event(c->state, ev);
     }
     bus_event_free(ev);
+}
+
+static void on_end(struct ec_consumer *c, struct bus_partition *part)
+{
+    part->caught_up = true;
+    tell_caught_up((struct table *)c);
 }
 
 static bool always(struct ec_consumer *c)
@@ -184,7 +184,8 @@ static void free_table(struct ec_consumer *c)
     free(t->question.topics);
 }
 
-static const struct bus_kind table_kind = {assigned, revoked, on_record, work, idle, free_table};
+static const struct bus_kind table_kind = {assigned, revoked, on_record, on_end,
+                                           work,     idle,    free_table};
 
 EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
                        struct ec_consumer **ret_consumer)

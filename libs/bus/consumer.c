@@ -109,18 +109,23 @@ static void on_rebalance(struct ec_consumer *c, rd_kafka_event_t *event)
 
 /* ---- a turn ---- */
 
-static void on_records(struct ec_consumer *c, rd_kafka_event_t *event)
+static void on_record_event(struct ec_consumer *c, rd_kafka_event_t *event)
 {
     const rd_kafka_message_t *message;
-    while ((message = rd_kafka_event_message_next(event))) {
-        if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR ||
-            message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_FETCH) {
+        while ((message = rd_kafka_event_message_next(event))) {
             c->kind->record(c, message);
-        } else {
-            ec_log(EC_LOG_WARN, NULL, "bus.fetch_failed", rd_kafka_message_errstr(message),
-                   EC_N("code", message->err), EC_T("group", c->group));
         }
+        return;
     }
+    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR && c->kind->end &&
+        rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        rd_kafka_topic_partition_t *at = rd_kafka_event_topic_partition(event);
+        c->kind->end(c, bus_consumer_part(c, at->topic, at->partition));
+        rd_kafka_topic_partition_destroy(at);
+        return;
+    }
+    (void)bus_source_common(c->bus, c->source.rk, event);
 }
 
 void bus_consumer_poll(struct ec_consumer *c, unsigned budget, bool (*more)(struct ec_consumer *c))
@@ -133,7 +138,7 @@ void bus_consumer_poll(struct ec_consumer *c, unsigned budget, bool (*more)(stru
         if (!event) {
             return;
         }
-        on_records(c, event);
+        on_record_event(c, event);
         rd_kafka_event_destroy(event);
     }
     bus_source_wake(&c->source);
@@ -146,15 +151,10 @@ static void serve_control(struct ec_consumer *c)
         if (!event) {
             return;
         }
-        switch (rd_kafka_event_type(event)) {
-        case RD_KAFKA_EVENT_REBALANCE:
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
             on_rebalance(c, event);
-            break;
-        case RD_KAFKA_EVENT_FETCH:
-            on_records(c, event);
-            break;
-        default:
-            (void)bus_source_common(c->bus, c->source.rk, event);
+        } else {
+            on_record_event(c, event);
         }
         rd_kafka_event_destroy(event);
     }

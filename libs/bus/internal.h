@@ -154,6 +154,7 @@ struct bus_kind {
     void (*assigned)(struct ec_consumer *c, rd_kafka_topic_partition_list_t *list); /* takes */
     void (*revoked)(struct ec_consumer *c, bool lost); /* owes bus_consumer_release */
     void (*record)(struct ec_consumer *c, const rd_kafka_message_t *message);
+    void (*end)(struct ec_consumer *c, struct bus_partition *part); /* nothing follows for now */
     void (*work)(struct ec_consumer *c); /* each turn: take records, run handlers */
     bool (*idle)(const struct ec_consumer *c);
     void (*free)(struct ec_consumer *c);

@@ -106,6 +106,7 @@ static void log_event(rd_kafka_event_t *event)
 
 bool bus_source_common(struct ec_bus *bus, rd_kafka_t *rk, rd_kafka_event_t *event)
 {
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
     switch (rd_kafka_event_type(event)) {
     case RD_KAFKA_EVENT_LOG:
         log_event(event);
@@ -118,11 +119,14 @@ bool bus_source_common(struct ec_bus *bus, rd_kafka_t *rk, rd_kafka_event_t *eve
             bus_fatal(bus, ec_fatal((int)cause, "bus: the Kafka client cannot go on"));
             return true;
         }
-        if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
             bus->up = false;
         }
-        ec_log(EC_LOG_DEBUG, NULL, "bus.trouble", rd_kafka_event_error_string(event),
-               EC_N("code", rd_kafka_event_error(event)));
+        /* A lost connection repairs itself; a missing topic or a refused right does not. */
+        ec_log(code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
+                   ? EC_LOG_DEBUG
+                   : EC_LOG_WARN,
+               NULL, "bus.trouble", rd_kafka_event_error_string(event), EC_N("code", code));
         return true;
     default:
         return false;
