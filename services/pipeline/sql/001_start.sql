@@ -2,6 +2,12 @@
 -- (project, environment, service, api_token, channel, delivery views none) together with outbox rows.
 -- Columns `state` are changed by pipeline's transition function alone, with compare-and-swap on `cas`.
 
+-- Times travel as milliseconds since 1970; 0 is "none".
+create function enclii.at(ms bigint) returns timestamptz language sql immutable as
+    $$ select case when ms > 0 then to_timestamp(ms / 1000.0) end $$;
+create function enclii.ms(t timestamptz) returns bigint language sql immutable as
+    $$ select coalesce((extract(epoch from t) * 1000)::bigint, 0) $$;
+
 create table enclii.project (
     id          uuid primary key,
     slug        text not null unique,
@@ -181,6 +187,7 @@ create table enclii.desired (
     deployment_id  uuid not null,
     release_id     uuid,                         -- null: nothing should run (tombstone)
     good_release_id uuid,                        -- the last one that ended HEALTHY
+    good_deployment_id uuid,                     -- and the deployment that made it so
     newest_build   integer not null default 0,   -- highest build number ever wanted here: older ones finishing late do not deploy
     primary key (service_id, environment_id)
 );

@@ -1,0 +1,159 @@
+/* The deciders: pure functions of (world, event). They read and change rows of the world, and record
+ * facts, decisions and nothing else; no I/O, no clock but world->now_ms, no randomness. The same world
+ * and event give the same rows and the same event ids. */
+#pragma once
+
+#include "enclii/v1/build.pb-c.h"
+#include "enclii/v1/deployment.pb-c.h"
+#include "enclii/v1/domain.pb-c.h"
+#include "enclii/v1/intake.pb-c.h"
+#include "enclii/v1/release.pb-c.h"
+#include "enclii/v1/request.pb-c.h"
+#include "world.h"
+
+/* Ids of rows to read for a batch. Each list is in the arena, without duplicates. */
+struct id_list {
+    const char **ids;
+    size_t count, room;
+    struct ec_map *known;
+};
+struct wanted {
+    struct ec_arena *arena;
+    struct id_list services, repos, builds, releases, deployments, hostnames, deliveries, builders,
+        events;
+    bool rollback;     /* somebody goes back: read the last good release before the current one */
+    bool deploys;      /* something may be deployed: read who owns its host names */
+};
+void want(struct wanted *wanted, struct id_list *list, const char *id); /* "" is not added */
+
+/* One kind of event that pipeline takes in. */
+struct event_kind {
+    const char *type;
+    const ProtobufCMessageDescriptor *descriptor;
+    /* Names the rows it needs; gives NULL, or why the event is bad (it goes to the dead letters). */
+    const char *(*want)(struct wanted *wanted, const char *key, const void *body);
+    void (*decide)(struct world *world, const void *body);
+    bool once; /* its id goes to the inbox: a second record with it has no effect */
+};
+extern const struct event_kind event_kinds[];
+extern const size_t event_kind_count;
+const struct event_kind *event_kind_find(const char *type);
+/* Sets the cause, skips what was seen, runs the decider. */
+void decide_event(struct world *world, const struct event_kind *kind, const struct cause *cause,
+                  const void *body);
+
+/* ---- decide_push.c ---- */
+void decide_push(struct world *world, const void *body);
+/* ---- paths.c: gitignore-style patterns ("docs/", "*.md", "!docs/api.md", "src/[**]/x.c") ---- */
+bool paths_match(char *const *patterns, size_t pattern_count, const char *path);
+
+/* ---- decide_build.c ---- */
+struct build_order {
+    struct service *service;
+    const Enclii__V1__Commit *commit;
+    const Enclii__V1__Actor *actor;
+    const char *delivery_id; /* "" = asked for by hand */
+    int32_t priority;
+    int64_t push_received_ms; /* 0 = no push */
+};
+#define PRIORITY_PUSH 10    /* somebody waits for it */
+#define PRIORITY_REQUEST 10 /* so does this */
+/* A queued build; supersedes older open ones of the same branch. */
+struct build *decide_new_build(struct world *world, const struct build_order *order);
+void decide_build_started(struct world *world, const void *body);
+void decide_build_step(struct world *world, const void *body);
+void decide_build_succeeded(struct world *world, const void *body);
+void decide_build_failed(struct world *world, const void *body);
+/* Cancel by request, removal or supersede: `to` is BUILD_CANCELLED, _TIMED_OUT or _SUPERSEDED; tells
+ * the builder. False when it has ended already. */
+struct build_end {
+    uint8_t to;
+    const char *rule, *detail;
+    const char *by_build_id; /* of the newer build, or "" */
+};
+bool decide_build_end(struct world *world, struct build *build, const struct build_end *end);
+/* The builder is gone or gave up for its own reasons: the next attempt, or FAILED after the last. */
+void decide_build_again(struct world *world, struct build *build, Enclii__V1__BuildFailure reason,
+                        const char *detail);
+
+/* ---- decide_queue.c ---- */
+struct queue_load { /* builds leased or running now */
+    const char *project_id;
+    const char *builder_id;
+    int32_t count;
+    struct queue_load *next;
+};
+struct lease {
+    struct build *build;
+    struct builder *builder;
+};
+/* Chooses at most `room` leases among the queued builds and the builders of the world. */
+size_t decide_queue(const struct world *world, const struct queue_load *load, struct lease *ret_leases,
+                    size_t room);
+void decide_lease(struct world *world, const struct lease *lease);
+void decide_heartbeat(struct world *world, const void *body);
+
+/* ---- decide_release.c ---- */
+struct release *decide_new_release(struct world *world, struct build *build,
+                                   const Enclii__V1__BuildSucceeded *claim);
+void decide_release_step(struct world *world, const void *body);
+void decide_release_signed(struct world *world, const void *body);
+void decide_release_refused(struct world *world, const void *body);
+void decide_release_reject(struct world *world, struct release *release, const char *reason,
+                           const char *detail);
+
+/* ---- decide_deployment.c ---- */
+struct deploy_order {
+    struct service *service;
+    const char *environment_id;
+    struct release *release;
+    const char *deployment_id;
+    const Enclii__V1__Actor *actor;
+    const char *trace;
+    bool rollback;
+    int64_t push_received_ms;
+    const char *rule, *detail; /* why */
+};
+void decide_deploy(struct world *world, const struct deploy_order *order);
+void decide_deployment_step(struct world *world, const void *body);
+void decide_deployment_rolled_out(struct world *world, const void *body);
+void decide_deployment_reverted(struct world *world, const void *body);
+void decide_deployment_status(struct world *world, const void *body);
+/* Ends an open deployment in `to` and brings back what was good before (or nothing). */
+struct deployment_end {
+    uint8_t to;
+    const char *reason, *detail;
+};
+void decide_deployment_back(struct world *world, struct deployment *dep,
+                            const struct deployment_end *end);
+/* Ends it without touching what is desired (a newer one takes its place, the service goes away). */
+void decide_deployment_end(struct world *world, struct deployment *dep,
+                           const struct deployment_end *end);
+/* Nothing of this service should run in that environment any more. */
+void decide_nothing(struct world *world, struct desired *desired);
+
+/* ---- decide_domain.c ---- */
+/* A new release wants these routes: claims host names, announces new domains. Gives the routes that
+ * this service may have (a host name belongs to one service). */
+size_t decide_routes(struct world *world, struct service *service, const char *environment_id,
+                     const Enclii__V1__ServiceSpec *spec, Enclii__V1__RouteSpec ***ret_routes);
+/* Domains of the environment that no route of `spec` names go away; spec NULL = all. */
+void decide_domains_drop(struct world *world, const struct service *service,
+                         const char *environment_id, const Enclii__V1__ServiceSpec *spec);
+void decide_domain_issued(struct world *world, const void *body);
+void decide_domain_failed(struct world *world, const void *body);
+void decide_domain_announce(struct world *world, struct domain *domain);
+
+/* ---- decide_request.c ---- */
+void decide_request_build(struct world *world, const void *body);
+void decide_request_deploy(struct world *world, const void *body);
+void decide_request_rollback(struct world *world, const void *body);
+void decide_request_cancel(struct world *world, const void *body);
+void decide_request_remove(struct world *world, const void *body);
+
+/* ---- decide_deadline.c: what the reaper does with one overdue row of the world ---- */
+void decide_build_overdue(struct world *world, struct build *build);
+void decide_build_silent(struct world *world, struct build *build); /* its builder is gone */
+void decide_release_overdue(struct world *world, struct release *release);
+void decide_deployment_overdue(struct world *world, struct deployment *dep);
+void decide_domain_overdue(struct world *world, struct domain *domain);

@@ -1,0 +1,311 @@
+/* Builds: made by pushes and requests, reported on by builders. Every word of a builder carries the
+ * attempt it was leased with; a word about any other attempt, or about a build that has ended, changes
+ * nothing and is written down. */
+#include "decide.h"
+
+#include <string.h>
+
+#include "base/id.h"
+#include "base/metric.h"
+#include "bus/topics.h"
+#include "trust/digest.h"
+
+static struct ec_metric builds =
+    EC_COUNTER("enclii_builds_total", "Builds by how they ended.", "status");
+static struct ec_metric ignored =
+    EC_COUNTER("enclii_late_results_total", "Words about old attempts or ended things.", "kind");
+
+static struct why why_of(const struct build *build, const char *rule)
+{
+    return (struct why){build->service->id, "build", build->id, rule, machine_text(&build->cell)};
+}
+
+static void tell(struct world *world, const struct build *build, const char *type,
+                 const ProtobufCMessage *body)
+{
+    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_BUILD_EVENTS,
+                                          .key = build->service->id,
+                                          .type = type,
+                                          .subject = build->id,
+                                          .trace = build->trace,
+                                          .body = body});
+}
+
+static int64_t timeout_ms(struct world *world, const struct build *build)
+{
+    const Enclii__V1__ServiceSpec *spec = world_spec(world, build->spec);
+    return spec->build && spec->build->timeout_ms > 0 ? spec->build->timeout_ms : 1800 * 1000;
+}
+
+/* ---- new ones ---- */
+
+/* A newer push of the same branch: the older builds are not wanted any more. */
+static void supersede_older(struct world *world, const struct build *newer)
+{
+    for (struct build *older = newer->service->first_build; older; older = older->next_of_service) {
+        if (older == newer || machine_ended(&older->cell) || strcmp(older->ref, newer->ref) != 0) {
+            continue;
+        }
+        decide_build_end(world, older,
+                         &(struct build_end){BUILD_SUPERSEDED, "superseded_by_newer_push",
+                                             ec_arena_format(world->arena, "commit %.12s is newer",
+                                                             newer->commit_sha),
+                                             newer->id});
+    }
+}
+
+static void tell_queued(struct world *world, const struct build *build)
+{
+    Enclii__V1__BuildQueued *fact = world_message(world, &enclii__v1__build_queued__descriptor);
+    fact->build_id = world_text(world, build->id);
+    fact->service = world_service_ref(world, build->service);
+    fact->commit = world_commit(world, build->commit);
+    fact->delivery_id = world_text(world, build->delivery_id);
+    fact->actor = world_actor(world, build->actor);
+    tell(world, build, "dev.enclii.build.queued.v1", &fact->base);
+}
+
+struct build *decide_new_build(struct world *world, const struct build_order *order)
+{
+    struct service *svc = order->service;
+    struct ec_id id = ec_id_derive(world->cause.id, ec_arena_format(world->arena, "build/%s", svc->id));
+    svc->builds++;
+    world_touch(&svc->mark);
+    struct build row = {
+        .id = world_text(world, id.text),
+        .service = svc,
+        .number = svc->builds,
+        .delivery_id = world_text(world, order->delivery_id),
+        .spec = svc->spec,
+        .commit = world_pack(world, &order->commit->base),
+        .actor = world_pack(world, &order->actor->base),
+        .commit_sha = world_text(world, order->commit->sha),
+        .ref = world_text(world, order->commit->ref),
+        .builder_id = "",
+        .priority = order->priority,
+        .reason = "",
+        .detail = "",
+        .digest = "",
+        .image_repo = ec_arena_format(world->arena, "%s/%s/%s", world->rules->registry,
+                                      svc->project_slug, svc->name),
+        .trace = world_text(world, world->cause.trace),
+        .steps = "[]",
+        .push_received_ms = order->push_received_ms,
+        .queued_ms = world->now_ms,
+        .mark = ROW_NEW,
+    };
+    machine_begin(&row.cell, MACHINE_BUILD, world->now_ms);
+    struct build *build = world_add_build(world, &row);
+    supersede_older(world, build);
+    tell_queued(world, build);
+    struct why why = why_of(build, *order->delivery_id ? "push_accepted" : "asked_for");
+    world_why(world, &why, "build #%d of %.12s on %s waits for a builder", build->number,
+              build->commit_sha, build->ref);
+    return build;
+}
+
+/* ---- endings ---- */
+
+static bool move(struct world *world, struct build *build, uint8_t to, int64_t extra_ms)
+{
+    if (!machine_move(&build->cell, to, world->now_ms, extra_ms)) {
+        return false;
+    }
+    world_touch(&build->mark);
+    if (machine_ended(&build->cell)) {
+        build->finished_ms = world->now_ms;
+        ec_metric_add(&builds, machine_text(&build->cell), 1);
+    }
+    return true;
+}
+
+static void cancel_command(struct world *world, const struct build *build, const char *reason)
+{
+    Enclii__V1__CancelBuild *command = world_message(world, &enclii__v1__cancel_build__descriptor);
+    command->build_id = world_text(world, build->id);
+    command->attempt = build->attempt;
+    command->builder_id = world_text(world, build->builder_id);
+    command->reason = world_text(world, reason);
+    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_BUILD_COMMANDS,
+                                          .key = build->service->id,
+                                          .type = "dev.enclii.build.cancel.v1",
+                                          .subject = build->id,
+                                          .trace = build->trace,
+                                          .body = &command->base});
+}
+
+static const char *ended_type(uint8_t state)
+{
+    return state == BUILD_SUPERSEDED  ? "dev.enclii.build.superseded.v1"
+           : state == BUILD_TIMED_OUT ? "dev.enclii.build.timed_out.v1"
+                                      : "dev.enclii.build.cancelled.v1";
+}
+
+bool decide_build_end(struct world *world, struct build *build, const struct build_end *end)
+{
+    bool working = build->cell.state == BUILD_LEASED || build->cell.state == BUILD_RUNNING;
+    if (!move(world, build, end->to, 0)) {
+        return false;
+    }
+    build->reason = end->rule;
+    build->detail = end->detail;
+    if (working) {
+        cancel_command(world, build, end->rule);
+    }
+    Enclii__V1__BuildEnded *fact = world_message(world, &enclii__v1__build_ended__descriptor);
+    fact->build_id = world_text(world, build->id);
+    fact->attempt = build->attempt;
+    fact->reason = world_text(world, end->detail);
+    fact->by_build_id = world_text(world, end->by_build_id);
+    tell(world, build, ended_type(end->to), &fact->base);
+    struct why why = why_of(build, end->rule);
+    world_why(world, &why, "%s", end->detail);
+    return true;
+}
+
+static void fail(struct world *world, struct build *build, Enclii__V1__BuildFailure reason,
+                 const char *detail)
+{
+    const ProtobufCEnumValue *name =
+        protobuf_c_enum_descriptor_get_value(&enclii__v1__build_failure__descriptor, reason);
+    move(world, build, BUILD_FAILED, 0);
+    build->reason = name ? name->name + strlen("BUILD_FAILURE_") : "INTERNAL";
+    build->detail = world_text(world, detail);
+    struct why why = why_of(build, "build_failed");
+    world_why(world, &why, "%s: %s", build->reason, detail);
+}
+
+/* The builder did not say it (it is gone, or hopes for another try), so we do. */
+static void tell_failed(struct world *world, const struct build *build,
+                        Enclii__V1__BuildFailure reason)
+{
+    Enclii__V1__BuildFailed *fact = world_message(world, &enclii__v1__build_failed__descriptor);
+    fact->build_id = world_text(world, build->id);
+    fact->attempt = build->attempt;
+    fact->reason = reason;
+    fact->detail = world_text(world, build->detail);
+    tell(world, build, "dev.enclii.build.failed.v1", &fact->base);
+}
+
+void decide_build_again(struct world *world, struct build *build, Enclii__V1__BuildFailure reason,
+                        const char *detail)
+{
+    if (reason == ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_LOST) {
+        cancel_command(world, build, "lost"); /* it may only be cut off, and still be building */
+    }
+    if (build->attempt >= world->rules->attempts_max) {
+        fail(world, build, reason,
+             ec_arena_format(world->arena, "%s (%d attempts)", detail, build->attempt));
+        tell_failed(world, build, reason);
+        return;
+    }
+    move(world, build, BUILD_QUEUED, 0);
+    build->steps = "[]";
+    build->steps_replace = true;
+    tell_queued(world, build);
+    struct why why = why_of(build, "next_attempt");
+    world_why(world, &why, "attempt %d ended: %s; it waits for another builder", build->attempt,
+              detail);
+}
+
+/* ---- words of builders ---- */
+
+/* The build this is about, when the word counts; else says why it does not. */
+static struct build *heard(struct world *world, const char *build_id, int32_t attempt,
+                           const char *word)
+{
+    struct build *build = world_build(world, build_id);
+    if (!build) {
+        world_why(world, &(struct why){NULL, "build", build_id, "unknown_build", "ignored"},
+                  "%s about a build that does not exist or whose service is gone", word);
+        return NULL;
+    }
+    bool working = build->cell.state == BUILD_LEASED || build->cell.state == BUILD_RUNNING;
+    if (working && build->attempt == attempt) {
+        return build;
+    }
+    ec_metric_add(&ignored, "build", 1);
+    struct why why = why_of(build, build->attempt == attempt ? "late_result" : "old_attempt");
+    why.outcome = "ignored";
+    world_why(world, &why, "%s of attempt %d came while the build is %s (attempt %d)", word, attempt,
+              machine_text(&build->cell), build->attempt);
+    return NULL;
+}
+
+void decide_build_started(struct world *world, const void *body)
+{
+    const Enclii__V1__BuildStarted *word = body;
+    struct build *build = heard(world, word->build_id, word->attempt, "started");
+    if (build && move(world, build, BUILD_RUNNING, timeout_ms(world, build))) {
+        build->started_ms = world->now_ms;
+        build->heard_ms = world->now_ms;
+    }
+}
+
+void decide_build_step(struct world *world, const void *body)
+{
+    const Enclii__V1__BuildStepFinished *word = body;
+    struct build *build = world_build(world, word->build_id);
+    if (!build || !word->step || machine_ended(&build->cell) || build->attempt != word->attempt ||
+        build->cell.state == BUILD_QUEUED) {
+        return; /* progress of the past is no news */
+    }
+    const char *more = world_steps(world, &word->step, 1);
+    bool first = strcmp(build->steps, "[]") == 0;
+    build->steps = first ? more
+                         : ec_arena_format(world->arena, "%.*s,%s", (int)strlen(build->steps) - 1,
+                                           build->steps, more + 1);
+    build->heard_ms = world->now_ms;
+    world_touch(&build->mark);
+}
+
+void decide_build_succeeded(struct world *world, const void *body)
+{
+    const Enclii__V1__BuildSucceeded *word = body;
+    struct build *build = heard(world, word->build_id, word->attempt, "succeeded");
+    if (!build) {
+        return;
+    }
+    build->steps = world_steps(world, word->steps, word->n_steps);
+    build->steps_replace = true;
+    const char *bad = !ec_digest_valid(word->digest) ? "the builder gave no sha256 digest"
+                      : *word->commit_sha && strcmp(word->commit_sha, build->commit_sha) != 0
+                          ? "the builder checked out another commit"
+                          : NULL;
+    if (bad) {
+        fail(world, build, ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_INTERNAL, bad);
+        tell_failed(world, build, ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_INTERNAL);
+        return;
+    }
+    move(world, build, BUILD_SUCCEEDED, 0);
+    build->digest = world_text(world, word->digest);
+    const struct release *release = decide_new_release(world, build, word);
+    struct why why = why_of(build, "build_succeeded");
+    world_why(world, &why, "%s is release %s, which waits for its signature", build->digest,
+              release->version);
+}
+
+void decide_build_failed(struct world *world, const void *body)
+{
+    const Enclii__V1__BuildFailed *word = body;
+    if (!*word->builder_id) {
+        return; /* our own word, told to the others */
+    }
+    struct build *build = heard(world, word->build_id, word->attempt, "failed");
+    if (!build) {
+        return;
+    }
+    build->steps = world_steps(world, word->steps, word->n_steps);
+    build->steps_replace = true;
+    if (word->retryable) {
+        decide_build_again(world, build, word->reason, word->detail);
+        return;
+    }
+    if (word->reason == ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_TIMED_OUT) {
+        decide_build_end(world, build,
+                         &(struct build_end){BUILD_TIMED_OUT, "build_timed_out",
+                                             world_text(world, word->detail), ""});
+        return;
+    }
+    fail(world, build, word->reason, word->detail);
+}

@@ -1,0 +1,205 @@
+/* A push becomes builds, or is ignored with a reason. One delivery row per push, one decision per
+ * service of the repository, one fact for the ledger: accepted (with the builds) or ignored. */
+#include "decide.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/metric.h"
+#include "bus/topics.h"
+
+static struct ec_metric deliveries =
+    EC_COUNTER("enclii_deliveries_total", "Push deliveries by what became of them.", "outcome");
+
+static const char *const skip_markers[] = {"[skip ci]",     "[ci skip]",     "[no ci]",
+                                           "[skip enclii]", "[enclii skip]", "[skip actions]"};
+
+/* Why this service does not build this push; rule NULL = it does. */
+struct filter {
+    const char *rule;
+    const char *detail;
+};
+
+static struct filter filter_paths(struct world *world, const struct service *svc,
+                                  const Enclii__V1__PushReceived *push)
+{
+    const Enclii__V1__ServiceSpec *spec = world_spec(world, svc->spec);
+    if (spec->n_watch_paths == 0 || !push->changed_paths_complete || push->created ||
+        push->forced) {
+        return (struct filter){NULL, NULL}; /* the list does not say all that changed: build */
+    }
+    for (size_t i = 0; i < push->n_changed_paths; i++) {
+        if (paths_match(spec->watch_paths, spec->n_watch_paths, push->changed_paths[i])) {
+            return (struct filter){NULL, NULL};
+        }
+    }
+    return (struct filter){"paths_not_watched",
+                           ec_arena_format(world->arena,
+                                           "none of the %zu changed files is under a watched path",
+                                           push->n_changed_paths)};
+}
+
+static struct filter filter_service(struct world *world, const struct service *svc,
+                                    const Enclii__V1__PushReceived *push)
+{
+    const char *branch = ec_arena_format(world->arena, "refs/heads/%s", svc->branch);
+    if (strcmp(branch, push->ref) != 0) {
+        return (struct filter){"branch_not_watched",
+                               ec_arena_format(world->arena,
+                                               "%s was pushed, the service builds branch %s",
+                                               push->ref, svc->branch)};
+    }
+    for (const struct build *build = svc->first_build; build; build = build->next_of_service) {
+        if (!machine_ended(&build->cell) && strcmp(build->commit_sha, push->after) == 0 &&
+            strcmp(build->ref, push->ref) == 0) {
+            return (struct filter){
+                "already_building",
+                ec_arena_format(world->arena, "build %s works on this commit", build->id)};
+        }
+    }
+    return filter_paths(world, svc, push);
+}
+
+/* What holds for every service: the push itself says that there is nothing to build. */
+static struct filter filter_push(struct world *world, const Enclii__V1__PushReceived *push)
+{
+    if (push->deleted) {
+        return (struct filter){"ref_deleted",
+                               ec_arena_format(world->arena, "%s was deleted", push->ref)};
+    }
+    for (size_t i = 0; i < EC_LEN(skip_markers); i++) {
+        if (strcasestr(push->head->message, skip_markers[i])) {
+            return (struct filter){"skip_marker",
+                                   ec_arena_format(world->arena, "the commit message says %s",
+                                                   skip_markers[i])};
+        }
+    }
+    return (struct filter){NULL, NULL};
+}
+
+static void ignore(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
+                   const struct filter *filter)
+{
+    machine_move(&row->cell, DELIVERY_IGNORED, world->now_ms, 0);
+    row->reason = filter->rule;
+    row->detail = filter->detail;
+    Enclii__V1__DeliveryIgnored *fact =
+        world_message(world, &enclii__v1__delivery_ignored__descriptor);
+    fact->delivery_id = push->delivery_id;
+    fact->repo_key = push->repo_key;
+    fact->commit = push->head;
+    fact->reason = world_text(world, filter->rule);
+    fact->detail = world_text(world, filter->detail);
+    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_INTAKE,
+                                          .key = push->repo_key,
+                                          .type = "dev.enclii.delivery.ignored.v1",
+                                          .subject = push->delivery_id,
+                                          .body = &fact->base});
+    world_why(world, &(struct why){NULL, "delivery", row->id, filter->rule, "IGNORED"}, "%s",
+              filter->detail);
+    ec_metric_add(&deliveries, "ignored", 1);
+}
+
+static void accept(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
+                   Enclii__V1__DeliveryAccepted *fact)
+{
+    machine_move(&row->cell, DELIVERY_ACCEPTED, world->now_ms, 0);
+    fact->delivery_id = push->delivery_id;
+    fact->repo_key = push->repo_key;
+    fact->commit = push->head;
+    fact->received_unix_ms = push->received_unix_ms;
+    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_INTAKE,
+                                          .key = push->repo_key,
+                                          .type = "dev.enclii.delivery.accepted.v1",
+                                          .subject = push->delivery_id,
+                                          .body = &fact->base});
+    ec_metric_add(&deliveries, "accepted", 1);
+}
+
+static void build_service(struct world *world, struct service *svc,
+                          const Enclii__V1__PushReceived *push, Enclii__V1__DeliveryAccepted *fact)
+{
+    Enclii__V1__Actor *actor =
+        world_message(world, &enclii__v1__actor__descriptor);
+    actor->kind = ENCLII__V1__ACTOR_KIND__ACTOR_KIND_GIT;
+    actor->name = push->pusher;
+    Enclii__V1__Commit commit = *push->head;
+    commit.ref = push->ref;
+    commit.sha = push->after;
+    const struct build *build = decide_new_build(
+        world, &(struct build_order){svc, &commit, actor, push->delivery_id, PRIORITY_PUSH,
+                                     push->received_unix_ms});
+    fact->services[fact->n_services++] = world_service_ref(world, svc);
+    fact->build_ids[fact->n_build_ids++] = world_text(world, build->id);
+}
+
+static struct delivery *new_delivery(struct world *world, const Enclii__V1__PushReceived *push)
+{
+    struct delivery row = {
+        .id = world_text(world, push->delivery_id),
+        .repo_key = world_text(world, push->repo_key),
+        .ref = world_text(world, push->ref),
+        .commit_sha = world_text(world, push->deleted ? push->before : push->after),
+        .pusher = world_text(world, push->pusher),
+        .reason = "",
+        .detail = "",
+        .trace = world_text(world, world->cause.trace),
+        .received_ms = push->received_unix_ms ? push->received_unix_ms : world->now_ms,
+        .mark = ROW_NEW,
+    };
+    machine_begin(&row.cell, MACHINE_DELIVERY, world->now_ms);
+    return world_add_delivery(world, &row);
+}
+
+/* Builds what each service of the repository wants of it; gives the reason when none wants any. */
+static struct filter fan_out(struct world *world, const Enclii__V1__PushReceived *push,
+                             Enclii__V1__DeliveryAccepted *fact)
+{
+    struct filter reason = {"no_service", "no service is bound to this repository"};
+    for (struct service *svc = world->first_service; svc; svc = svc->next) {
+        if (strcmp(svc->repo_key, push->repo_key) != 0 || svc->removed) {
+            continue;
+        }
+        struct filter filter = filter_service(world, svc, push);
+        if (!filter.rule) {
+            build_service(world, svc, push, fact);
+            continue;
+        }
+        reason = filter;
+        world_why(world,
+                  &(struct why){svc->id, "delivery", push->delivery_id, filter.rule, "not built"},
+                  "%s", filter.detail);
+    }
+    return reason;
+}
+
+void decide_push(struct world *world, const void *body)
+{
+    const Enclii__V1__PushReceived *push = body;
+    struct delivery *row = world_delivery(world, push->delivery_id);
+    if (row) { /* the host sent it again: its builds are under way or done */
+        row->duplicates++;
+        world_touch(&row->mark);
+        world_why(world, &(struct why){NULL, "delivery", row->id, "duplicate_delivery", "DUPLICATE"},
+                  "this delivery was handled before and is %s", machine_text(&row->cell));
+        ec_metric_add(&deliveries, "duplicate", 1);
+        return;
+    }
+    row = new_delivery(world, push);
+    struct filter filter = filter_push(world, push);
+    if (filter.rule) {
+        ignore(world, row, push, &filter);
+        return;
+    }
+    size_t services = ec_map_count(world->services);
+    Enclii__V1__DeliveryAccepted *fact =
+        world_message(world, &enclii__v1__delivery_accepted__descriptor);
+    fact->services = ec_arena_alloc(world->arena, services * sizeof *fact->services + 1);
+    fact->build_ids = ec_arena_alloc(world->arena, services * sizeof *fact->build_ids + 1);
+    filter = fan_out(world, push, fact);
+    if (fact->n_services > 0) {
+        accept(world, row, push, fact);
+    } else {
+        ignore(world, row, push, &filter);
+    }
+}

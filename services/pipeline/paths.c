@@ -1,0 +1,91 @@
+/* Which changed paths a service watches. The patterns are those of .gitignore, with the sense turned
+ * round (a match means "build"): the last pattern that matches decides, "!" excludes again, a pattern
+ * with a slash inside is anchored at the root, one without matches at any depth, a directory means
+ * everything below it, "*" stops at slashes and "**" does not. */
+#include "decide.h"
+
+#include <string.h>
+
+/* One step of a glob; text and pattern are consumed from the front. Recursion is bounded by the stars
+ * of one pattern; fuel bounds the work a hostile pattern can ask for. */
+static bool glob(const char *pattern, const char *text, int *fuel)
+{
+    if (--*fuel < 0) {
+        return false;
+    }
+    if (pattern[0] == 0) {
+        return text[0] == 0 || text[0] == '/'; /* the pattern names a directory above */
+    }
+    if (pattern[0] == '*' && pattern[1] == '*') {
+        const char *rest = pattern + 2;
+        if (rest[0] == '/' && glob(rest + 1, text, fuel)) {
+            return true; /* also matches no directory at all */
+        }
+        for (; text[0]; text++) {
+            if (glob(rest, text, fuel)) {
+                return true;
+            }
+        }
+        return glob(rest, text, fuel);
+    }
+    if (pattern[0] == '*') {
+        for (; text[0] && text[0] != '/'; text++) {
+            if (glob(pattern + 1, text, fuel)) {
+                return true;
+            }
+        }
+        return glob(pattern + 1, text, fuel);
+    }
+    if (text[0] == 0 || (pattern[0] != text[0] && (pattern[0] != '?' || text[0] == '/'))) {
+        return false;
+    }
+    return glob(pattern + 1, text + 1, fuel);
+}
+
+static bool matches(const char *pattern, size_t len, const char *path)
+{
+    char text[1024];
+    bool anchored = memchr(pattern, '/', len) != NULL && memchr(pattern, '/', len) != pattern + len - 1;
+    bool folder = len > 0 && pattern[len - 1] == '/';
+    if (len > 0 && pattern[0] == '/') {
+        pattern++;
+        len--;
+    }
+    len -= folder;
+    if (len == 0 || len >= sizeof text) {
+        return folder; /* "/" means everything */
+    }
+    memcpy(text, pattern, len);
+    text[len] = 0;
+    int fuel = 20000;
+    if (glob(text, path, &fuel)) {
+        return !folder || strlen(path) > len || strchr(text, '*') || strchr(text, '?');
+    }
+    if (anchored) {
+        return false;
+    }
+    for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
+        if (glob(text, slash + 1, &fuel)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool paths_match(char *const *patterns, size_t pattern_count, const char *path)
+{
+    bool watched = false;
+    bool only_exclusions = true;
+    for (size_t i = 0; i < pattern_count; i++) {
+        only_exclusions = only_exclusions && patterns[i][0] == '!';
+    }
+    watched = only_exclusions; /* "everything but these" */
+    for (size_t i = 0; i < pattern_count; i++) {
+        bool exclude = patterns[i][0] == '!';
+        const char *pattern = patterns[i] + exclude;
+        if (matches(pattern, strlen(pattern), path)) {
+            watched = !exclude;
+        }
+    }
+    return watched;
+}
