@@ -30,6 +30,27 @@ void want(struct wanted *wanted, struct id_list *list, const char *id)
     list->count++;
 }
 
+struct wanted *wanted_new(struct ec_arena *arena)
+{
+    struct wanted *wanted = ec_arena_alloc(arena, sizeof *wanted);
+    wanted->arena = arena;
+    return wanted;
+}
+
+void wanted_done(struct wanted *wanted)
+{
+    if (!wanted) {
+        return;
+    }
+    struct id_list *lists[] = {&wanted->services,    &wanted->repos,      &wanted->builds,
+                               &wanted->releases,    &wanted->deployments, &wanted->hostnames,
+                               &wanted->deliveries,  &wanted->builders,   &wanted->events};
+    for (size_t i = 0; i < EC_LEN(lists); i++) {
+        ec_map_free(lists[i]->known, NULL);
+        lists[i]->known = NULL;
+    }
+}
+
 /* ---- the needs of each type ---- */
 
 /* Most records are keyed by the service id and name one aggregate by its id. */

@@ -23,8 +23,12 @@ struct wanted {
         events;
     bool rollback;     /* somebody goes back: read the last good release before the current one */
     bool deploys;      /* something may be deployed: read who owns its host names */
+    bool queue;        /* read all builders and what they have at work */
 };
 void want(struct wanted *wanted, struct id_list *list, const char *id); /* "" is not added */
+
+struct wanted *wanted_new(struct ec_arena *arena); /* lives in the arena; wanted_done when it goes */
+void wanted_done(struct wanted *wanted);           /* accepts NULL */
 
 /* One kind of event that pipeline takes in. */
 struct event_kind {

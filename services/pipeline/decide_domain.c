@@ -10,7 +10,7 @@
 
 static struct why why_of(const struct domain *domain, const char *rule)
 {
-    return (struct why){domain->service ? domain->service->id : NULL, "domain", domain->hostname,
+    return (struct why){domain->service_id, "domain", domain->hostname,
                         rule, machine_text(&domain->cell)};
 }
 
@@ -40,6 +40,7 @@ static void claim(struct world *world, struct service *svc, const char *environm
     struct domain row = {
         .hostname = world_text(world, route->hostname),
         .service = svc,
+        .service_id = svc->id,
         .environment_id = world_text(world, environment_id),
         .tls = route->tls,
         .issuer = route->tls ? world->rules->domain_issuer : "none",
@@ -69,6 +70,7 @@ static bool reclaim(struct world *world, struct domain *domain, struct service *
     }
     if (domain->mark == ROW_REMOVED || domain->tls != route->tls) {
         domain->service = svc;
+        domain->service_id = svc->id;
         domain->environment_id = world_text(world, environment_id);
         domain->tls = route->tls;
         domain->issuer = route->tls ? world->rules->domain_issuer : "none";

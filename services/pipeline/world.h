@@ -135,8 +135,10 @@ struct desired {
 
 struct domain {
     const char *hostname;
-    struct service *service; /* NULL: of a service that is not loaded, so somebody else's */
+    struct service *service; /* NULL: of a service that is not loaded */
+    const char *service_id;
     const char *environment_id;
+    bool stored; /* was read from the database */
     bool tls;
     struct machine_cell cell;
     const char *issuer, *fingerprint, *reason, *detail;

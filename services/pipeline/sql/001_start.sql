@@ -5,7 +5,7 @@
 -- Times travel as milliseconds since 1970; 0 is "none".
 create function enclii.at(ms bigint) returns timestamptz language sql immutable as
     $$ select case when ms > 0 then to_timestamp(ms / 1000.0) end $$;
-create function enclii.ms(t timestamptz) returns bigint language sql immutable as
+create function enclii.ms(t timestamptz) returns bigint language sql stable as
     $$ select coalesce((extract(epoch from t) * 1000)::bigint, 0) $$;
 
 create table enclii.project (
@@ -112,6 +112,8 @@ create index build_by_service on enclii.build (service_id, queued_at desc);
 create index build_by_commit on enclii.build (commit_sha);
 create index build_queue on enclii.build (priority desc, queued_at) where state = 'queued';
 create index build_open on enclii.build (deadline_at) where deadline_at is not null;
+create index build_at_work on enclii.build (heard_at) where state in ('leased', 'running');
+create index build_open_of_service on enclii.build (service_id) where deadline_at is not null;
 
 create table enclii.release (
     id           uuid primary key,
@@ -149,6 +151,7 @@ create table enclii.release (
 );
 create index release_by_service on enclii.release (service_id, number desc);
 create index release_open on enclii.release (deadline_at) where deadline_at is not null;
+create index release_open_of_service on enclii.release (service_id) where deadline_at is not null;
 
 create table enclii.deployment (
     id             uuid primary key,

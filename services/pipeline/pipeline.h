@@ -1,0 +1,55 @@
+/* pipeline's one state. Everything that happens goes one way: events (or what the leader found) → read
+ * the rows they touch (load.c) → decide in memory (decide_*.c) → write all of it with the offsets in one
+ * transaction (commit.c). The relay publishes the outbox; the leader alone runs queue, reaper, relay. */
+#pragma once
+
+#include "decide.h"
+#include "service/service.h"
+#include "store/leader.h"
+
+#define PIPELINE_GROUP "pipeline"
+#define PIPELINE_BATCH_MAX 500
+
+struct pipeline_settings {
+    const char *registry;       /* where builders push */
+    int64_t attempts_max;       /* of one build */
+    int64_t project_builds_max; /* at once per project; 0 = no limit */
+    int64_t silence_ms;         /* after which a builder counts as gone */
+    const char *domain_issuer;
+};
+
+struct engine;
+struct relay;
+
+struct pipeline {
+    struct pipeline_settings settings;
+    struct rules rules; /* the settings as the deciders see them */
+    struct ec_service *svc;
+    struct ec_loop *loop;
+    struct ec_bus *bus;
+    struct ec_store *store;
+    struct engine *engine;
+    struct relay *relay;
+    struct ec_leader *leader;      /* of queue, reaper and relay */
+    struct ec_listener *listener;  /* somebody wrote to the outbox */
+    struct ec_consumer *consumer;
+    bool migrated;                 /* the schema is in place; before that nothing is consumed */
+};
+
+/* ---- engine.c: one batch or one look of the leader at a time ---- */
+struct engine *engine_new(struct pipeline *pl);
+void engine_free(struct engine *engine); /* only when engine_idle; accepts NULL */
+bool engine_idle(const struct engine *engine);
+/* Takes the batch: owes ec_batch_in_finish. */
+void engine_batch(struct engine *engine, struct ec_batch_in *batch);
+/* The leader should look for overdue rows and waiting builds, soon. */
+void engine_look(struct engine *engine);
+/* No new work begins; `stopped` is called once the running one has ended. */
+void engine_stop(struct engine *engine, ec_call_fn stopped, void *arg);
+
+/* ---- relay.c: outbox → Kafka ---- */
+struct relay *relay_new(struct pipeline *pl);
+void relay_free(struct relay *relay); /* only when relay_idle; accepts NULL */
+bool relay_idle(const struct relay *relay);
+void relay_wake(struct relay *relay); /* there may be rows */
+void relay_stop(struct relay *relay, ec_call_fn stopped, void *arg);
