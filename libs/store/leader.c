@@ -1,6 +1,6 @@
-/* Leadership by pg_try_advisory_lock. The same question asks for the lock and checks it: a session may
- * take its own lock again and again, so it is taken when not held and only looked at when held. An
- * answer that does not come in time ends the session, and with it the leadership. */
+/* Leadership by pg_try_advisory_lock. The same question asks for the lock and checks it: a session
+ * may take its own lock again and again, so it is taken when not held and only looked at when held.
+ * An answer that does not come in time ends the session, and with it the leadership. */
 #include "store/leader.h"
 
 #include <stdlib.h>
@@ -48,7 +48,8 @@ static void on_ask(void *arg)
     if (!pg) {
         return;
     }
-    if (PQsendQueryParams(pg, sql, 1, NULL, args, NULL, NULL, 0) != 1 || !link_flush(leader->link)) {
+    if (PQsendQueryParams(pg, sql, 1, NULL, args, NULL, NULL, 0) != 1 ||
+        !link_flush(leader->link)) {
         link_lost(leader->link, "cannot ask for the leader's lock");
         return;
     }

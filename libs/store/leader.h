@@ -1,6 +1,6 @@
-/* One leader among several processes: whoever holds a session's advisory lock, on a connection of its
- * own that is asked once a second. A process that dies or loses its connection loses the lock with the
- * session; another one has it within half a second of that. */
+/* One leader among several processes: whoever holds a session's advisory lock, on a connection of
+ * its own that is asked once a second. A process that dies or loses its connection loses the lock
+ * with the session; another one has it within half a second of that. */
 #pragma once
 
 #include <stdbool.h>

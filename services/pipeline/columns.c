@@ -1,4 +1,5 @@
-/* Array literals of PostgreSQL: {"text with \" and \\",NULL,"..."}; see "8.15.6 Array input syntax". */
+/* Array literals of PostgreSQL: {"text with \" and \\",NULL,"..."}; see "8.15.6 Array input
+ * syntax". */
 #include "columns.h"
 
 #include <assert.h>
@@ -35,7 +36,8 @@ static struct ec_buf *next(struct columns *cols)
     return array;
 }
 
-/* Length of the UTF-8 sequence at `at`, or 0 if it is none (overlong, surrogate, cut, too large). */
+/* Length of the UTF-8 sequence at `at`, or 0 if it is none (overlong, surrogate, cut, too large).
+ */
 static size_t utf8_len(const unsigned char *at)
 {
     if (at[0] < 0x80) {

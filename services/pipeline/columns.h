@@ -1,6 +1,6 @@
-/* Rows on their way into one statement: a text array per column, for `unnest($1::uuid[], ...)`. However
- * many rows, it stays one statement with the same text. Values are put column after column; texts are
- * made fit for PostgreSQL (valid UTF-8) on the way. */
+/* Rows on their way into one statement: a text array per column, for `unnest($1::uuid[], ...)`.
+ * However many rows, it stays one statement with the same text. Values are put column after column;
+ * texts are made fit for PostgreSQL (valid UTF-8) on the way. */
 #pragma once
 
 #include "base/buf.h"
@@ -24,6 +24,6 @@ void columns_int(struct columns *cols, int64_t number);
 void columns_flag(struct columns *cols, bool flag);
 void columns_bytes(struct columns *cols, struct ec_span bytes);
 void columns_null(struct columns *cols);
-/* Adds the statement with one array per column; nothing when there are no rows. With `counted` the number
- * of rows follows as the last parameter, for ec_expect. */
+/* Adds the statement with one array per column; nothing when there are no rows. With `counted` the
+ * number of rows follows as the last parameter, for ec_expect. */
 void columns_flush(struct columns *cols, struct ec_batch *batch, const char *sql, bool counted);

@@ -1,6 +1,7 @@
 /* Writes a changed world back: all rows, facts, decisions, seen ids and the consumed offsets in one
- * transaction and one round trip. Every row is compared (cas, revision, number) before it is swapped: if
- * anybody was quicker the whole transaction ends with RETRY and the batch is decided anew. */
+ * transaction and one round trip. Every row is compared (cas, revision, number) before it is
+ * swapped: if anybody was quicker the whole transaction ends with RETRY and the batch is decided
+ * anew. */
 #pragma once
 
 #include "bus/bus.h"

@@ -42,9 +42,9 @@ void wanted_done(struct wanted *wanted)
     if (!wanted) {
         return;
     }
-    struct id_list *lists[] = {&wanted->services,    &wanted->repos,      &wanted->builds,
-                               &wanted->releases,    &wanted->deployments, &wanted->hostnames,
-                               &wanted->deliveries,  &wanted->builders,   &wanted->events};
+    struct id_list *lists[] = {&wanted->services,   &wanted->repos,       &wanted->builds,
+                               &wanted->releases,   &wanted->deployments, &wanted->hostnames,
+                               &wanted->deliveries, &wanted->builders,    &wanted->events};
     for (size_t i = 0; i < EC_LEN(lists); i++) {
         ec_map_free(lists[i]->known, NULL);
         lists[i]->known = NULL;
@@ -92,7 +92,8 @@ static const char *want_push(struct wanted *wanted, const char *key, const void 
 
 static const char *want_build_started(struct wanted *wanted, const char *key, const void *body)
 {
-    return want_id(wanted, &wanted->builds, key, ((const Enclii__V1__BuildStarted *)body)->build_id);
+    return want_id(wanted, &wanted->builds, key,
+                   ((const Enclii__V1__BuildStarted *)body)->build_id);
 }
 
 static const char *want_build_step(struct wanted *wanted, const char *key, const void *body)

@@ -1,6 +1,6 @@
-/* The deciders: pure functions of (world, event). They read and change rows of the world, and record
- * facts, decisions and nothing else; no I/O, no clock but world->now_ms, no randomness. The same world
- * and event give the same rows and the same event ids. */
+/* The deciders: pure functions of (world, event). They read and change rows of the world, and
+ * record facts, decisions and nothing else; no I/O, no clock but world->now_ms, no randomness. The
+ * same world and event give the same rows and the same event ids. */
 #pragma once
 
 #include "enclii/v1/build.pb-c.h"
@@ -21,20 +21,22 @@ struct wanted {
     struct ec_arena *arena;
     struct id_list services, repos, builds, releases, deployments, hostnames, deliveries, builders,
         events;
-    bool rollback;     /* somebody goes back: read the last good release before the current one */
-    bool deploys;      /* something may be deployed: read who owns its host names */
-    bool queue;        /* read all builders and what they have at work */
+    bool rollback; /* somebody goes back: read the last good release before the current one */
+    bool deploys;  /* something may be deployed: read who owns its host names */
+    bool queue;    /* read all builders and what they have at work */
 };
 void want(struct wanted *wanted, struct id_list *list, const char *id); /* "" is not added */
 
-struct wanted *wanted_new(struct ec_arena *arena); /* lives in the arena; wanted_done when it goes */
-void wanted_done(struct wanted *wanted);           /* accepts NULL */
+struct wanted *
+wanted_new(struct ec_arena *arena);      /* lives in the arena; wanted_done when it goes */
+void wanted_done(struct wanted *wanted); /* accepts NULL */
 
 /* One kind of event that pipeline takes in. */
 struct event_kind {
     const char *type;
     const ProtobufCMessageDescriptor *descriptor;
-    /* Names the rows it needs; gives NULL, or why the event is bad (it goes to the dead letters). */
+    /* Names the rows it needs; gives NULL, or why the event is bad (it goes to the dead letters).
+     */
     const char *(*want)(struct wanted *wanted, const char *key, const void *body);
     void (*decide)(struct world *world, const void *body);
     bool once; /* its id goes to the inbox: a second record with it has no effect */
@@ -68,15 +70,16 @@ void decide_build_started(struct world *world, const void *body);
 void decide_build_step(struct world *world, const void *body);
 void decide_build_succeeded(struct world *world, const void *body);
 void decide_build_failed(struct world *world, const void *body);
-/* Cancel by request, removal or supersede: `to` is BUILD_CANCELLED, _TIMED_OUT or _SUPERSEDED; tells
- * the builder. False when it has ended already. */
+/* Cancel by request, removal or supersede: `to` is BUILD_CANCELLED, _TIMED_OUT or _SUPERSEDED;
+ * tells the builder. False when it has ended already. */
 struct build_end {
     uint8_t to;
     const char *rule, *detail;
     const char *by_build_id; /* of the newer build, or "" */
 };
 bool decide_build_end(struct world *world, struct build *build, const struct build_end *end);
-/* The builder is gone or gave up for its own reasons: the next attempt, or FAILED after the last. */
+/* The builder is gone or gave up for its own reasons: the next attempt, or FAILED after the last.
+ */
 void decide_build_again(struct world *world, struct build *build, Enclii__V1__BuildFailure reason,
                         const char *detail);
 
@@ -92,8 +95,8 @@ struct lease {
     struct builder *builder;
 };
 /* Chooses at most `room` leases among the queued builds and the builders of the world. */
-size_t decide_queue(const struct world *world, const struct queue_load *load, struct lease *ret_leases,
-                    size_t room);
+size_t decide_queue(const struct world *world, const struct queue_load *load,
+                    struct lease *ret_leases, size_t room);
 void decide_lease(struct world *world, const struct lease *lease);
 void decide_heartbeat(struct world *world, const void *body);
 

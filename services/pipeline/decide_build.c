@@ -1,6 +1,6 @@
 /* Builds: made by pushes and requests, reported on by builders. Every word of a builder carries the
- * attempt it was leased with; a word about any other attempt, or about a build that has ended, changes
- * nothing and is written down. */
+ * attempt it was leased with; a word about any other attempt, or about a build that has ended,
+ * changes nothing and is written down. */
 #include "decide.h"
 
 #include <string.h>
@@ -68,7 +68,8 @@ static void tell_queued(struct world *world, const struct build *build)
 struct build *decide_new_build(struct world *world, const struct build_order *order)
 {
     struct service *svc = order->service;
-    struct ec_id id = ec_id_derive(world->cause.id, ec_arena_format(world->arena, "build/%s", svc->id));
+    struct ec_id id =
+        ec_id_derive(world->cause.id, ec_arena_format(world->arena, "build/%s", svc->id));
     svc->builds++;
     world_touch(&svc->mark);
     struct build row = {
@@ -227,8 +228,8 @@ static struct build *heard(struct world *world, const char *build_id, int32_t at
     ec_metric_add(&ignored, "build", 1);
     struct why why = why_of(build, build->attempt == attempt ? "late_result" : "old_attempt");
     why.outcome = "ignored";
-    world_why(world, &why, "%s of attempt %d came while the build is %s (attempt %d)", word, attempt,
-              machine_text(&build->cell), build->attempt);
+    world_why(world, &why, "%s of attempt %d came while the build is %s (attempt %d)", word,
+              attempt, machine_text(&build->cell), build->attempt);
     return NULL;
 }
 

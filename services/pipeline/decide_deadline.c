@@ -1,11 +1,12 @@
-/* What becomes of a row whose deadline has passed: nothing waits for ever, and each end says who kept
- * silent. */
+/* What becomes of a row whose deadline has passed: nothing waits for ever, and each end says who
+ * kept silent. */
 #include "decide.h"
 
 static void cause_of(struct world *world, const char *kind, const char *id, int64_t cas)
 {
     /* Its version makes the cause unique: a row is overdue once per state it is in. */
-    world->cause.id = ec_arena_format(world->arena, "deadline/%s/%s/%lld", kind, id, (long long)cas);
+    world->cause.id =
+        ec_arena_format(world->arena, "deadline/%s/%s/%lld", kind, id, (long long)cas);
 }
 
 void decide_build_overdue(struct world *world, struct build *build)
@@ -21,11 +22,11 @@ void decide_build_overdue(struct world *world, struct build *build)
     const char *detail = build->cell.state == BUILD_QUEUED
                              ? "no builder had a free slot in an hour; start one or raise its slots"
                              : "it ran longer than its time limit (build timeout)";
-    decide_build_end(world, build,
-                     &(struct build_end){BUILD_TIMED_OUT,
-                                         build->cell.state == BUILD_QUEUED ? "no_builder"
-                                                                           : "build_timed_out",
-                                         detail, ""});
+    decide_build_end(
+        world, build,
+        &(struct build_end){BUILD_TIMED_OUT,
+                            build->cell.state == BUILD_QUEUED ? "no_builder" : "build_timed_out",
+                            detail, ""});
 }
 
 void decide_build_silent(struct world *world, struct build *build)

@@ -1,6 +1,7 @@
-/* Deployments: at most one under way per service and environment. What should run is the desired row,
- * and each change of it is a new revision published to enclii.desired. A newer deployment takes over
- * from one under way (the last good release keeps serving meanwhile); a bad one goes back to it. */
+/* Deployments: at most one under way per service and environment. What should run is the desired
+ * row, and each change of it is a new revision published to enclii.desired. A newer deployment
+ * takes over from one under way (the last good release keeps serving meanwhile); a bad one goes
+ * back to it. */
 #include "decide.h"
 
 #include <string.h>
@@ -36,7 +37,8 @@ static void tell(struct world *world, const struct deployment *dep, const char *
 
 /* ---- the desired state ---- */
 
-static Enclii__V1__DesiredRelease *release_message(struct world *world, const struct release *release)
+static Enclii__V1__DesiredRelease *release_message(struct world *world,
+                                                   const struct release *release)
 {
     if (!release) {
         return NULL;
@@ -68,17 +70,17 @@ static int64_t rollout_ms(const Enclii__V1__ServiceSpec *spec)
 static void publish(struct world *world, struct desired *desired, bool settled, const char *trace)
 {
     struct release *release = world_release(world, desired->release_id);
-    char *key = ec_arena_format(world->arena, "%s:%s", desired->service->id,
-                                desired->environment_id);
+    char *key =
+        ec_arena_format(world->arena, "%s:%s", desired->service->id, desired->environment_id);
     desired->revision++;
     world_touch(&desired->mark);
-    struct fact_spec fact = {.topic = EC_TOPIC_DESIRED,
-                             .key = key,
-                             .type = "dev.enclii.desired.v1",
-                             .subject = desired->service->id,
-                             .trace = trace,
-                             .distinct = ec_arena_format(world->arena, "%s/%lld", key,
-                                                         (long long)desired->revision)};
+    struct fact_spec fact = {
+        .topic = EC_TOPIC_DESIRED,
+        .key = key,
+        .type = "dev.enclii.desired.v1",
+        .subject = desired->service->id,
+        .trace = trace,
+        .distinct = ec_arena_format(world->arena, "%s/%lld", key, (long long)desired->revision)};
     if (!release) {
         world_fact(world, &fact);
         return;
@@ -93,12 +95,11 @@ static void publish(struct world *world, struct desired *desired, bool settled, 
     message->target = world_text(world, env ? env->target : "docker");
     message->release = release_message(world, release);
     if (strcmp(desired->good_release_id, desired->release_id) != 0) {
-        message->previous =
-            release_message(world, world_release(world, desired->good_release_id));
+        message->previous = release_message(world, world_release(world, desired->good_release_id));
     }
     message->rollout = spec->rollout;
-    message->n_routes = decide_routes(world, desired->service, desired->environment_id, spec,
-                                      &message->routes);
+    message->n_routes =
+        decide_routes(world, desired->service, desired->environment_id, spec, &message->routes);
     message->settled = settled;
     message->deadline_unix_ms = settled ? 0 : world->now_ms + rollout_ms(spec);
     fact.body = &message->base;
@@ -112,15 +113,15 @@ static struct desired *desired_of(struct world *world, struct service *svc,
     if (desired) {
         return desired;
     }
-    return world_add_desired(world, &(struct desired){.service = svc,
-                                                      .environment_id =
-                                                          world_text(world, environment_id),
-                                                      .deployment_id = "",
-                                                      .release_id = "",
-                                                      .good_release_id = "",
-                                                      .good_deployment_id = "",
-                                                      .before_release_id = "",
-                                                      .mark = ROW_NEW});
+    return world_add_desired(world,
+                             &(struct desired){.service = svc,
+                                               .environment_id = world_text(world, environment_id),
+                                               .deployment_id = "",
+                                               .release_id = "",
+                                               .good_release_id = "",
+                                               .good_deployment_id = "",
+                                               .before_release_id = "",
+                                               .mark = ROW_NEW});
 }
 
 void decide_nothing(struct world *world, struct desired *desired)
@@ -147,8 +148,8 @@ static void tell_created(struct world *world, const struct deployment *dep,
     fact->environment = world_environment_ref(world, dep->environment_id);
     fact->release_id = world_text(world, order->release->id);
     fact->version = world_text(world, order->release->version);
-    fact->image = ec_arena_format(world->arena, "%s@%s", order->release->image_repo,
-                                  order->release->digest);
+    fact->image =
+        ec_arena_format(world->arena, "%s@%s", order->release->image_repo, order->release->digest);
     fact->actor = world_actor(world, dep->actor);
     fact->rollback = order->rollback;
     fact->commit = world_commit(world, order->release->commit);
@@ -186,9 +187,9 @@ void decide_deploy(struct world *world, const struct deploy_order *order)
     if (open) {
         decide_deployment_end(
             world, open,
-            &(struct deployment_end){DEPLOYMENT_SUPERSEDED, "superseded_by_newer_deployment",
-                                     ec_arena_format(world->arena, "%s takes its place",
-                                                     order->release->version)});
+            &(struct deployment_end){
+                DEPLOYMENT_SUPERSEDED, "superseded_by_newer_deployment",
+                ec_arena_format(world->arena, "%s takes its place", order->release->version)});
     }
     struct deployment *dep = new_deployment(world, order, desired);
     tell_created(world, dep, order);

@@ -1,5 +1,6 @@
-/* Host names. Each belongs to one service: the first that had a release with it. A new one is announced
- * to `domain`, which gets the certificate; one that no good release names any more goes away. */
+/* Host names. Each belongs to one service: the first that had a release with it. A new one is
+ * announced to `domain`, which gets the certificate; one that no good release names any more goes
+ * away. */
 #include "decide.h"
 
 #include <string.h>
@@ -10,8 +11,8 @@
 
 static struct why why_of(const struct domain *domain, const char *rule)
 {
-    return (struct why){domain->service_id, "domain", domain->hostname,
-                        rule, machine_text(&domain->cell)};
+    return (struct why){domain->service_id, "domain", domain->hostname, rule,
+                        machine_text(&domain->cell)};
 }
 
 void decide_domain_announce(struct world *world, struct domain *domain)
@@ -64,8 +65,9 @@ static bool reclaim(struct world *world, struct domain *domain, struct service *
 {
     bool ours = domain->service == svc && strcmp(domain->environment_id, environment_id) == 0;
     if (domain->mark != ROW_REMOVED && !ours) {
-        world_why(world, &(struct why){svc->id, "domain", domain->hostname, "hostname_taken", "no route"},
-                  "another service or environment has this host name; it is left out of the routes");
+        world_why(
+            world, &(struct why){svc->id, "domain", domain->hostname, "hostname_taken", "no route"},
+            "another service or environment has this host name; it is left out of the routes");
         return false;
     }
     if (domain->mark == ROW_REMOVED || domain->tls != route->tls) {
@@ -150,8 +152,8 @@ void decide_domain_issued(struct world *world, const void *body)
     domain->reason = "";
     domain->detail = "";
     struct why why = why_of(domain, "certificate_served");
-    world_why(world, &why, "the certificate %.16s... by %s is the one served",
-              domain->fingerprint, word->issuer);
+    world_why(world, &why, "the certificate %.16s... by %s is the one served", domain->fingerprint,
+              word->issuer);
 }
 
 static void fail(struct world *world, struct domain *domain, const char *reason, const char *detail,

@@ -69,9 +69,9 @@ static struct filter filter_push(struct world *world, const Enclii__V1__PushRece
     }
     for (size_t i = 0; i < EC_LEN(skip_markers); i++) {
         if (strcasestr(push->head->message, skip_markers[i])) {
-            return (struct filter){"skip_marker",
-                                   ec_arena_format(world->arena, "the commit message says %s",
-                                                   skip_markers[i])};
+            return (struct filter){
+                "skip_marker",
+                ec_arena_format(world->arena, "the commit message says %s", skip_markers[i])};
         }
     }
     return (struct filter){NULL, NULL};
@@ -119,16 +119,15 @@ static void accept(struct world *world, struct delivery *row, const Enclii__V1__
 static void build_service(struct world *world, struct service *svc,
                           const Enclii__V1__PushReceived *push, Enclii__V1__DeliveryAccepted *fact)
 {
-    Enclii__V1__Actor *actor =
-        world_message(world, &enclii__v1__actor__descriptor);
+    Enclii__V1__Actor *actor = world_message(world, &enclii__v1__actor__descriptor);
     actor->kind = ENCLII__V1__ACTOR_KIND__ACTOR_KIND_GIT;
     actor->name = push->pusher;
     Enclii__V1__Commit commit = *push->head;
     commit.ref = push->ref;
     commit.sha = push->after;
-    const struct build *build = decide_new_build(
-        world, &(struct build_order){svc, &commit, actor, push->delivery_id, PRIORITY_PUSH,
-                                     push->received_unix_ms});
+    const struct build *build =
+        decide_new_build(world, &(struct build_order){svc, &commit, actor, push->delivery_id,
+                                                      PRIORITY_PUSH, push->received_unix_ms});
     fact->services[fact->n_services++] = world_service_ref(world, svc);
     fact->build_ids[fact->n_build_ids++] = world_text(world, build->id);
 }
@@ -180,7 +179,8 @@ void decide_push(struct world *world, const void *body)
     if (row) { /* the host sent it again: its builds are under way or done */
         row->duplicates++;
         world_touch(&row->mark);
-        world_why(world, &(struct why){NULL, "delivery", row->id, "duplicate_delivery", "DUPLICATE"},
+        world_why(world,
+                  &(struct why){NULL, "delivery", row->id, "duplicate_delivery", "DUPLICATE"},
                   "this delivery was handled before and is %s", machine_text(&row->cell));
         ec_metric_add(&deliveries, "duplicate", 1);
         return;

@@ -1,7 +1,7 @@
-/* The build queue: which build goes to which builder next. Fair between projects first within a class
- * of urgency: the project with the fewest builds at work is next, then who waits longest. Waiting
- * makes urgent, so nobody starves. A builder that has the repository's cache is preferred, the one a
- * lost attempt was on is avoided, then the emptiest. */
+/* The build queue: which build goes to which builder next. Fair between projects first within a
+ * class of urgency: the project with the fewest builds at work is next, then who waits longest.
+ * Waiting makes urgent, so nobody starves. A builder that has the repository's cache is preferred,
+ * the one a lost attempt was on is avoided, then the emptiest. */
 #include "decide.h"
 
 #include <stdlib.h>
@@ -79,8 +79,7 @@ static struct builder *choose_builder(struct queue *queue, const struct build *b
             continue;
         }
         int32_t score = liking(queue->world, b, build, queue->given[i]);
-        if (!best || score > best_score ||
-            (score == best_score && strcmp(b->id, best->id) < 0)) {
+        if (!best || score > best_score || (score == best_score && strcmp(b->id, best->id) < 0)) {
             best = b;
             best_score = score;
             *ret_given = &queue->given[i];
@@ -223,9 +222,9 @@ void decide_lease(struct world *world, const struct lease *lease)
 {
     struct build *build = lease->build;
     /* The lease's own ids: the same (build, attempt) is never told under two ids. */
-    world->cause = (struct cause){
-        ec_arena_format(world->arena, "lease/%s/%d", build->id, build->attempt + 1), build->trace,
-        build->service->id};
+    world->cause =
+        (struct cause){ec_arena_format(world->arena, "lease/%s/%d", build->id, build->attempt + 1),
+                       build->trace, build->service->id};
     if (!machine_move(&build->cell, BUILD_LEASED, world->now_ms, 0)) {
         return;
     }

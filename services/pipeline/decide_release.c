@@ -1,5 +1,6 @@
-/* Releases: made when a build of the current attempt succeeded, signed by `signer`, then READY and, when
- * the service says so, deployed. A release of an older build never takes the place of a newer one. */
+/* Releases: made when a build of the current attempt succeeded, signed by `signer`, then READY and,
+ * when the service says so, deployed. A release of an older build never takes the place of a newer
+ * one. */
 #include "decide.h"
 
 #include <string.h>
@@ -122,10 +123,10 @@ void decide_release_step(struct world *world, const void *body)
     }
     const char *more = world_steps(world, &word->step, 1);
     bool first = strcmp(release->steps, "[]") == 0;
-    release->steps = first ? more
-                           : ec_arena_format(world->arena, "%.*s,%s",
-                                             (int)strlen(release->steps) - 1, release->steps,
-                                             more + 1);
+    release->steps = first
+                         ? more
+                         : ec_arena_format(world->arena, "%.*s,%s", (int)strlen(release->steps) - 1,
+                                           release->steps, more + 1);
     world_touch(&release->mark);
 }
 

@@ -1,4 +1,5 @@
-/* What people asked for through the API. A request that cannot be done changes nothing and says why. */
+/* What people asked for through the API. A request that cannot be done changes nothing and says
+ * why. */
 #include "decide.h"
 
 #include <string.h>
@@ -39,9 +40,9 @@ void decide_request_build(struct world *world, const void *body)
     const Enclii__V1__RequestBuild *req = body;
     struct service *svc = live_service(world, req->service_id, req->request_id);
     if (svc) {
-        decide_new_build(world, &(struct build_order){svc, req->commit,
-                                                      actor_or_none(world, req->actor), "",
-                                                      PRIORITY_REQUEST, 0});
+        decide_new_build(world,
+                         &(struct build_order){svc, req->commit, actor_or_none(world, req->actor),
+                                               "", PRIORITY_REQUEST, 0});
     }
 }
 
@@ -77,8 +78,10 @@ static void deploy(struct world *world, struct service *svc, struct release *rel
     if (release->cell.state != RELEASE_READY) {
         about.rule = "release_not_ready";
         refuse(world, svc->id, &about,
-               ec_arena_format(world->arena, "release %s is %s; only a signed and verified (READY) "
-                               "one may run", release->version, machine_text(&release->cell)));
+               ec_arena_format(world->arena,
+                               "release %s is %s; only a signed and verified (READY) "
+                               "one may run",
+                               release->version, machine_text(&release->cell)));
         return;
     }
     decide_deploy(world, &(struct deploy_order){
@@ -119,8 +122,9 @@ void decide_request_rollback(struct world *world, const void *body)
                                          : "";
     struct release *release = world_release(world, to);
     deploy(world, svc, release,
-           &(struct deploy_ask){req->request_id, req->environment_id, req->deployment_id, req->actor,
-                                true, "back to this release, with its own configuration"});
+           &(struct deploy_ask){req->request_id, req->environment_id, req->deployment_id,
+                                req->actor, true,
+                                "back to this release, with its own configuration"});
 }
 
 /* ---- cancel, remove ---- */
@@ -137,9 +141,9 @@ void decide_request_cancel(struct world *world, const void *body)
     struct build *build = world_build(world, req->build_id);
     struct deployment *dep = world_deployment(world, req->deployment_id);
     const char *detail = by(world, "cancelled", req->actor);
-    if (build && !decide_build_end(world, build,
-                                   &(struct build_end){BUILD_CANCELLED, "cancel_asked_for", detail,
-                                                       ""})) {
+    if (build &&
+        !decide_build_end(world, build,
+                          &(struct build_end){BUILD_CANCELLED, "cancel_asked_for", detail, ""})) {
         refuse(world, build->service->id,
                &(struct why){.kind = "build", .id = build->id, .rule = "ended_already"},
                ec_arena_format(world->arena, "the build is %s", machine_text(&build->cell)));
@@ -177,12 +181,13 @@ void decide_request_remove(struct world *world, const void *body)
         decide_release_reject(world, rel, "service_removed", detail);
     }
     for (struct deployment *dep = svc->first_deployment; dep; dep = dep->next_of_service) {
-        decide_deployment_end(world, dep, &(struct deployment_end){DEPLOYMENT_CANCELLED,
-                                                                   "service_removed", detail});
+        decide_deployment_end(
+            world, dep, &(struct deployment_end){DEPLOYMENT_CANCELLED, "service_removed", detail});
     }
-    for (struct desired *desired = svc->first_desired; desired; desired = desired->next_of_service) {
+    for (struct desired *desired = svc->first_desired; desired;
+         desired = desired->next_of_service) {
         decide_nothing(world, desired);
     }
-    world_why(world,
-              &(struct why){svc->id, "service", svc->id, "service_removed", "removed"}, "%s", detail);
+    world_why(world, &(struct why){svc->id, "service", svc->id, "service_removed", "removed"}, "%s",
+              detail);
 }

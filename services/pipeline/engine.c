@@ -1,7 +1,7 @@
-/* The way of a batch: read, decide, write, finish. One at a time per process, because two would only
- * compete for the same rows. A conflict with another process (RETRY) decides the batch anew from fresh
- * rows; data that PostgreSQL refuses (REJECT) makes the batch run event by event, so that a bad event
- * costs itself only. What the leader finds goes the same way, without offsets. */
+/* The way of a batch: read, decide, write, finish. One at a time per process, because two would
+ * only compete for the same rows. A conflict with another process (RETRY) decides the batch anew
+ * from fresh rows; data that PostgreSQL refuses (REJECT) makes the batch run event by event, so
+ * that a bad event costs itself only. What the leader finds goes the same way, without offsets. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,16 +13,17 @@
 #include "load.h"
 #include "pipeline.h"
 
-#define REDO_MAX 5           /* conflicts in a row before the bus's back-off takes over */
-#define LOOK_GAP_MS 100      /* between two looks of the leader */
-#define BEHIND_MS 5000       /* events older than this when handled: we are catching up */
+#define REDO_MAX 5             /* conflicts in a row before the bus's back-off takes over */
+#define LOOK_GAP_MS 100        /* between two looks of the leader */
+#define BEHIND_MS 5000         /* events older than this when handled: we are catching up */
 #define TRUST_SILENCE_MS 12000 /* after start, trouble or lag: time for heartbeats to arrive */
 #define LEASES_MAX 256
 #define WANTED_MAX_BYTES ((size_t)64 << 20)
 
-static struct ec_metric events = EC_COUNTER("enclii_pipeline_events_total", "Events decided.", NULL);
-static struct ec_metric redone = EC_COUNTER("enclii_pipeline_redone_total",
-                                            "Batches decided again after a conflict.", NULL);
+static struct ec_metric events =
+    EC_COUNTER("enclii_pipeline_events_total", "Events decided.", NULL);
+static struct ec_metric redone =
+    EC_COUNTER("enclii_pipeline_redone_total", "Batches decided again after a conflict.", NULL);
 static struct ec_metric batch_seconds =
     EC_HISTOGRAM("enclii_pipeline_batch_seconds", "Read, decide and write one batch.", NULL);
 
@@ -34,9 +35,9 @@ struct engine {
     void *stopped_arg;
     /* The batch, while there is one. */
     struct ec_batch_in *batch;
-    bool *rejected;    /* per event: has gone to the dead letters */
-    size_t from, to;   /* events being handled: all, or one in single mode */
-    bool single;       /* the batch as a whole was refused: event by event */
+    bool *rejected;  /* per event: has gone to the dead letters */
+    size_t from, to; /* events being handled: all, or one in single mode */
+    bool single;     /* the batch as a whole was refused: event by event */
     uint32_t redos;
     int64_t began_mono_ms;
     /* The leader's look. */
@@ -73,7 +74,6 @@ void engine_free(struct engine *engine)
     if (!engine) {
         return;
     }
-    ec_timer_free(engine->look_timer);
     free(engine->rejected);
     free(engine);
 }
@@ -247,8 +247,8 @@ static void run_events(struct engine *engine)
     for (size_t i = engine->from; i < engine->to; i++) {
         want_event(engine, i);
     }
-    struct ec_err err = load_world(engine->pl->store, engine->wanted, &engine->pl->rules,
-                                   on_events_loaded, engine);
+    struct ec_err err =
+        load_world(engine->pl->store, engine->wanted, &engine->pl->rules, on_events_loaded, engine);
     if (ec_failed(err)) {
         end_step(engine);
         finish_batch(engine, err);
@@ -392,6 +392,9 @@ static void run_look(struct engine *engine)
 
 void engine_look(struct engine *engine)
 {
+    if (engine->stopping) {
+        return;
+    }
     engine->look_wanted = ec_leader_is(engine->pl->leader);
     go_on(engine);
 }
@@ -415,7 +418,7 @@ static void go_on(struct engine *engine)
         run_look(engine);
         return;
     }
-    if (engine->look_wanted && !gap) {
+    if (engine->look_wanted && !gap && !engine->stopping) {
         ec_timer_start(engine->look_timer, LOOK_GAP_MS, 500);
     }
     if (engine->batch) {
@@ -426,7 +429,7 @@ static void go_on(struct engine *engine)
 void engine_stop(struct engine *engine, ec_call_fn stopped, void *arg)
 {
     engine->stopping = true;
-    ec_timer_stop(engine->look_timer);
+    ec_timer_free(EC_TAKE(engine->look_timer));
     engine->stopped = stopped;
     engine->stopped_arg = arg;
     if (!engine->busy && !engine->batch) {

@@ -1,13 +1,14 @@
-/* What the leader looks for twice a second: rows past their deadline, builds whose builder is silent,
- * and builds that wait. It gives ids only; they are then read, decided and written like any event. */
+/* What the leader looks for twice a second: rows past their deadline, builds whose builder is
+ * silent, and builds that wait. It gives ids only; they are then read, decided and written like any
+ * event. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "load.h"
 
-/* At most this many at a time; the next look takes the rest. The queue is seen a slice per project, so
- * that the backlog of one cannot hide the others. */
+/* At most this many at a time; the next look takes the rest. The queue is seen a slice per project,
+ * so that the backlog of one cannot hide the others. */
 static const char overdue_sql[] =
     "(select 'build' as kind, id::text, service_id from enclii.build where deadline_at < now() "
     "order by deadline_at limit 200) union all "

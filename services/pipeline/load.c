@@ -1,5 +1,5 @@
-/* SQL of the read side, and the way from a row of text to a struct. Only what can matter is read: open
- * rows of the services in question, and whatever the events name. */
+/* SQL of the read side, and the way from a row of text to a struct. Only what can matter is read:
+ * open rows of the services in question, and whatever the events name. */
 #include "load.h"
 
 #include <stdlib.h>
@@ -8,7 +8,8 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
-/* The services in question: named by id ($1), bound to a pushed repository ($2), or of a build ($3). */
+/* The services in question: named by id ($1), bound to a pushed repository ($2), or of a build
+ * ($3). */
 #define SCOPE                                                                                      \
     "with scope as materialized (select id from enclii.service where id = any($1::uuid[]) union "  \
     "select id from enclii.service where repo_key = any($2::text[]) and removed_at is null union " \
@@ -20,9 +21,9 @@ static const char services_sql[] =
           "s.builds "
           "from enclii.service s join enclii.project p on p.id = s.project_id "
           "where s.id in (select id from scope) order by s.created_at, s.id";
-static const char environments_sql[] =
-    SCOPE "select e.id, e.project_id, e.name, e.target from enclii.environment e where e.project_id "
-          "in (select project_id from enclii.service where id in (select id from scope))";
+static const char environments_sql[] = SCOPE
+    "select e.id, e.project_id, e.name, e.target from enclii.environment e where e.project_id "
+    "in (select project_id from enclii.service where id in (select id from scope))";
 static const char builds_sql[] =
     SCOPE "select b.id, b.service_id, b.number, b.delivery_id, b.spec, b.commit, b.actor, "
           "b.commit_sha, b.ref, b.state, b.attempt, b.builder_id, b.priority, b.reason, b.detail, "
@@ -40,25 +41,25 @@ static const char builds_sql[] =
           "from enclii.build b where b.id = any($3::uuid[]) and b.deadline_at is null "
           "order by number";
 /* $4 releases named, $5 deployments named, $6 whether somebody goes back. */
-static const char releases_sql[] =
-    SCOPE ", ids as (select id from enclii.release where service_id in (select id from scope) and "
-          "deadline_at is not null union select unnest($4::uuid[]) union "
-          "select unnest(array[d.release_id, d.good_release_id]) from enclii.desired d where "
-          "d.service_id in (select id from scope) union "
-          "select d.release_id from enclii.deployment d where d.id = any($5::uuid[]) union "
-          "select d.release_id from enclii.deployment d where d.service_id in (select id from scope) "
-          "and d.deadline_at is not null union "
-          "select r.id from enclii.release r join enclii.desired d on d.service_id = r.service_id "
-          "where $6::boolean and r.service_id in (select id from scope) and r.state = 'READY' and "
-          "exists (select 1 from enclii.deployment x where x.release_id = r.id and "
-          "x.state = 'HEALTHY')) "
-          "select r.id, r.service_id, r.build_id, r.build_number, r.number, r.version, r.state, "
-          "r.reason, r.detail, r.commit, r.spec, r.commit_sha, r.image_repo, r.digest, "
-          "r.sbom_digest, r.provenance_digest, r.signature_digest, r.sbom_object, "
-          "r.provenance_object, r.sbom_format, r.key_id, r.sbom_components, r.trace, "
-          "enclii.ms(r.push_received_at) as push_received, enclii.ms(r.created_at) as created, "
-          "enclii.ms(r.ready_at) as ready, enclii.ms(r.deadline_at) as deadline, r.cas "
-          "from enclii.release r where r.id in (select id from ids) order by r.number";
+static const char releases_sql[] = SCOPE
+    ", ids as (select id from enclii.release where service_id in (select id from scope) and "
+    "deadline_at is not null union select unnest($4::uuid[]) union "
+    "select unnest(array[d.release_id, d.good_release_id]) from enclii.desired d where "
+    "d.service_id in (select id from scope) union "
+    "select d.release_id from enclii.deployment d where d.id = any($5::uuid[]) union "
+    "select d.release_id from enclii.deployment d where d.service_id in (select id from scope) "
+    "and d.deadline_at is not null union "
+    "select r.id from enclii.release r join enclii.desired d on d.service_id = r.service_id "
+    "where $6::boolean and r.service_id in (select id from scope) and r.state = 'READY' and "
+    "exists (select 1 from enclii.deployment x where x.release_id = r.id and "
+    "x.state = 'HEALTHY')) "
+    "select r.id, r.service_id, r.build_id, r.build_number, r.number, r.version, r.state, "
+    "r.reason, r.detail, r.commit, r.spec, r.commit_sha, r.image_repo, r.digest, "
+    "r.sbom_digest, r.provenance_digest, r.signature_digest, r.sbom_object, "
+    "r.provenance_object, r.sbom_format, r.key_id, r.sbom_components, r.trace, "
+    "enclii.ms(r.push_received_at) as push_received, enclii.ms(r.created_at) as created, "
+    "enclii.ms(r.ready_at) as ready, enclii.ms(r.deadline_at) as deadline, r.cas "
+    "from enclii.release r where r.id in (select id from ids) order by r.number";
 static const char deployments_sql[] =
     SCOPE ", ids as (select id from enclii.deployment where service_id in (select id from scope) "
           "and deadline_at is not null union select unnest($4::uuid[])) "
@@ -85,13 +86,15 @@ static const char domains_sql[] =
 static const char deliveries_sql[] =
     "select id, repo_key, state, duplicates, enclii.ms(received_at) as received "
     "from enclii.delivery where id = any($1::text[])";
-static const char inbox_sql[] = "select event_id from enclii.inbox where event_id = any($1::text[])";
+static const char inbox_sql[] =
+    "select event_id from enclii.inbox where event_id = any($1::text[])";
 static const char builders_sql[] =
     "select id, slots, draining, cached_repos, version, enclii.ms(heard_at) as heard "
     "from enclii.builder where id = any($1::text[]) or ($2::boolean and heard_at > now() - "
     "interval '1 minute') order by id";
 static const char at_work_sql[] =
-    "select s.project_id, b.builder_id, count(*) as count from enclii.build b join enclii.service s "
+    "select s.project_id, b.builder_id, count(*) as count from enclii.build b join enclii.service "
+    "s "
     "on s.id = b.service_id where $1::boolean and b.state in ('leased', 'running') group by 1, 2";
 
 struct load {
@@ -325,8 +328,8 @@ static void take_delivery(const struct row *row)
         .duplicates = (int32_t)number(row, "duplicates"),
         .received_ms = number(row, "received"),
     };
-    if (machine_load(&delivery.cell, MACHINE_DELIVERY,
-                     ec_rows_text(row->rows, row->at, "state"), 0)) {
+    if (machine_load(&delivery.cell, MACHINE_DELIVERY, ec_rows_text(row->rows, row->at, "state"),
+                     0)) {
         world_add_delivery(row->world, &delivery);
     }
 }
@@ -384,11 +387,10 @@ enum {
 };
 
 static void (*const takers[])(const struct row *) = {
-    [AT_SERVICES] = take_service,     [AT_ENVIRONMENTS] = take_environment,
-    [AT_BUILDS] = take_build,         [AT_RELEASES] = take_release,
-    [AT_DEPLOYMENTS] = take_deployment, [AT_DESIRED] = take_desired,
-    [AT_DOMAINS] = take_domain,       [AT_DELIVERIES] = take_delivery,
-    [AT_INBOX] = take_inbox,          [AT_BUILDERS] = take_builder,
+    [AT_SERVICES] = take_service, [AT_ENVIRONMENTS] = take_environment, [AT_BUILDS] = take_build,
+    [AT_RELEASES] = take_release, [AT_DEPLOYMENTS] = take_deployment,   [AT_DESIRED] = take_desired,
+    [AT_DOMAINS] = take_domain,   [AT_DELIVERIES] = take_delivery,      [AT_INBOX] = take_inbox,
+    [AT_BUILDERS] = take_builder,
 };
 
 static void finish(struct load *load, struct ec_err err)
@@ -481,7 +483,8 @@ EC_RESULT load_world(struct ec_store *store, const struct wanted *wanted, const 
                      load_fn done, void *arg)
 {
     struct load *load = ec_alloc(sizeof *load);
-    *load = (struct load){.store = store, .wanted = wanted, .rules = rules, .done = done, .arg = arg};
+    *load =
+        (struct load){.store = store, .wanted = wanted, .rules = rules, .done = done, .arg = arg};
     struct ec_batch *batch = ec_batch_new(store);
     struct ec_arena *arena = ec_batch_arena(batch);
     const char *services = array(arena, &wanted->services), *repos = array(arena, &wanted->repos);

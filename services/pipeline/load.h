@@ -1,5 +1,5 @@
-/* Reads the world that a batch of events touches: one round trip, and a second one only when something
- * may be deployed (who owns the host names of its routes). */
+/* Reads the world that a batch of events touches: one round trip, and a second one only when
+ * something may be deployed (who owns the host names of its routes). */
 #pragma once
 
 #include "decide.h"
@@ -7,8 +7,8 @@
 
 typedef void (*load_fn)(void *arg, struct ec_err err, struct world *world,
                         const struct queue_load *load);
-/* `wanted` and `rules` must live until done is called, which takes the world (NULL on error; free it).
- * `load` is in the world's arena, and filled only when wanted->queue is set. */
+/* `wanted` and `rules` must live until done is called, which takes the world (NULL on error; free
+ * it). `load` is in the world's arena, and filled only when wanted->queue is set. */
 EC_RESULT load_world(struct ec_store *store, const struct wanted *wanted, const struct rules *rules,
                      load_fn done, void *arg);
 

@@ -1,5 +1,6 @@
-/* The table. To learn what can happen to a thing, read its rows: where it can go from each state, how
- * long it may stay there, who owes the next word, and what happens when that word does not come. */
+/* The table. To learn what can happen to a thing, read its rows: where it can go from each state,
+ * how long it may stay there, who owes the next word, and what happens when that word does not
+ * come. */
 #include "machine.h"
 
 #include <stdio.h>
@@ -20,37 +21,39 @@
     (TO(DEPLOYMENT_FAILED) | TO(DEPLOYMENT_CANCELLED) | TO(DEPLOYMENT_SUPERSEDED))
 
 const struct machine machines[MACHINE_KINDS] = {
-    [MACHINE_DELIVERY] =
-        {"delivery",
-         4,
-         {
-             [DELIVERY_RECEIVED] = {"received",
-                                    TO(DELIVERY_IGNORED) | TO(DELIVERY_ACCEPTED) |
-                                        TO(DELIVERY_DUPLICATE),
-                                    0, false, "pipeline", "never stored: decided as it is read"},
-             [DELIVERY_IGNORED] = {"IGNORED", 0, 0, false, "", ""},
-             [DELIVERY_ACCEPTED] = {"ACCEPTED", 0, 0, false, "", ""},
-             [DELIVERY_DUPLICATE] = {"DUPLICATE", 0, 0, false, "", ""},
-         }},
+    [MACHINE_DELIVERY] = {"delivery",
+                          4,
+                          {
+                              [DELIVERY_RECEIVED] = {"received",
+                                                     TO(DELIVERY_IGNORED) | TO(DELIVERY_ACCEPTED) |
+                                                         TO(DELIVERY_DUPLICATE),
+                                                     0, false, "pipeline",
+                                                     "never stored: decided as it is read"},
+                              [DELIVERY_IGNORED] = {"IGNORED", 0, 0, false, "", ""},
+                              [DELIVERY_ACCEPTED] = {"ACCEPTED", 0, 0, false, "", ""},
+                              [DELIVERY_DUPLICATE] = {"DUPLICATE", 0, 0, false, "", ""},
+                          }},
     [MACHINE_BUILD] =
-        {"build",
-         8,
-         {
-             [BUILD_QUEUED] = {"queued",
-                               TO(BUILD_LEASED) | TO(BUILD_FAILED) | TO(BUILD_CANCELLED) |
-                                   TO(BUILD_TIMED_OUT) | TO(BUILD_SUPERSEDED),
-                               HOURS(1), false, "pipeline (queue)", "TIMED_OUT: no builder was free"},
-             [BUILD_LEASED] = {"leased", TO(BUILD_QUEUED) | TO(BUILD_RUNNING) | BUILD_ENDS,
-                               SECONDS(60), false, "builder",
-                               "next attempt elsewhere; after the last one FAILED (lost)"},
-             [BUILD_RUNNING] = {"running", TO(BUILD_QUEUED) | BUILD_ENDS, SECONDS(60), true,
-                                "builder", "TIMED_OUT, and the build is cancelled"},
-             [BUILD_SUCCEEDED] = {"SUCCEEDED", 0, 0, false, "", ""},
-             [BUILD_FAILED] = {"FAILED", 0, 0, false, "", ""},
-             [BUILD_CANCELLED] = {"CANCELLED", 0, 0, false, "", ""},
-             [BUILD_TIMED_OUT] = {"TIMED_OUT", 0, 0, false, "", ""},
-             [BUILD_SUPERSEDED] = {"SUPERSEDED", 0, 0, false, "", ""},
-         }},
+        {
+            "build",
+            8,
+            {
+                [BUILD_QUEUED] = {"queued",
+                                  TO(BUILD_LEASED) | TO(BUILD_FAILED) | TO(BUILD_CANCELLED) |
+                                      TO(BUILD_TIMED_OUT) | TO(BUILD_SUPERSEDED),
+                                  HOURS(1), false, "pipeline (queue)",
+                                  "TIMED_OUT: no builder was free"},
+                [BUILD_LEASED] =
+                    {"leased", TO(BUILD_QUEUED) | TO(BUILD_RUNNING) | BUILD_ENDS, SECONDS(60),
+                     false, "builder", "next attempt elsewhere; after the last one FAILED (lost)"},
+                [BUILD_RUNNING] = {"running", TO(BUILD_QUEUED) | BUILD_ENDS, SECONDS(60),
+                                   true, "builder", "TIMED_OUT, and the build is cancelled"},
+                [BUILD_SUCCEEDED] = {"SUCCEEDED", 0, 0, false, "", ""},
+                [BUILD_FAILED] = {"FAILED", 0, 0, false, "", ""},
+                [BUILD_CANCELLED] = {"CANCELLED", 0, 0, false, "", ""},
+                [BUILD_TIMED_OUT] = {"TIMED_OUT", 0, 0, false, "", ""},
+                [BUILD_SUPERSEDED] = {"SUPERSEDED", 0, 0, false, "", ""},
+            }},
     [MACHINE_RELEASE] =
         {"release",
          4,
@@ -66,17 +69,15 @@ const struct machine machines[MACHINE_KINDS] = {
         {"deployment",
          8,
          {
-             [DEPLOYMENT_PENDING] = {"pending",
-                                     TO(DEPLOYMENT_WAITING) | TO(DEPLOYMENT_ROLLING) |
-                                         DEPLOYMENT_ENDS,
-                                     MINUTES(2), false, "pipeline", "FAILED"},
+             [DEPLOYMENT_PENDING] =
+                 {"pending", TO(DEPLOYMENT_WAITING) | TO(DEPLOYMENT_ROLLING) | DEPLOYMENT_ENDS,
+                  MINUTES(2), false, "pipeline", "FAILED"},
              [DEPLOYMENT_WAITING] = {"waiting", TO(DEPLOYMENT_ROLLING) | DEPLOYMENT_ENDS, HOURS(24),
                                      false, "the gate's people", "CANCELLED: nobody approved it"},
-             [DEPLOYMENT_ROLLING] = {"rolling",
-                                     TO(DEPLOYMENT_HEALTHY) | TO(DEPLOYMENT_ROLLED_BACK) |
-                                         DEPLOYMENT_ENDS,
-                                     SECONDS(60), true, "reconciler",
-                                     "ROLLED_BACK to the last good release, or FAILED without one"},
+             [DEPLOYMENT_ROLLING] =
+                 {"rolling", TO(DEPLOYMENT_HEALTHY) | TO(DEPLOYMENT_ROLLED_BACK) | DEPLOYMENT_ENDS,
+                  SECONDS(60), true, "reconciler",
+                  "ROLLED_BACK to the last good release, or FAILED without one"},
              [DEPLOYMENT_HEALTHY] = {"HEALTHY", 0, 0, false, "", ""},
              [DEPLOYMENT_FAILED] = {"FAILED", 0, 0, false, "", ""},
              [DEPLOYMENT_ROLLED_BACK] = {"ROLLED_BACK", 0, 0, false, "", ""},
@@ -102,8 +103,8 @@ const struct machine machines[MACHINE_KINDS] = {
                                   false, "domain", "failed, tried again later"},
              [DOMAIN_FAILED] = {"failed",
                                 TO(DOMAIN_ISSUING) | TO(DOMAIN_ACTIVE) | TO(DOMAIN_FAILED),
-                                MINUTES(2), true, "domain",
-                                "issuing: the domain is announced to the issuer again"},
+                                MINUTES(2), true,
+                                "domain", "issuing: the domain is announced to the issuer again"},
          }},
 };
 

@@ -1,6 +1,7 @@
-/* The state machine of deliveries, builds, releases, deployments and domains: one table of states and
- * legal moves, and machine_move(), the only writer of a state. A terminal state (written in capitals)
- * has no deadline; every other one has a deadline and an owner, who must speak before it passes. */
+/* The state machine of deliveries, builds, releases, deployments and domains: one table of states
+ * and legal moves, and machine_move(), the only writer of a state. A terminal state (written in
+ * capitals) has no deadline; every other one has a deadline and an owner, who must speak before it
+ * passes. */
 #pragma once
 
 #include <stdbool.h>
@@ -51,11 +52,11 @@ enum domain_state {
 };
 
 struct machine_state {
-    const char *name;    /* as in the database and in events; capitals = terminal */
-    uint16_t next;       /* bit per state it may move to */
-    int64_t dwell_ms;    /* longest stay; 0 = terminal, or lives only inside one transaction */
-    bool plus;           /* the caller adds the job's own time (build timeout, rollout) to dwell_ms */
-    const char *owner;   /* who must speak before the deadline */
+    const char *name;  /* as in the database and in events; capitals = terminal */
+    uint16_t next;     /* bit per state it may move to */
+    int64_t dwell_ms;  /* longest stay; 0 = terminal, or lives only inside one transaction */
+    bool plus;         /* the caller adds the job's own time (build timeout, rollout) to dwell_ms */
+    const char *owner; /* who must speak before the deadline */
     const char *overdue; /* what the reaper does, for people */
 };
 
@@ -67,7 +68,8 @@ struct machine {
 
 extern const struct machine machines[MACHINE_KINDS];
 
-/* The state of one row, inside the row's struct. Read freely; written by the functions below alone. */
+/* The state of one row, inside the row's struct. Read freely; written by the functions below alone.
+ */
 struct machine_cell {
     enum machine_kind kind;
     uint8_t state;

@@ -1,18 +1,12 @@
-/* pipeline: the one service that decides. It reads what git hosts, people, builders, signer, reconciler
- * and domain say, moves the state of builds, releases, deployments and domains by one table
- * (machine.c), and tells the others what follows, through the outbox. */
+/* pipeline: the one service that decides. It reads what git hosts, people, builders, signer,
+ * reconciler and domain say, moves the state of builds, releases, deployments and domains by one
+ * table (machine.c), and tells the others what follows, through the outbox. */
 #include "pipeline.h"
 
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-#include "base/mem.h"
-#include "bus/topics.h"
-
-extern const struct ec_migration pipeline_migrations[];
-extern const size_t pipeline_migration_count;
+#include "service/service.h"
 
 static const struct ec_setting settings[] = {
     {"ENCLII_REGISTRY", EC_SETTING_TEXT, offsetof(struct pipeline_settings, registry), NULL,
@@ -30,169 +24,33 @@ static const struct ec_setting settings[] = {
     {0},
 };
 
-static const char *const topics[] = {
-    EC_TOPIC_INTAKE,         EC_TOPIC_REQUESTS,          EC_TOPIC_BUILD_EVENTS,
-    EC_TOPIC_BUILDERS,       EC_TOPIC_RELEASE_EVENTS,    EC_TOPIC_DEPLOYMENT_EVENTS,
-    EC_TOPIC_DOMAIN_EVENTS,  NULL,
-};
-
-/* ---- offsets ---- */
-
-struct offset_ask {
-    struct ec_offset *offsets;
-    size_t count;
-    void *token;
-};
-
-static void on_offsets(void *arg, struct ec_err err, const struct ec_rows *rows)
+static void on_failed(void *owner, struct ec_err err)
 {
-    struct offset_ask *ask = arg;
-    for (size_t i = 0; !ec_failed(err) && i < ask->count; i++) {
-        ask->offsets[i].next = -1;
-        for (size_t at = 0; at < ec_rows_count(rows); at++) {
-            if (strcmp(ec_rows_text(rows, at, "topic"), ask->offsets[i].topic) == 0 &&
-                ec_rows_int(rows, at, "partition") == ask->offsets[i].partition) {
-                ask->offsets[i].next = ec_rows_int(rows, at, "next");
-            }
-        }
-    }
-    void *token = ask->token;
-    free(ask);
-    ec_offsets_loaded(token, err);
+    ec_service_fail(owner, err);
 }
 
-static void load_offsets(void *state, struct ec_offset *offsets, size_t count, void *token)
+static void on_stopped(void *owner)
 {
-    struct pipeline *pl = state;
-    struct offset_ask *ask = ec_alloc(sizeof *ask);
-    *ask = (struct offset_ask){offsets, count, token};
-    const char *args[] = {PIPELINE_GROUP};
-    struct ec_err err = ec_store_exec(
-        pl->store, "select topic, partition, next from enclii.consumed where consumer = $1", args,
-        1, on_offsets, ask);
-    if (ec_failed(err)) {
-        free(ask);
-        ec_offsets_loaded(token, err);
-    }
-}
-
-static void on_batch(void *state, struct ec_batch_in *batch)
-{
-    struct pipeline *pl = state;
-    engine_batch(pl->engine, batch);
-}
-
-/* ---- start ---- */
-
-static void on_outbox(void *arg)
-{
-    struct pipeline *pl = arg;
-    relay_wake(pl->relay);
-    engine_look(pl->engine); /* whoever writes facts may have queued a build */
-}
-
-static EC_RESULT consume(struct pipeline *pl)
-{
-    static struct ec_route routes[64];
-    size_t count = 0;
-    for (; count < event_kind_count && count < EC_LEN(routes); count++) {
-        routes[count] = (struct ec_route){event_kinds[count].type, event_kinds[count].descriptor, NULL};
-    }
-    return ec_bus_consume_batch(pl->bus,
-                                &(struct ec_consume_batch_spec){
-                                    .group = PIPELINE_GROUP,
-                                    .topics = topics,
-                                    .routes = routes,
-                                    .route_count = count,
-                                    .batch_max = PIPELINE_BATCH_MAX,
-                                    .state = pl,
-                                    .load_offsets = load_offsets,
-                                    .on_batch = on_batch,
-                                },
-                                &pl->consumer);
-}
-
-static void migrate(void *arg);
-
-static void on_migrated(void *arg, struct ec_err err)
-{
-    struct pipeline *pl = arg;
-    if (err.fate == EC_FATE_RETRY && !ec_service_stopping(pl->svc)) {
-        ec_log(EC_LOG_WARN, NULL, "schema.not_ready", "trying again", EC_ERR(err));
-        ec_loop_defer(pl->loop, migrate, pl);
-        return;
-    }
-    const struct ec_store_spec *spec = ec_service_store_spec(pl->svc);
-    pl->migrated = !ec_failed(err);
-    if (!ec_failed(err)) {
-        err = ec_leader_open(pl->loop, spec, "enclii.pipeline", on_outbox, pl, &pl->leader);
-    }
-    if (!ec_failed(err)) {
-        err = ec_listener_open(pl->loop, spec, "enclii_outbox", on_outbox, pl, &pl->listener);
-    }
-    if (!ec_failed(err)) {
-        err = consume(pl);
-    }
-    if (ec_failed(err)) {
-        ec_service_fail(pl->svc, err);
-    }
-}
-
-static void migrate(void *arg)
-{
-    struct pipeline *pl = arg;
-    struct ec_err err = ec_store_migrate(pl->store, "enclii", pipeline_migrations,
-                                         pipeline_migration_count, on_migrated, pl);
-    if (ec_failed(err)) {
-        ec_service_fail(pl->svc, err);
-    }
+    ec_service_stopped(owner);
 }
 
 static struct ec_err start(struct ec_service *svc, void *state)
 {
     struct pipeline *pl = state;
-    pl->svc = svc;
     pl->loop = ec_service_loop(svc);
     pl->bus = ec_service_bus(svc);
     pl->store = ec_service_store(svc);
-    pl->rules = (struct rules){
-        .registry = pl->settings.registry,
-        .attempts_max = (int32_t)pl->settings.attempts_max,
-        .project_builds_max = (int32_t)pl->settings.project_builds_max,
-        .silence_ms = pl->settings.silence_ms,
-        .domain_issuer = pl->settings.domain_issuer,
-    };
-    pl->engine = engine_new(pl);
-    pl->relay = relay_new(pl);
-    ec_loop_defer(pl->loop, migrate, pl);
-    return ec_ok();
-}
-
-/* ---- stop: the running batch, then the rows the broker has, then the lock ---- */
-
-static void on_relay_stopped(void *arg)
-{
-    struct pipeline *pl = arg;
-    ec_listener_close(EC_TAKE(pl->listener));
-    ec_leader_close(EC_TAKE(pl->leader));
-    relay_free(EC_TAKE(pl->relay));
-    ec_service_stopped(pl->svc);
-}
-
-static void on_engine_stopped(void *arg)
-{
-    struct pipeline *pl = arg;
-    relay_stop(pl->relay, on_relay_stopped, pl);
+    pl->store_spec = ec_service_store_spec(svc);
+    pl->owner = svc;
+    pl->failed = on_failed;
+    pl->stopped = on_stopped;
+    return pipeline_start(pl);
 }
 
 static void stop(struct ec_service *svc, void *state)
 {
-    struct pipeline *pl = state;
     (void)svc;
-    if (pl->consumer) {
-        ec_consumer_pause(pl->consumer, true);
-    }
-    engine_stop(pl->engine, on_engine_stopped, pl);
+    pipeline_stop(state);
 }
 
 static const char *unready(void *state)
@@ -208,18 +66,20 @@ int main(int argc, char **argv)
         machine_print();
         return 0;
     }
-    return ec_service_main(argc, argv,
-                           &(struct ec_service_spec){
-                               .name = "pipeline",
-                               .help = "decides what happens: builds, releases, deployments",
-                               .state = &pl,
-                               .settings = &pl.settings,
-                               .setting_table = settings,
-                               .needs_bus = true,
-                               .needs_store = true,
-                               .bus_linger_ms = 2,
-                               .start = start,
-                               .stop = stop,
-                               .unready = unready,
-                           });
+    int status = ec_service_main(argc, argv,
+                                 &(struct ec_service_spec){
+                                     .name = "pipeline",
+                                     .help = "decides what happens: builds, releases, deployments",
+                                     .state = &pl,
+                                     .settings = &pl.settings,
+                                     .setting_table = settings,
+                                     .needs_bus = true,
+                                     .needs_store = true,
+                                     .bus_linger_ms = 2,
+                                     .start = start,
+                                     .stop = stop,
+                                     .unready = unready,
+                                 });
+    pipeline_free(&pl);
+    return status;
 }

@@ -1,13 +1,13 @@
-/* Which changed paths a service watches. The patterns are those of .gitignore, with the sense turned
- * round (a match means "build"): the last pattern that matches decides, "!" excludes again, a pattern
- * with a slash inside is anchored at the root, one without matches at any depth, a directory means
- * everything below it, "*" stops at slashes and "**" does not. */
+/* Which changed paths a service watches. The patterns are those of .gitignore, with the sense
+ * turned round (a match means "build"): the last pattern that matches decides, "!" excludes again,
+ * a pattern with a slash inside is anchored at the root, one without matches at any depth, a
+ * directory means everything below it, "*" stops at slashes and "**" does not. */
 #include "decide.h"
 
 #include <string.h>
 
-/* One step of a glob; text and pattern are consumed from the front. Recursion is bounded by the stars
- * of one pattern; fuel bounds the work a hostile pattern can ask for. */
+/* One step of a glob; text and pattern are consumed from the front. Recursion is bounded by the
+ * stars of one pattern; fuel bounds the work a hostile pattern can ask for. */
 static bool glob(const char *pattern, const char *text, int *fuel)
 {
     if (--*fuel < 0) {
@@ -45,7 +45,8 @@ static bool glob(const char *pattern, const char *text, int *fuel)
 static bool matches(const char *pattern, size_t len, const char *path)
 {
     char text[1024];
-    bool anchored = memchr(pattern, '/', len) != NULL && memchr(pattern, '/', len) != pattern + len - 1;
+    bool anchored =
+        memchr(pattern, '/', len) != NULL && memchr(pattern, '/', len) != pattern + len - 1;
     bool folder = len > 0 && pattern[len - 1] == '/';
     if (len > 0 && pattern[0] == '/') {
         pattern++;

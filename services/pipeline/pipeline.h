@@ -1,10 +1,12 @@
-/* pipeline's one state. Everything that happens goes one way: events (or what the leader found) → read
- * the rows they touch (load.c) → decide in memory (decide_*.c) → write all of it with the offsets in one
- * transaction (commit.c). The relay publishes the outbox; the leader alone runs queue, reaper, relay. */
+/* pipeline's one state. Everything that happens goes one way: events (or what the leader found) →
+ * read the rows they touch (load.c) → decide in memory (decide_*.c) → write all of it with the
+ * offsets in one transaction (commit.c). The relay publishes the outbox; the leader alone runs
+ * queue, reaper, relay. */
 #pragma once
 
+#include "bus/bus.h"
 #include "decide.h"
-#include "service/service.h"
+#include "net/loop.h"
 #include "store/leader.h"
 
 #define PIPELINE_GROUP "pipeline"
@@ -23,18 +25,29 @@ struct relay;
 
 struct pipeline {
     struct pipeline_settings settings;
-    struct rules rules; /* the settings as the deciders see them */
-    struct ec_service *svc;
-    struct ec_loop *loop;
+    struct rules rules;   /* the settings as the deciders see them */
+    struct ec_loop *loop; /* these four are the owner's */
     struct ec_bus *bus;
     struct ec_store *store;
+    const struct ec_store_spec *store_spec;
+    void *owner; /* of this struct; gets one of the two calls below */
+    void (*failed)(void *owner, struct ec_err err); /* it cannot go on */
+    ec_call_fn stopped;                             /* after pipeline_stop */
+    bool stopping;
     struct engine *engine;
     struct relay *relay;
-    struct ec_leader *leader;      /* of queue, reaper and relay */
-    struct ec_listener *listener;  /* somebody wrote to the outbox */
+    struct ec_leader *leader;     /* of queue, reaper and relay */
+    struct ec_listener *listener; /* somebody wrote to the outbox */
     struct ec_consumer *consumer;
-    bool migrated;                 /* the schema is in place; before that nothing is consumed */
+    bool migrated; /* the schema is in place; before that nothing is consumed */
 };
+
+/* ---- pipeline.c ---- */
+/* Once the owner's fields and the settings are there. */
+EC_RESULT pipeline_start(struct pipeline *pl);
+/* Ends in order, then calls stopped. The engine stays until pipeline_free. */
+void pipeline_stop(struct pipeline *pl);
+void pipeline_free(struct pipeline *pl); /* after the bus has closed */
 
 /* ---- engine.c: one batch or one look of the leader at a time ---- */
 struct engine *engine_new(struct pipeline *pl);

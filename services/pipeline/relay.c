@@ -1,9 +1,9 @@
-/* The outbox relay. Rows are read in the order of their ids, but only those whose transaction is older
- * than every running one, so that no smaller id can still appear. Rows of one topic and key are
- * published one after another, each after the broker's word on the one before; different keys go at
- * once, up to WINDOW rows. Acknowledged rows are deleted. A process that dies between the broker's word
- * and the delete publishes again under the same id, in the same order: consumers drop what they know.
- * A row that the broker does not take holds back its own key only. */
+/* The outbox relay. Rows are read in the order of their ids, but only those whose transaction is
+ * older than every running one, so that no smaller id can still appear. Rows of one topic and key
+ * are published one after another, each after the broker's word on the one before; different keys
+ * go at once, up to WINDOW rows. Acknowledged rows are deleted. A process that dies between the
+ * broker's word and the delete publishes again under the same id, in the same order: consumers drop
+ * what they know. A row that the broker does not take holds back its own key only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +23,10 @@
 
 static struct ec_metric relayed =
     EC_COUNTER("enclii_outbox_relayed_total", "Outbox rows published and deleted.", NULL);
-static struct ec_metric not_taken = EC_COUNTER("enclii_outbox_not_taken_total",
-                                               "Times the broker did not take a row.", NULL);
-static struct ec_metric age = EC_HISTOGRAM("enclii_outbox_age_seconds",
-                                           "Age of rows when the broker had them.", NULL);
+static struct ec_metric not_taken =
+    EC_COUNTER("enclii_outbox_not_taken_total", "Times the broker did not take a row.", NULL);
+static struct ec_metric age =
+    EC_HISTOGRAM("enclii_outbox_age_seconds", "Age of rows when the broker had them.", NULL);
 
 enum row_state {
     WAITING,    /* behind another of its key */
@@ -53,9 +53,9 @@ struct row {
 struct relay {
     struct pipeline *pl;
     bool reading, deleting, stopping;
-    bool gave_up;      /* stopping, and the database does not delete what was published */
-    bool more;         /* there may be rows that are not in memory */
-    size_t count;      /* rows in memory */
+    bool gave_up;             /* stopping, and the database does not delete what was published */
+    bool more;                /* there may be rows that are not in memory */
+    size_t count;             /* rows in memory */
     size_t counts[DYING + 1]; /* by state */
     struct ec_map *chains;    /* topic and key -> its last row */
     struct row *first, *last; /* in the order of ids as read */
@@ -112,7 +112,7 @@ static void free_row(struct row *row)
     *(row->next ? &row->next->prev : &relay->last) = row->prev;
     relay->count--;
     relay->counts[row->state]--;
-    char *texts[] = {row->id,      row->topic,    row->key,   row->type, row->subject,
+    char *texts[] = {row->id,       row->topic, row->key,   row->type, row->subject,
                      row->event_id, row->trace, row->chain, row->body};
     for (size_t i = 0; i < EC_LEN(texts); i++) {
         free(texts[i]);
@@ -283,9 +283,8 @@ static const char read_sql[] =
     "select id::text, topic, key, type, subject, event_id, trace, body, enclii.ms(created_at) as "
     "created from enclii.outbox where xid < pg_snapshot_xmin(pg_current_snapshot()) "
     "and not (id = any($1::bigint[])) order by id limit $2::int";
-static const char hidden_sql[] =
-    "select exists (select 1 from enclii.outbox where xid >= "
-    "pg_snapshot_xmin(pg_current_snapshot())) as hidden";
+static const char hidden_sql[] = "select exists (select 1 from enclii.outbox where xid >= "
+                                 "pg_snapshot_xmin(pg_current_snapshot())) as hidden";
 
 static void on_read(void *arg, struct ec_err err, const struct ec_batch *batch)
 {

@@ -1,5 +1,6 @@
-/* Rows of one batch in memory: maps by id for finding, lists in order for writing, chains per service
- * for deciding. No SQL here and no rules: load.c fills a world, decide_*.c change it, commit.c writes. */
+/* Rows of one batch in memory: maps by id for finding, lists in order for writing, chains per
+ * service for deciding. No SQL here and no rules: load.c fills a world, decide_*.c change it,
+ * commit.c writes. */
 #include "world.h"
 
 #include <stdio.h>
@@ -24,9 +25,9 @@ static void arena_free(void *arena, void *memory)
 
 static struct ec_map **maps_of(struct world *world, size_t at)
 {
-    struct ec_map **maps[] = {&world->services,   &world->environments, &world->builds,
-                              &world->releases,   &world->deployments,  &world->desireds,
-                              &world->domains,    &world->deliveries,   &world->builders,
+    struct ec_map **maps[] = {&world->services, &world->environments, &world->builds,
+                              &world->releases, &world->deployments,  &world->desireds,
+                              &world->domains,  &world->deliveries,   &world->builders,
                               &world->inbox};
     return at < EC_LEN(maps) ? maps[at] : NULL;
 }
@@ -107,8 +108,7 @@ struct service *world_add_service(struct world *world, const struct service *row
 struct environment *world_add_environment(struct world *world, const struct environment *row)
 {
     bool added;
-    struct environment *copy =
-        put_row(world, world->environments, row->id, ROW_BYTES(row), &added);
+    struct environment *copy = put_row(world, world->environments, row->id, ROW_BYTES(row), &added);
     if (added) {
         *world->environment_end = copy;
         world->environment_end = &copy->next;
@@ -371,8 +371,8 @@ char *world_text(struct world *world, const char *text)
 static void *unpack(struct world *world, const ProtobufCMessageDescriptor *descriptor,
                     struct ec_span packed)
 {
-    ProtobufCMessage *message = protobuf_c_message_unpack(
-        descriptor, &world->allocator, packed.len, (const uint8_t *)packed.ptr);
+    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &world->allocator, packed.len,
+                                                          (const uint8_t *)packed.ptr);
     return message ? message : world_message(world, descriptor);
 }
 
@@ -404,7 +404,8 @@ Enclii__V1__ServiceRef *world_service_ref(struct world *world, const struct serv
 Enclii__V1__EnvironmentRef *world_environment_ref(struct world *world, const char *environment_id)
 {
     const struct environment *env = world_environment(world, environment_id);
-    Enclii__V1__EnvironmentRef *ref = world_message(world, &enclii__v1__environment_ref__descriptor);
+    Enclii__V1__EnvironmentRef *ref =
+        world_message(world, &enclii__v1__environment_ref__descriptor);
     ref->environment_id = world_text(world, environment_id);
     ref->name = world_text(world, env ? env->name : "");
     return ref;

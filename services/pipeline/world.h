@@ -1,7 +1,8 @@
-/* The part of the database that one batch of events touches, read in one go, changed in memory by the
- * decide_* functions, written back in one transaction. Rows are found by id; a row remembers whether
- * it is new or changed; facts (outbox), decisions (`why`) and seen event ids are collected in order.
- * Everything lives in one arena and dies with the world. Texts are never NULL, absent ids are "". */
+/* The part of the database that one batch of events touches, read in one go, changed in memory by
+ * the decide_* functions, written back in one transaction. Rows are found by id; a row remembers
+ * whether it is new or changed; facts (outbox), decisions (`why`) and seen event ids are collected
+ * in order. Everything lives in one arena and dies with the world. Texts are never NULL, absent ids
+ * are "". */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
@@ -19,7 +20,8 @@
 
 /* What the deciders may know about how the platform is set up. */
 struct rules {
-    const char *registry;       /* "127.0.0.1:5000": images are pushed to <registry>/<project>/<service> */
+    const char
+        *registry; /* "127.0.0.1:5000": images are pushed to <registry>/<project>/<service> */
     int32_t attempts_max;       /* of one build, when builders vanish */
     int32_t project_builds_max; /* builds of one project at once; 0 = no limit */
     int64_t silence_ms;         /* a builder not heard for so long is gone */
@@ -69,7 +71,7 @@ struct build {
     const char *builder_id;
     int32_t priority;
     const char *reason, *detail, *digest, *image_repo, *trace;
-    const char *steps;  /* JSON array to append to the stored one (or to put in its place) */
+    const char *steps; /* JSON array to append to the stored one (or to put in its place) */
     bool steps_replace;
     int64_t push_received_ms, queued_ms, leased_ms, started_ms, finished_ms, heard_ms;
     int64_t cas;
@@ -127,7 +129,8 @@ struct desired {
     const char *deployment_id;
     const char *release_id; /* "" = nothing should run */
     const char *good_release_id, *good_deployment_id;
-    const char *before_release_id; /* the last good one before release_id; read only for rollbacks */
+    const char
+        *before_release_id; /* the last good one before release_id; read only for rollbacks */
     int32_t newest_build;
     enum row_mark mark;
     struct desired *next_of_service, *next;
@@ -189,7 +192,8 @@ struct seen {
     struct seen *next;
 };
 
-/* The event being decided. Ids of what it makes derive from its id: the same event, the same ids. */
+/* The event being decided. Ids of what it makes derive from its id: the same event, the same ids.
+ */
 struct cause {
     const char *id;
     const char *trace;
@@ -225,8 +229,8 @@ struct world *world_new(const struct rules *rules, int64_t now_ms);
 void world_free(struct world *world); /* accepts NULL */
 void world_freep(struct world **world);
 
-/* Adding rows: the struct is copied into the arena; texts are borrowed for the world's life and must
- * be of its arena. A row that is there already is returned as it is. */
+/* Adding rows: the struct is copied into the arena; texts are borrowed for the world's life and
+ * must be of its arena. A row that is there already is returned as it is. */
 struct service *world_add_service(struct world *world, const struct service *row);
 struct environment *world_add_environment(struct world *world, const struct environment *row);
 struct build *world_add_build(struct world *world, const struct build *row);
