@@ -1,0 +1,325 @@
+/* The verification, in steps: the image's manifest by digest, the list of referrers, then bundle after
+ * bundle. A bundle that does not verify never hurts one that does (anybody who may push can add one);
+ * its reason is kept and told if no good one of its kind is found. */
+#include "oci/image_verify.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "oci/referrers.h"
+#include "trust/bundle.h"
+#include "trust/digest.h"
+
+/* One bundle's decoded texts: at most three times EC_BUNDLE_MAX_BYTES. */
+#define BUNDLE_ARENA_MAX_BYTES (4u * EC_BUNDLE_MAX_BYTES)
+#define BUNDLES_MAX 50
+
+enum { CHECK_IMAGE, CHECK_SIGNATURE, CHECK_PROVENANCE, CHECK_SBOM, CHECK_COUNT };
+
+struct verify {
+    struct ec_registry *registry;
+    struct ec_arena *arena;
+    struct ec_ref image;
+    const struct ec_key *key;
+    const char *expect_commit;
+    const char *expect_clone_url;
+    const char *expect_builder_id;
+    struct ec_referrer *bundles;
+    size_t bundle_count;
+    size_t at; /* the bundle being pulled */
+    struct ec_image_verdict verdict;
+    ec_image_verify_fn done;
+    void *arg;
+};
+
+static void finish(struct verify *vf, struct ec_err err)
+{
+    vf->verdict.ok = true;
+    for (size_t i = 0; i < vf->verdict.check_count; i++) {
+        vf->verdict.ok = vf->verdict.ok && vf->verdict.checks[i].ok;
+    }
+    vf->done(vf->arg, err, ec_failed(err) ? NULL : &vf->verdict);
+    ec_arena_free(vf->arena);
+    free(vf);
+}
+
+static void set_check(struct verify *vf, int which, bool ok, const char *detail)
+{
+    vf->verdict.checks[which].ok = ok;
+    vf->verdict.checks[which].detail = ec_arena_strdup(vf->arena, detail);
+}
+
+/* ---- one bundle ---- */
+
+/* A text of a stranger, cut to what people read. */
+static char *cut(struct ec_arena *arena, const char *text)
+{
+    return ec_arena_text(arena, (struct ec_span){text, strnlen(text, 300)});
+}
+
+static bool source_is(const char *uri, const char *clone_url)
+{
+    size_t len = strlen(clone_url);
+    return strncmp(uri, "git+", 4) == 0 && strncmp(uri + 4, clone_url, len) == 0 &&
+           (uri[4 + len] == '\0' || uri[4 + len] == '@');
+}
+
+/* The commit that the provenance binds to this source. */
+static const char *commit_of(const json_t *predicate, const char *source_uri)
+{
+    const json_t *list = ec_json_at(predicate, "buildDefinition.resolvedDependencies");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        if (strcmp(ec_json_text(entry, "uri"), source_uri) == 0) {
+            return ec_json_text(entry, "digest.gitCommit");
+        }
+    }
+    return "";
+}
+
+static void check_provenance(struct verify *vf, const struct ec_referrer *bundle,
+                             const json_t *predicate)
+{
+    const char *source =
+        ec_json_text(predicate, "buildDefinition.externalParameters.source.uri");
+    const char *builder = ec_json_text(predicate, "runDetails.builder.id");
+    const char *commit = commit_of(predicate, source);
+    const char *why = NULL;
+    if (!commit[0]) {
+        why = "the provenance names no source commit";
+    } else if (vf->expect_commit[0] && strcmp(commit, vf->expect_commit) != 0) {
+        why = ec_arena_format(vf->arena, "built from commit %.64s, expected %.64s", commit,
+                              vf->expect_commit);
+    } else if (vf->expect_clone_url[0] && !source_is(source, vf->expect_clone_url)) {
+        why = ec_arena_format(vf->arena, "built from %.200s, expected %.200s", source,
+                              vf->expect_clone_url);
+    } else if (vf->expect_builder_id[0] && strcmp(builder, vf->expect_builder_id) != 0) {
+        why = ec_arena_format(vf->arena, "built by %.200s, expected %.200s", builder,
+                              vf->expect_builder_id);
+    }
+    if (why) {
+        set_check(vf, CHECK_PROVENANCE, false, why);
+        return;
+    }
+    vf->verdict.provenance_digest = bundle->digest;
+    vf->verdict.commit_sha = cut(vf->arena, commit);
+    vf->verdict.source_uri = cut(vf->arena, source);
+    vf->verdict.builder_id = cut(vf->arena, builder);
+    set_check(vf, CHECK_PROVENANCE, true,
+              ec_arena_format(vf->arena, "commit %.64s of %.200s", commit, source));
+}
+
+static void check_sbom(struct verify *vf, const struct ec_referrer *bundle, const json_t *bom)
+{
+    int32_t components = 0;
+    struct ec_err err = ec_sbom_check(vf->arena, bom, &components);
+    if (ec_failed(err)) {
+        set_check(vf, CHECK_SBOM, false, err.what);
+        return;
+    }
+    vf->verdict.sbom_digest = bundle->digest;
+    vf->verdict.sbom_components = components;
+    vf->verdict.sbom_format = ec_arena_format(vf->arena, "cyclonedx-json %s",
+                                              ec_json_text(bom, "specVersion"));
+    set_check(vf, CHECK_SBOM, true,
+              ec_arena_format(vf->arena, "%s, %d components", vf->verdict.sbom_format, components));
+}
+
+static int check_of(const char *predicate_type)
+{
+    if (strcmp(predicate_type, EC_PREDICATE_COSIGN) == 0) {
+        return CHECK_SIGNATURE;
+    }
+    if (strcmp(predicate_type, EC_PREDICATE_SLSA) == 0) {
+        return CHECK_PROVENANCE;
+    }
+    return strcmp(predicate_type, EC_PREDICATE_CYCLONEDX) == 0 ? CHECK_SBOM : -1;
+}
+
+static void note_bad(struct verify *vf, const struct ec_referrer *bundle, const char *why)
+{
+    int which = check_of(bundle->predicate_type);
+    if (which >= 0 && !vf->verdict.checks[which].ok) {
+        set_check(vf, which, false, ec_arena_format(vf->arena, "%.20s…: %.300s", bundle->digest, why));
+    }
+}
+
+static void check_bundle(struct verify *vf, const struct ec_referrer *bundle, struct ec_span text)
+{
+    struct ec_arena *arena = ec_arena_new(BUNDLE_ARENA_MAX_BYTES);
+    struct ec_statement statement = {0};
+    struct ec_err err = ec_bundle_verify(arena, vf->key, text, vf->image.digest, &statement);
+    if (ec_failed(err)) {
+        note_bad(vf, bundle, err.what);
+        ec_arena_free(arena);
+        return;
+    }
+    int which = check_of(statement.predicate_type);
+    if (which >= 0 && !vf->verdict.checks[which].ok) {
+        if (which == CHECK_SIGNATURE) {
+            vf->verdict.signature_digest = bundle->digest;
+            set_check(vf, which, true,
+                      ec_arena_format(vf->arena, "signed by key %s", ec_key_hint(vf->key)));
+        } else if (which == CHECK_PROVENANCE) {
+            check_provenance(vf, bundle, statement.predicate);
+        } else {
+            check_sbom(vf, bundle, statement.predicate);
+        }
+    }
+    json_decref(statement.root);
+    ec_arena_free(arena);
+}
+
+/* ---- the steps ---- */
+
+static void pull_next(struct verify *vf);
+
+static void on_bundle(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
+{
+    struct verify *vf = arg;
+    if (err.fate == EC_FATE_RETRY) {
+        finish(vf, err);
+        return;
+    }
+    const struct ec_referrer *bundle = &vf->bundles[vf->at];
+    if (ec_failed(err)) {
+        note_bad(vf, bundle, err.what);
+    } else {
+        check_bundle(vf, bundle, answer->body);
+    }
+    vf->at++;
+    pull_next(vf);
+}
+
+static void pull_next(struct verify *vf)
+{
+    if (vf->at == vf->bundle_count) {
+        finish(vf, ec_ok());
+        return;
+    }
+    struct ec_err err =
+        ec_referrer_content(vf->registry, &vf->image, vf->bundles[vf->at].digest,
+                            EC_BUNDLE_MEDIA_TYPE, EC_BUNDLE_MAX_BYTES, on_bundle, vf);
+    if (ec_failed(err)) {
+        finish(vf, err);
+    }
+}
+
+static void keep_bundles(struct verify *vf, const struct ec_referrer *list, size_t count)
+{
+    vf->bundles = ec_arena_alloc(vf->arena, sizeof(*list) * (count + 1));
+    for (size_t i = 0; i < count && vf->bundle_count < BUNDLES_MAX; i++) {
+        /* An index made by other tools may leave the artifact type out: then look at it. */
+        if (list[i].artifact_type[0] && strcmp(list[i].artifact_type, EC_BUNDLE_MEDIA_TYPE) != 0) {
+            continue;
+        }
+        vf->bundles[vf->bundle_count++] = (struct ec_referrer){
+            .digest = ec_arena_strdup(vf->arena, list[i].digest),
+            .artifact_type = ec_arena_strdup(vf->arena, list[i].artifact_type),
+            .predicate_type = ec_arena_strdup(vf->arena, list[i].predicate_type),
+        };
+    }
+}
+
+static void on_list(void *arg, struct ec_err err, const struct ec_referrer *list, size_t count)
+{
+    struct verify *vf = arg;
+    if (err.fate == EC_FATE_RETRY) {
+        finish(vf, err);
+        return;
+    }
+    if (ec_failed(err)) {
+        set_check(vf, CHECK_SIGNATURE, false, err.what);
+        finish(vf, ec_ok());
+        return;
+    }
+    keep_bundles(vf, list, count);
+    pull_next(vf);
+}
+
+static void on_image(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
+{
+    struct verify *vf = arg;
+    if (err.fate == EC_FATE_RETRY) {
+        finish(vf, err);
+        return;
+    }
+    if (ec_failed(err)) {
+        set_check(vf, CHECK_IMAGE, false, err.what);
+        finish(vf, ec_ok());
+        return;
+    }
+    vf->verdict.media_type = cut(vf->arena, answer->media_type);
+    vf->verdict.size_bytes = answer->size_bytes;
+    set_check(vf, CHECK_IMAGE, true, vf->image.digest);
+    err = ec_referrers_list(vf->registry, &vf->image, vf->image.digest, on_list, vf);
+    if (ec_failed(err)) {
+        finish(vf, err);
+    }
+}
+
+static void prepare_verdict(struct verify *vf)
+{
+    static const char *const names[CHECK_COUNT] = {"image", "signature", "provenance", "sbom"};
+    static const char *const absent[CHECK_COUNT] = {
+        "not looked at", "the image has no signature", "the image has no provenance",
+        "the image has no SBOM"};
+    struct ec_image_verdict *verdict = &vf->verdict;
+    for (int i = 0; i < CHECK_COUNT; i++) {
+        verdict->checks[i] = (struct ec_image_check){names[i], false, absent[i]};
+    }
+    verdict->check_count = CHECK_COUNT;
+    verdict->key_id = ec_key_hint(vf->key);
+    verdict->media_type = verdict->signature_digest = verdict->provenance_digest = "";
+    verdict->sbom_digest = verdict->commit_sha = verdict->source_uri = verdict->builder_id = "";
+    verdict->sbom_format = "";
+}
+
+struct ec_err ec_image_verify(struct ec_registry *registry,
+                              const struct ec_image_verify_spec *spec, ec_image_verify_fn done,
+                              void *arg)
+{
+    if (!ec_digest_valid(spec->image->digest)) {
+        return ec_reject("verification needs the image's digest: repo@sha256:<64 hex digits>");
+    }
+    struct verify *vf = ec_alloc(sizeof(*vf));
+    vf->registry = registry;
+    vf->arena = ec_arena_new(4u << 20);
+    vf->image.host = ec_arena_strdup(vf->arena, spec->image->host);
+    vf->image.repo = ec_arena_strdup(vf->arena, spec->image->repo);
+    vf->image.digest = ec_arena_strdup(vf->arena, spec->image->digest);
+    vf->key = spec->key;
+    const char *commit = spec->expect_commit;
+    const char *url = spec->expect_clone_url;
+    const char *builder = spec->expect_builder_id;
+    vf->expect_commit = ec_arena_strdup(vf->arena, commit ? commit : "");
+    vf->expect_clone_url = ec_arena_strdup(vf->arena, url ? url : "");
+    vf->expect_builder_id = ec_arena_strdup(vf->arena, builder ? builder : "");
+    vf->done = done;
+    vf->arg = arg;
+    prepare_verdict(vf);
+    struct ec_err err = ec_manifest_get(registry, &vf->image, vf->image.digest, on_image, vf);
+    if (ec_failed(err)) {
+        ec_arena_free(vf->arena);
+        free(vf);
+    }
+    return err;
+}
+
+json_t *ec_image_verdict_json(const struct ec_image_verdict *verdict)
+{
+    json_t *checks = json_array();
+    for (size_t i = 0; i < verdict->check_count; i++) {
+        const struct ec_image_check *check = &verdict->checks[i];
+        json_array_append_new(checks, json_pack("{s:s, s:b, s:s}", "name", check->name, "ok",
+                                                check->ok, "detail", check->detail));
+    }
+    return json_pack("{s:b, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "verified",
+                     verdict->ok, "keyId", verdict->key_id, "checks", checks, "signatureDigest",
+                     verdict->signature_digest, "provenanceDigest", verdict->provenance_digest,
+                     "sbomDigest", verdict->sbom_digest, "commit", verdict->commit_sha, "source",
+                     verdict->source_uri, "builder", verdict->builder_id, "sbomFormat",
+                     verdict->sbom_format, "sbomComponents", verdict->sbom_components);
+}
