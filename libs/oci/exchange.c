@@ -21,6 +21,7 @@
 #define TOKEN_MARGIN_MS 5000
 #define REDIRECTS_MAX 5
 #define TURNS_MAX 256
+#define ERROR_BODY_MAX_BYTES 65536
 /* Urls, headers, error texts and the token answer of one exchange. */
 #define ARENA_MAX_BYTES (1u << 20)
 
@@ -205,24 +206,34 @@ static void end_try(struct exchange *ex, struct ec_err err, const struct ec_fetc
     ec_timer_start(ex->timer, retry_delay_ms(ex, result), 0);
 }
 
-static const char *registry_says(struct ec_arena *arena, const struct ec_fetch_result *result)
+/* Codes of the registry that may pass. DIGEST_INVALID is among them: we computed the digest ourselves,
+ * and docker-registry says it too when another upload is just rewriting a link to the same blob. */
+static bool code_may_pass(const char *code)
 {
-    ec_cleanup(ec_json_freep) json_t *root = NULL;
-    if (ec_failed(ec_json_parse(arena, result->body, &root))) {
-        return "";
+    static const char *const codes[] = {"BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "TOOMANYREQUESTS",
+                                        "UNKNOWN", "UNAVAILABLE"};
+    for (size_t i = 0; i < EC_LEN(codes); i++) {
+        if (strcmp(code, codes[i]) == 0) {
+            return true;
+        }
     }
-    return ec_arena_format(arena, " (%.80s: %.200s)", ec_json_text(root, "errors.0.code"),
-                           ec_json_text(root, "errors.0.message"));
+    return false;
 }
 
 static struct ec_err status_error(struct exchange *ex, const struct ec_fetch_result *result)
 {
     int status = result->status;
-    const char *says = result->body.len <= 65536 ? registry_says(ex->arena, result) : "";
-    const char *what = ec_arena_format(ex->arena, "registry answered %d to %s %.300s%s", status,
-                                       ex->spec.method, ex->spec.url, says);
-    /* Two answers of proxies in front of registries that pass, too. */
-    if (status == 499 || status == 522) {
+    ec_cleanup(ec_json_freep) json_t *root = NULL;
+    if (result->body.len > 0 && result->body.len <= ERROR_BODY_MAX_BYTES) {
+        ec_ignore(ec_json_parse(ex->arena, result->body, &root)); /* proxies answer in HTML */
+    }
+    const char *code = ec_json_text(root, "errors.0.code");
+    const char *what = ec_arena_format(ex->arena, "registry answered %d to %s %.300s%s%.80s%s%.200s",
+                                       status, ex->spec.method, ex->spec.url, code[0] ? ": " : "",
+                                       code, code[0] ? ", " : "",
+                                       ec_json_text(root, "errors.0.message"));
+    /* 499 and 522 come from proxies in front of registries. */
+    if (status == 499 || status == 522 || (ex->spec.push && code_may_pass(code))) {
         return ec_retry(status, what);
     }
     return ec_fetch_status_err(status, what);

@@ -210,7 +210,8 @@ static void pull_next(struct verify *vf)
 static void keep_bundles(struct verify *vf, const struct ec_referrer *list, size_t count)
 {
     vf->bundles = ec_arena_alloc(vf->arena, sizeof(*list) * (count + 1));
-    for (size_t i = 0; i < count && vf->bundle_count < BUNDLES_MAX; i++) {
+    /* New ones are at the end: when there are too many, look at those. */
+    for (size_t i = count; i-- > 0 && vf->bundle_count < BUNDLES_MAX;) {
         /* An index made by other tools may leave the artifact type out: then look at it. */
         if (list[i].artifact_type[0] && strcmp(list[i].artifact_type, EC_BUNDLE_MEDIA_TYPE) != 0) {
             continue;
@@ -308,18 +309,27 @@ struct ec_err ec_image_verify(struct ec_registry *registry,
     return err;
 }
 
+/* Texts that were cut inside a character are no JSON. */
+static json_t *text_or_mark(const char *text)
+{
+    json_t *value = json_string(text);
+    return value ? value : json_string("(not readable as UTF-8)");
+}
+
 json_t *ec_image_verdict_json(const struct ec_image_verdict *verdict)
 {
     json_t *checks = json_array();
     for (size_t i = 0; i < verdict->check_count; i++) {
         const struct ec_image_check *check = &verdict->checks[i];
-        json_array_append_new(checks, json_pack("{s:s, s:b, s:s}", "name", check->name, "ok",
-                                                check->ok, "detail", check->detail));
+        json_array_append_new(checks, json_pack("{s:s, s:b, s:o}", "name", check->name, "ok",
+                                                check->ok, "detail",
+                                                text_or_mark(check->detail)));
     }
-    return json_pack("{s:b, s:s, s:o, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "verified",
+    return json_pack("{s:b, s:s, s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:i}", "verified",
                      verdict->ok, "keyId", verdict->key_id, "checks", checks, "signatureDigest",
                      verdict->signature_digest, "provenanceDigest", verdict->provenance_digest,
-                     "sbomDigest", verdict->sbom_digest, "commit", verdict->commit_sha, "source",
-                     verdict->source_uri, "builder", verdict->builder_id, "sbomFormat",
+                     "sbomDigest", verdict->sbom_digest, "commit", text_or_mark(verdict->commit_sha), "source",
+                     text_or_mark(verdict->source_uri), "builder",
+                     text_or_mark(verdict->builder_id), "sbomFormat",
                      verdict->sbom_format, "sbomComponents", verdict->sbom_components);
 }

@@ -5,7 +5,7 @@
 
 #include "oci/registry.h"
 
-#define EC_REFERRERS_MAX 100
+#define EC_REFERRERS_MAX 500
 #define EC_REFERRER_BUNDLE "dev.sigstore.bundle.predicateType"
 
 struct ec_referrer {
