@@ -224,8 +224,8 @@ static struct rollout_decision decide_while_unready(const struct rollout_facts *
 struct rollout_decision decide_next_step(const struct rollout_facts *facts)
 {
     if (facts->gone) {
-        return (struct rollout_decision){.step = facts->view->count > 0 ? STEP_CLEAR
-                                                                        : STEP_FORGET};
+        bool cleared = facts->reported && facts->view->count == 0;
+        return (struct rollout_decision){.step = cleared ? STEP_FORGET : STEP_CLEAR};
     }
     if (facts->paused) {
         return (struct rollout_decision){.step = STEP_NONE};

@@ -40,7 +40,7 @@ struct rollout_facts {
     const struct target_view *view;
     bool pulled;           /* the image is known to be there */
     const char *failure;   /* reason of a failure that was decided; NULL = none */
-    bool reported;         /* the end was told */
+    bool reported;         /* the end was told; when gone: everything was removed once */
     int64_t retry_unix_ms; /* nothing is started before (back-off); 0 = now */
     int64_t step_unix_ms;  /* when the running step got its weight */
     int64_t drain_unix_ms; /* when the new version got everything; 0 = not yet */

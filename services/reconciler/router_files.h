@@ -21,6 +21,7 @@ struct router_files {
     const char *dir; /* borrowed */
     struct router_slot *pool;
     size_t pool_count;
+    bool pool_ready;       /* HAProxy's own list was read */
     struct ec_map *keys;   /* key → struct router_slot */
     struct ec_map *routes; /* route → key (own copy) */
     bool dirty;

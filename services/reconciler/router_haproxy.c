@@ -14,7 +14,7 @@
 #include "router_files.h"
 #include "router/haproxy.h"
 
-#define LOOK_EVERY_MS 1000
+#define LOOK_EVERY_MS 500
 #define ARENA_MAX_BYTES (16u << 20)
 #define CHUNK_BYTES 8000 /* of one line of commands */
 #define KEYS_MAX 10000
@@ -396,6 +396,7 @@ static void on_servers(void *arg, struct ec_err err, struct ec_span reply)
         struct ec_haproxy_server *server = &router->servers[i];
         if (strcmp(server->name, "BACKEND") == 0) {
             router_files_pool(&router->files, server->backend);
+            router->files.pool_ready = true;
         } else {
             (void)ec_map_put(router->seen, server->name, server);
         }
@@ -449,8 +450,10 @@ static void on_routes(void *arg, struct ec_err err, struct ec_span reply)
 static void look(struct router *router, bool second)
 {
     router->second_look = second;
-    struct ec_err err = ec_haproxy_send(router->hap, EC_SPAN("show stat -1 6 -1"), on_servers,
-                                        router);
+    /* Backends (2) are asked for once, servers (4) always. */
+    struct ec_span command = router->files.pool_ready ? EC_SPAN("show stat -1 4 -1")
+                                                      : EC_SPAN("show stat -1 6 -1");
+    struct ec_err err = ec_haproxy_send(router->hap, command, on_servers, router);
     if (ec_failed(err)) {
         end_run(router, err);
     }

@@ -98,6 +98,8 @@ struct target_ops {
                       void *arg);
     /* Keys that have anything here; borrowed until the next turn. */
     size_t (*keys)(struct target *target, const char **ret_keys, size_t max);
+    /* Every wanted key was told: routes of others may go. */
+    void (*complete)(struct target *target);
     /* NULL once everything that runs was seen and the router answers; else one sentence. */
     const char *(*unready)(struct target *target);
     void (*close)(struct target *target); /* leaves what runs running */

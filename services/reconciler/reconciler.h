@@ -1,0 +1,85 @@
+/* reconciler: brings targets to the desired state. Read main.c, then decide_rollout.c (what comes
+ * next), then rollout.c (doing it), then target.h (what a target is). */
+#pragma once
+
+#include "base/arena.h"
+#include "base/backoff.h"
+#include "base/map.h"
+#include "bus/bus.h"
+#include "decide_rollout.h"
+#include "enclii/v1/deployment.pb-c.h"
+#include "service/service.h"
+#include "target.h"
+
+#define KEYS_MAX 5000
+#define STEPS_MAX 64 /* step times kept for one deployment */
+
+struct settings {
+    const char *docker_socket;
+    const char *haproxy_socket;
+    const char *haproxy_dir;
+    const char *instance;     /* label of this platform's containers */
+    const char *router_http;  /* public address of the HTTP frontend, for URLs */
+    const char *router_https;
+};
+
+/* The whole state; all of it can be lost. */
+struct reconciler {
+    struct settings is;
+    struct ec_service *svc;
+    const struct target_ops *ops;
+    struct target *target;
+    struct ec_map *rollouts;   /* key → struct rollout */
+    bool caught_up;            /* the whole topic was read once */
+    bool cleaned;              /* leftovers of unknown keys were looked for */
+    struct ec_timer *clean_timer;
+};
+
+/* One service in one environment. */
+struct rollout {
+    struct reconciler *rec;
+    char *key;
+    struct ec_arena *arena;              /* of `desired`; replaced with it */
+    const Enclii__V1__Desired *desired;  /* NULL = tombstone */
+    char trace[EC_TRACEPARENT_SIZE];     /* of the event that brought it */
+    struct target_identity wanted;
+    struct target_identity previous;
+
+    struct ec_timer *timer;    /* look again */
+    bool busy;                 /* one effect at a time */
+    bool again;                /* something changed while busy, or before the target was ready */
+    struct rollout_decision doing; /* the effect under way; its version pointer is not kept */
+    struct target_identity doing_version;
+    int64_t began_unix_ms;     /* of the effect under way */
+
+    /* Progress of this deployment; begins anew with every new one. */
+    bool pulled;
+    bool reported;             /* the final event was acknowledged (or is on its way) */
+    bool healthy_told;
+    const char *failure;       /* literal; see DeploymentReverted.reason */
+    char detail[2048];         /* of the failure, for people */
+    struct ec_backoff backoff; /* of starts */
+    int64_t retry_unix_ms;
+    int64_t started_unix_ms;   /* last successful start */
+    int64_t step_unix_ms;
+    int64_t drain_unix_ms;
+    struct target_version base_new, base_old; /* counters when the step began */
+    Enclii__V1__StepTime steps[STEPS_MAX];
+    size_t step_count;
+
+    /* What was told last as DeploymentStatus. */
+    int ready_told, wanted_told;
+};
+
+/* rollout.c */
+struct rollout *rollout_find(struct reconciler *rec, const char *key); /* made if missing */
+void rollout_set(struct rollout *ro, struct ec_event *ev);             /* from enclii.desired */
+void rollout_look(struct rollout *ro);                                 /* soon, not now */
+void rollout_free(void *rollout);
+
+/* publish.c */
+void publish_step(struct rollout *ro, const char *name, int64_t began_unix_ms, int weight,
+                  const char *detail);
+void publish_rolled_out(struct rollout *ro);
+void publish_reverted(struct rollout *ro, bool previous_serves);
+void publish_status(struct rollout *ro, const struct target_view *view, const char *note);

@@ -1,0 +1,524 @@
+/* Doing what decide_rollout.c says: each effect is one call of the target, its end notes what changed,
+ * and the rollout looks again. One effect at a time per service and environment; different ones run
+ * side by side. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "docker_api.h"
+#include "reconciler.h"
+
+#define ARENA_MAX_BYTES (8u << 20)
+#define LOG_LINES 12
+#define CALM_MS 30000 /* having run so long, the next crash begins a new back-off */
+#define ERROR_RATE_MAX 0.05
+
+static void look_now(void *arg);
+
+/* ---- the desired state ---- */
+
+struct rollout *rollout_find(struct reconciler *rec, const char *key)
+{
+    struct rollout *ro = ec_map_get(rec->rollouts, key);
+    if (ro != NULL) {
+        return ro;
+    }
+    ro = ec_alloc(sizeof *ro);
+    ro->rec = rec;
+    ro->key = ec_strdup(key);
+    ro->timer = ec_timer_new(ec_service_loop(rec->svc), look_now, ro);
+    ro->backoff = (struct ec_backoff){.first_ms = 1000, .cap_ms = 60000};
+    ro->wanted_told = -1;
+    if (!ec_map_put(rec->rollouts, key, ro)) {
+        ec_service_fail(rec->svc, ec_fatal(0, "more services than one reconciler may keep"));
+    }
+    return ro;
+}
+
+void rollout_free(void *arg)
+{
+    struct rollout *ro = arg;
+    ec_timer_free(ro->timer);
+    ec_arena_free(ro->arena);
+    free(ro->key);
+    free(ro);
+}
+
+static void *arena_alloc(void *arena, size_t size)
+{
+    return ec_arena_try(arena, size);
+}
+
+static void arena_free(void *arena, void *pointer)
+{
+    (void)arena;
+    (void)pointer;
+}
+
+/* A release, a run part, ids: without these there is nothing to do but to remove. */
+static bool is_complete(const Enclii__V1__Desired *desired)
+{
+    const Enclii__V1__DesiredRelease *release = desired->release;
+    return desired->service != NULL && desired->environment != NULL && release != NULL &&
+           release->run != NULL && release->image[0] != '\0' &&
+           strlen(release->release_id) < EC_ID_SIZE;
+}
+
+static void begin_anew(struct rollout *ro, bool same_wanted)
+{
+    ro->reported = false;
+    ro->failure = NULL;
+    ro->detail[0] = '\0';
+    ro->step_count = 0;
+    ro->healthy_told = false;
+    ro->retry_unix_ms = 0;
+    ro->wanted_told = -1;
+    if (!same_wanted) {
+        ro->pulled = false;
+        ro->started_unix_ms = 0;
+        ro->step_unix_ms = 0;
+        ro->drain_unix_ms = 0;
+        ec_backoff_reset(&ro->backoff);
+    }
+}
+
+static void take_desired(struct rollout *ro, const Enclii__V1__Desired *desired,
+                         struct ec_arena *arena)
+{
+    const Enclii__V1__Desired *was = ro->desired;
+    struct target_identity wanted = docker_identity(desired->release);
+    bool same_wanted = was != NULL && strcmp(wanted.text, ro->wanted.text) == 0;
+    bool same_deployment = was != NULL && was->settled == desired->settled &&
+                           strcmp(was->deployment_id, desired->deployment_id) == 0;
+    struct ec_arena *old = ro->arena;
+    ro->arena = arena;
+    ro->desired = desired;
+    ro->wanted = wanted;
+    memset(&ro->previous, 0, sizeof ro->previous);
+    if (desired->previous != NULL && desired->previous->run != NULL) {
+        ro->previous = docker_identity(desired->previous);
+    }
+    if (!same_wanted || !same_deployment) {
+        begin_anew(ro, same_wanted);
+    } else {
+        ro->step_count = 0; /* their texts were in the old arena */
+    }
+    ec_arena_free(old);
+}
+
+static void drop_desired(struct rollout *ro)
+{
+    ro->desired = NULL;
+    ro->reported = false;
+    ro->failure = NULL;
+    ro->step_count = 0;
+    ec_arena_free(EC_TAKE(ro->arena));
+}
+
+void rollout_set(struct rollout *ro, struct ec_event *ev)
+{
+    struct reconciler *rec = ro->rec;
+    snprintf(ro->trace, sizeof ro->trace, "%s", ec_event_trace(ev));
+    if (ec_event_body(ev) == NULL) {
+        drop_desired(ro);
+        rollout_look(ro);
+        return;
+    }
+    struct ec_arena *arena = ec_arena_new(ARENA_MAX_BYTES);
+    ProtobufCAllocator allocator = {arena_alloc, arena_free, arena};
+    struct ec_span raw = ec_event_raw(ev);
+    const Enclii__V1__Desired *desired =
+        enclii__v1__desired__unpack(&allocator, raw.len, (const uint8_t *)raw.ptr);
+    bool ours = desired != NULL &&
+                (desired->target[0] == '\0' || strcmp(desired->target, rec->ops->name) == 0);
+    bool old = desired != NULL && ro->desired != NULL &&
+               desired->revision < ro->desired->revision;
+    if (!ours || old || !is_complete(desired)) {
+        ec_log(EC_LOG_WARN, ro->trace, "desired.ignored",
+               old ? "an older revision came late"
+                   : "not for this target, or without a release that can run",
+               EC_T("key", ro->key));
+        ec_arena_free(arena);
+        if (ours && !old) {
+            drop_desired(ro);
+            rollout_look(ro);
+        }
+        return;
+    }
+    take_desired(ro, desired, arena);
+    struct ec_err err = rec->ops->set_routes(rec->target, ro->key, desired->routes,
+                                             desired->n_routes);
+    if (ec_failed(err)) {
+        ec_log(EC_LOG_ERROR, ro->trace, "routes.refused", "the routes cannot be set",
+               EC_T("key", ro->key), EC_ERR(err));
+    }
+    rollout_look(ro);
+}
+
+/* ---- facts ---- */
+
+static int replicas_of(const Enclii__V1__DesiredRelease *release)
+{
+    bool given = release != NULL && release->run != NULL && release->run->replicas > 0;
+    return given ? release->run->replicas : 1;
+}
+
+/* Sums of all versions but the wanted one. */
+static struct target_version rest_of(const struct rollout *ro, const struct target_view *view)
+{
+    struct target_version rest = {.total = 0};
+    for (size_t i = 0; i < view->count; i++) {
+        if (strcmp(view->versions[i].identity.text, ro->wanted.text) != 0) {
+            rest.requests += view->versions[i].requests;
+            rest.errors += view->versions[i].errors;
+        }
+    }
+    return rest;
+}
+
+static int64_t growth(int64_t now, int64_t base)
+{
+    return now >= base ? now - base : now; /* the router was restarted: it counts from 0 */
+}
+
+static void count_step(const struct rollout *ro, const struct target_view *view,
+                       struct rollout_facts *facts)
+{
+    const struct target_version *wanted = find_version(view, &ro->wanted);
+    if (wanted == NULL || ro->step_unix_ms == 0) {
+        return;
+    }
+    struct target_version rest = rest_of(ro, view);
+    facts->requests_new = growth(wanted->requests, ro->base_new.requests);
+    facts->errors_new = growth(wanted->errors, ro->base_new.errors);
+    facts->requests_old = growth(rest.requests, ro->base_old.requests);
+    facts->errors_old = growth(rest.errors, ro->base_old.errors);
+}
+
+static void fill_facts(struct rollout *ro, const struct target_view *view,
+                       struct rollout_facts *facts)
+{
+    *facts = (struct rollout_facts){
+        .gone = ro->desired == NULL,
+        .view = view,
+        .pulled = ro->pulled,
+        .failure = ro->failure,
+        .reported = ro->reported,
+        .retry_unix_ms = ro->retry_unix_ms,
+        .step_unix_ms = ro->step_unix_ms,
+        .drain_unix_ms = ro->drain_unix_ms,
+        .wanted = ro->wanted,
+        .previous = ro->previous,
+        .now_unix_ms = ec_unix_ms(),
+    };
+    const Enclii__V1__Desired *desired = ro->desired;
+    if (desired == NULL) {
+        return;
+    }
+    facts->paused = desired->paused;
+    facts->settled = desired->settled;
+    facts->has_previous = ro->previous.text[0] != '\0';
+    facts->replicas = replicas_of(desired->release);
+    facts->replicas_previous = replicas_of(desired->previous);
+    facts->deadline_unix_ms = desired->deadline_unix_ms;
+    facts->error_rate_max = ERROR_RATE_MAX;
+    if (desired->rollout != NULL) {
+        facts->weights = desired->rollout->weights;
+        facts->weight_count = desired->rollout->n_weights;
+        facts->step_ms = desired->rollout->step_ms;
+        facts->error_rate_max = desired->rollout->error_rate_max > 0
+                                    ? desired->rollout->error_rate_max
+                                    : ERROR_RATE_MAX;
+    }
+    count_step(ro, view, facts);
+}
+
+/* ---- ends of effects ---- */
+
+static void effect_over(struct rollout *ro)
+{
+    ro->busy = false;
+    rollout_look(ro);
+}
+
+static void begin_step(struct rollout *ro)
+{
+    struct target_view view;
+    ro->rec->ops->observe(ro->rec->target, ro->key, &view);
+    const struct target_version *wanted = find_version(&view, &ro->wanted);
+    ro->base_new = wanted ? *wanted : (struct target_version){.total = 0};
+    ro->base_old = rest_of(ro, &view);
+    ro->step_unix_ms = ec_unix_ms();
+    if (ro->doing.percent >= 100) {
+        ro->drain_unix_ms = ro->step_unix_ms;
+    }
+}
+
+static void give_up(struct rollout *ro, const char *reason, const char *detail)
+{
+    ro->failure = reason;
+    snprintf(ro->detail, sizeof ro->detail, "%s", detail);
+    ec_log(EC_LOG_WARN, ro->trace, "rollout.failed", ro->detail, EC_T("reason", reason),
+           EC_T("key", ro->key));
+}
+
+static void after_failure(struct rollout *ro, struct ec_err err)
+{
+    enum rollout_step step = ro->doing.step;
+    ec_log(EC_LOG_WARN, ro->trace, "rollout.step_failed", "a step failed",
+           EC_T("step", rollout_step_name(step)), EC_T("key", ro->key), EC_ERR(err));
+    bool settled = ro->desired != NULL && ro->desired->settled;
+    ro->pulled = ro->pulled && err.sys != 404; /* the image is gone: fetch it again */
+    if (err.fate == EC_FATE_REJECT && !settled && ro->failure == NULL &&
+        (step == STEP_PULL || step == STEP_START)) {
+        give_up(ro, step == STEP_PULL ? "image_pull_failed" : "start_failed", err.what);
+        return;
+    }
+    ro->retry_unix_ms = ec_unix_ms() + 200 + ec_backoff_next_ms(&ro->backoff);
+    ec_timer_start(ro->timer, (uint64_t)(ro->retry_unix_ms - ec_unix_ms()), 0);
+}
+
+static void after_start(struct rollout *ro)
+{
+    ro->started_unix_ms = ro->began_unix_ms;
+    ro->healthy_told = false;
+    publish_step(ro, "start", ro->began_unix_ms, 0, "");
+    /* Should it die at once, the next start waits. */
+    ro->retry_unix_ms = ec_unix_ms() + ec_backoff_next_ms(&ro->backoff);
+}
+
+static void on_effect(void *arg, struct ec_err err)
+{
+    struct rollout *ro = arg;
+    if (ec_service_stopping(ro->rec->svc)) {
+        ro->busy = false;
+        return;
+    }
+    if (ec_failed(err)) {
+        after_failure(ro, err);
+        ro->busy = false;
+        if (ro->failure != NULL || ro->again) {
+            rollout_look(ro);
+        }
+        return;
+    }
+    switch (ro->doing.step) {
+    case STEP_PULL:
+        ro->pulled = true;
+        publish_step(ro, "pull", ro->began_unix_ms, 0, "");
+        break;
+    case STEP_START:
+        after_start(ro);
+        break;
+    case STEP_RESTORE:
+        ro->retry_unix_ms = ec_unix_ms() + ec_backoff_next_ms(&ro->backoff);
+        break;
+    case STEP_ROUTE:
+        begin_step(ro);
+        publish_step(ro, "weight", ro->began_unix_ms, ro->doing.percent, "");
+        break;
+    case STEP_ROUTE_BACK:
+        publish_step(ro, "back", ro->began_unix_ms, 0, "");
+        break;
+    case STEP_REMOVE:
+        publish_step(ro, "remove", ro->began_unix_ms, 0, "");
+        break;
+    case STEP_CLEAR:
+        ro->reported = true;
+        break;
+    default:
+        break;
+    }
+    effect_over(ro);
+}
+
+/* The last words of a bad version, behind what we know ourselves. */
+static void on_last_words(void *arg, struct ec_err err, struct ec_span text)
+{
+    struct rollout *ro = arg;
+    size_t used = strlen(ro->detail);
+    if (!ec_failed(err) && text.len > 0 && used + 32 < sizeof ro->detail) {
+        size_t room = sizeof ro->detail - used - 32;
+        size_t skip = text.len > room ? text.len - room : 0;
+        snprintf(ro->detail + used, sizeof ro->detail - used, "\nlast lines of its log:\n%.*s",
+                 (int)(text.len - skip), text.ptr + skip);
+    }
+    if (ec_service_stopping(ro->rec->svc)) {
+        ro->busy = false;
+        return;
+    }
+    effect_over(ro);
+}
+
+/* ---- effects ---- */
+
+static struct ec_err apply(struct rollout *ro, const Enclii__V1__DesiredRelease *release,
+                           const struct target_identity *identity)
+{
+    const struct target_goal goal = {
+        .key = ro->key,
+        .identity = *identity,
+        .deployment_id = ro->desired->deployment_id,
+        .service = ro->desired->service,
+        .environment = ro->desired->environment,
+        .release = release,
+    };
+    return ro->rec->ops->apply(ro->rec->target, &goal, on_effect, ro);
+}
+
+static struct ec_err route(struct rollout *ro, const struct rollout_decision *decision)
+{
+    struct target_share shares[2];
+    size_t count = 0;
+    if (decision->percent > 0) {
+        shares[count++] = (struct target_share){ro->wanted, decision->percent};
+    }
+    if (decision->version != NULL && decision->percent < 100) {
+        shares[count++] =
+            (struct target_share){decision->version->identity, 100 - decision->percent};
+    }
+    return ro->rec->ops->shift_traffic(ro->rec->target, ro->key, shares, count, on_effect, ro);
+}
+
+static struct ec_err collect_last_words(struct rollout *ro,
+                                        const struct rollout_decision *decision,
+                                        const struct rollout_facts *facts)
+{
+    char text[TARGET_DETAIL_SIZE];
+    const struct target_version *version = decision->version;
+    snprintf(text, sizeof text, "%s", version ? version->detail : "");
+    if (strcmp(decision->reason, "deadline") == 0) {
+        snprintf(text, sizeof text, "the rollout did not end within its deadline");
+    } else if (strcmp(decision->reason, "error_rate") == 0) {
+        snprintf(text, sizeof text,
+                 "%lld of %lld requests to the new version failed at %d%% of the traffic "
+                 "(old version: %lld of %lld); at most %.1f%% may",
+                 (long long)facts->errors_new, (long long)facts->requests_new,
+                 version ? version->weight_percent : 0, (long long)facts->errors_old,
+                 (long long)facts->requests_old, facts->error_rate_max * 100.0);
+    }
+    give_up(ro, decision->reason, text);
+    return ro->rec->ops->logs(ro->rec->target, ro->key, &ro->wanted, LOG_LINES, on_last_words, ro);
+}
+
+static struct ec_err start_effect(struct rollout *ro, const struct rollout_decision *decision,
+                                  const struct rollout_facts *facts)
+{
+    struct target *target = ro->rec->target;
+    const struct target_ops *ops = ro->rec->ops;
+    switch (decision->step) {
+    case STEP_PULL:
+        return ops->prepare(target, ro->desired->release->image, on_effect, ro);
+    case STEP_START:
+        return apply(ro, ro->desired->release, &ro->wanted);
+    case STEP_RESTORE:
+        return apply(ro, ro->desired->previous, &ro->previous);
+    case STEP_ROUTE:
+    case STEP_ROUTE_BACK:
+        return route(ro, decision);
+    case STEP_REMOVE:
+        return ops->remove(target, ro->key, &decision->version->identity, on_effect, ro);
+    case STEP_CLEAR:
+        return ops->remove(target, ro->key, NULL, on_effect, ro);
+    default:
+        return collect_last_words(ro, decision, facts);
+    }
+}
+
+/* ---- looking ---- */
+
+/* What changed by itself since the last look: told, and the back-off ends after a calm time. */
+static void note_health(struct rollout *ro, const struct target_view *view)
+{
+    const struct target_version *wanted = find_version(view, &ro->wanted);
+    bool ready = wanted != NULL && wanted->ready >= replicas_of(ro->desired->release);
+    int64_t now = ec_unix_ms();
+    if (ready && !ro->healthy_told && ro->started_unix_ms > 0) {
+        ro->healthy_told = true;
+        publish_step(ro, "healthy", ro->started_unix_ms, 0, "");
+    }
+    if (ready && ro->started_unix_ms > 0 && now - ro->started_unix_ms > CALM_MS) {
+        ec_backoff_reset(&ro->backoff);
+    }
+    if (ready && wanted->weight_percent >= 100 && ro->drain_unix_ms == 0) {
+        ro->drain_unix_ms = now;
+    }
+    if (ro->desired->settled || ro->reported) {
+        publish_status(ro, view, NULL);
+    }
+}
+
+static void forget(struct rollout *ro)
+{
+    struct reconciler *rec = ro->rec;
+    (void)ec_map_remove(rec->rollouts, ro->key);
+    rollout_free(ro);
+}
+
+static void look_now(void *arg)
+{
+    struct rollout *ro = arg;
+    struct reconciler *rec = ro->rec;
+    ro->again = false;
+    if (ec_service_stopping(rec->svc)) {
+        return;
+    }
+    if (!rec->caught_up || rec->ops->unready(rec->target) != NULL) {
+        ec_timer_start(ro->timer, 200, 0);
+        return;
+    }
+    struct target_view view;
+    rec->ops->observe(rec->target, ro->key, &view);
+    struct rollout_facts facts;
+    fill_facts(ro, &view, &facts);
+    if (ro->desired != NULL) {
+        note_health(ro, &view);
+    }
+    struct rollout_decision decision = decide_next_step(&facts);
+    switch (decision.step) {
+    case STEP_NONE:
+        return;
+    case STEP_WAIT:
+        ec_timer_start(ro->timer, (uint64_t)decision.wait_ms, 0);
+        return;
+    case STEP_FORGET:
+        forget(ro);
+        return;
+    case STEP_REPORT_DONE:
+        publish_rolled_out(ro);
+        rollout_look(ro);
+        return;
+    case STEP_REPORT_REVERTED:
+        publish_reverted(ro, decision.version != NULL);
+        rollout_look(ro);
+        return;
+    default:
+        break;
+    }
+    ec_log(EC_LOG_DEBUG, ro->trace, "rollout.step", rollout_step_name(decision.step),
+           EC_T("key", ro->key), EC_N("percent", decision.percent));
+    ro->busy = true;
+    ro->doing = decision;
+    ro->doing.version = NULL; /* the view is gone after this turn */
+    ro->began_unix_ms = ec_unix_ms();
+    struct ec_err err = start_effect(ro, &decision, &facts);
+    if (ec_failed(err)) {
+        ro->busy = false;
+        after_failure(ro, err);
+        if (ro->failure != NULL) {
+            rollout_look(ro);
+        }
+    }
+}
+
+void rollout_look(struct rollout *ro)
+{
+    if (ro->busy || ec_service_stopping(ro->rec->svc)) {
+        ro->again = true;
+        return;
+    }
+    ec_timer_start(ro->timer, 1, 0);
+}
