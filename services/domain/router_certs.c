@@ -1,0 +1,158 @@
+/* Certificates in a running HAProxy: new or known, they are set and committed over the runtime socket;
+ * crt.list and the files beside it say the same to one that starts. Each step sends its commands in
+ * order and looks at the last answer: HAProxy repeats the first fault in those that follow. */
+#include "domain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+
+#define LIST_MAX_BYTES (4u << 20)
+
+static const char *list_path(struct ec_arena *arena, const struct domain *dom)
+{
+    return ec_arena_format(arena, "%s/crt.list", dom->settings.haproxy_dir);
+}
+
+EC_RESULT router_write_list(const struct domain *dom)
+{
+    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(LIST_MAX_BYTES);
+    const char *path = list_path(arena, dom);
+    const char *fresh = ec_arena_format(arena, "%s.new", path);
+    FILE *file = fopen(fresh, "we");
+    if (!file) {
+        return ec_retry(errno, "crt.list cannot be written in ENCLII_HAPROXY_DIR");
+    }
+    const char *hostname;
+    void *value;
+    for (size_t at = 0; ec_map_next(dom->sites, &at, &hostname, &value);) {
+        const struct site *site = value;
+        if (site->wanted && site->cert.fingerprint[0]) {
+            fprintf(file, "%s/certs/%s.pem %s\n", dom->settings.haproxy_dir, hostname, hostname);
+        }
+    }
+    if (fclose(file) != 0 || rename(fresh, path) != 0) {
+        return ec_retry(errno, "crt.list cannot be written in ENCLII_HAPROXY_DIR");
+    }
+    return ec_ok();
+}
+
+/* ---- load: new (refused when known: fine) → set → commit → crt-list (refused when listed: fine) ---- */
+
+static void on_loaded(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct site *site = arg;
+    (void)reply; /* "already exists" is as good; the verify step looks at what is served */
+    ec_flow_done(&site->flow, err);
+}
+
+static void on_committed(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct site *site = arg;
+    if (!ec_failed(err) && !memmem(reply.ptr, reply.len, "Success", 7)) {
+        err = ec_retry_in(site->arena, 0, "HAProxy did not take the certificate: %s",
+                          ec_arena_text(site->arena, reply));
+    }
+    struct ec_arena *arena = site->arena;
+    if (!ec_failed(err)) {
+        const char *command =
+            ec_arena_format(arena, "add ssl crt-list %s <<\n%s %s\n\n", list_path(arena, site->dom),
+                            cert_path(arena, site->dom, site->hostname), site->hostname);
+        err = ec_haproxy_send(site->dom->hap, ec_span_of(command), on_loaded, site);
+    }
+    if (ec_failed(err)) {
+        ec_flow_done(&site->flow, err);
+    }
+}
+
+static void on_set(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct site *site = arg;
+    (void)reply; /* a refused set makes the commit fail, with the reason */
+    if (!ec_failed(err)) {
+        const char *command = ec_arena_format(site->arena, "commit ssl cert %s\n",
+                                              cert_path(site->arena, site->dom, site->hostname));
+        err = ec_haproxy_send(site->dom->hap, ec_span_of(command), on_committed, site);
+    }
+    if (ec_failed(err)) {
+        ec_flow_done(&site->flow, err);
+    }
+}
+
+static void on_new(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct site *site = arg;
+    (void)reply; /* already there: its content is replaced now */
+    ec_cleanup(ec_secret_freep) struct ec_secret *pem = NULL;
+    struct site_cert cert;
+    if (!ec_failed(err)) {
+        err = cert_read(site->arena, site->dom, site->hostname, &pem, &cert);
+    }
+    if (!ec_failed(err)) {
+        struct ec_span bytes = ec_secret_use(pem);
+        struct ec_buf command;
+        ec_buf_init(&command, EC_HAPROXY_COMMAND_MAX_BYTES);
+        ec_buf_addf(&command, "set ssl cert %s <<\n",
+                    cert_path(site->arena, site->dom, site->hostname));
+        ec_buf_add_span(&command, bytes);
+        ec_buf_add_text(&command, bytes.len && bytes.ptr[bytes.len - 1] == '\n' ? "\n" : "\n\n");
+        err = ec_haproxy_send(site->dom->hap, ec_buf_span(&command), on_set, site);
+        explicit_bzero(command.ptr, command.len);
+        ec_buf_done(&command);
+    }
+    if (ec_failed(err)) {
+        ec_flow_done(&site->flow, err);
+    }
+}
+
+EC_RESULT router_load(struct site *site)
+{
+    if (site->served) {
+        ec_flow_done(&site->flow, ec_ok());
+        return ec_ok();
+    }
+    EC_TRY(router_write_list(site->dom));
+    const char *command = ec_arena_format(site->arena, "new ssl cert %s\n",
+                                          cert_path(site->arena, site->dom, site->hostname));
+    return ec_haproxy_send(site->dom->hap, ec_span_of(command), on_new, site);
+}
+
+/* ---- unload ---- */
+
+static void on_deleted(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct site *site = arg;
+    (void)reply; /* "does not exist" is what we want */
+    ec_flow_done(&site->flow, err);
+}
+
+static void on_unlisted(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct site *site = arg;
+    (void)reply;
+    if (!ec_failed(err)) {
+        const char *command = ec_arena_format(site->arena, "del ssl cert %s\n",
+                                              cert_path(site->arena, site->dom, site->hostname));
+        err = ec_haproxy_send(site->dom->hap, ec_span_of(command), on_deleted, site);
+    }
+    if (ec_failed(err)) {
+        ec_flow_done(&site->flow, err);
+    }
+}
+
+EC_RESULT router_unload(struct site *site)
+{
+    struct ec_arena *arena = site->arena;
+    EC_TRY(router_write_list(site->dom));
+    const char *path = cert_path(arena, site->dom, site->hostname);
+    if (unlink(path) != 0 && errno != ENOENT) {
+        return ec_retry(errno, "a certificate file cannot be removed");
+    }
+    const char *command =
+        ec_arena_format(arena, "del ssl crt-list %s %s\n", list_path(arena, site->dom), path);
+    return ec_haproxy_send(site->dom->hap, ec_span_of(command), on_unlisted, site);
+}
