@@ -64,6 +64,7 @@ struct ec_bus {
     struct bus_source producer;
     uint32_t waiting;           /* published, not acknowledged */
     bool up;                    /* a broker connection is up, by the last statistics */
+    bool told, told_up;         /* what the log said last about it */
     bool failed;                /* fatal was called */
     struct ec_consumer *consumers;
     struct ec_map *dead_topics; /* dead-letter topics known or asked for */

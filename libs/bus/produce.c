@@ -101,6 +101,19 @@ static void on_report(struct ec_bus *bus, const rd_kafka_message_t *message)
     free(wait);
 }
 
+static void tell_connection(struct ec_bus *bus, bool up)
+{
+    bus->up = up;
+    if (bus->told && up == bus->told_up) {
+        return;
+    }
+    bus->told = true;
+    bus->told_up = up;
+    ec_log(up ? EC_LOG_INFO : EC_LOG_WARN, NULL, up ? "bus.up" : "bus.down",
+           up ? "connected to Kafka" : "no Kafka broker is reachable; trying on",
+           EC_T("brokers", bus->spec.brokers));
+}
+
 void bus_producer_event(struct ec_bus *bus, rd_kafka_event_t *event)
 {
     switch (rd_kafka_event_type(event)) {
@@ -113,7 +126,7 @@ void bus_producer_event(struct ec_bus *bus, rd_kafka_event_t *event)
     }
     case RD_KAFKA_EVENT_STATS:
         /* The one fact we need of 12 kB of JSON: is any connection up? */
-        bus->up = strstr(rd_kafka_event_stats(event), "\"state\":\"UP\"") != NULL;
+        tell_connection(bus, strstr(rd_kafka_event_stats(event), "\"state\":\"UP\"") != NULL);
         break;
     case RD_KAFKA_EVENT_CREATETOPICS_RESULT:
         bus_dead_topic_answer(bus, event);

@@ -98,9 +98,9 @@ static void log_event(rd_kafka_event_t *event)
     const char *fac, *text;
     int level;
     if (rd_kafka_event_log(event, &fac, &text, &level) == 0) {
-        /* Connection trouble repeats itself each second; readiness tells it once. */
-        ec_log(level <= LOG_ERR ? EC_LOG_WARN : EC_LOG_DEBUG, NULL, "bus.client", text,
-               EC_T("facility", fac));
+        /* Connection trouble (FAIL) repeats itself each second; bus.up and bus.down tell it once. */
+        bool tell = level <= LOG_ERR && strcmp(fac, "FAIL") != 0;
+        ec_log(tell ? EC_LOG_WARN : EC_LOG_DEBUG, NULL, "bus.client", text, EC_T("facility", fac));
     }
 }
 
