@@ -8,7 +8,7 @@
 # (services/cli makes `enclii`); proto/**/*.proto, proto/topics.yaml and services/*/sql/*.sql make
 # code in build/gen. B=<folder> and MODE=<asan|tsan|cov> build the same beside it.
 
-MAKEFLAGS += -rR
+MAKEFLAGS += -r
 MODE ?=
 B    ?= build$(if $(MODE),/$(MODE))
 CC   ?= gcc
