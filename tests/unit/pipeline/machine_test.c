@@ -70,8 +70,8 @@ static void test_illegal_moves_change_nothing(void **state)
             for (uint8_t to = 0; to < 20; to++) {
                 struct machine_cell cell;
                 assert_true(machine_load(&cell, k, machines[k].states[from].name, 77));
-                bool legal = to < machines[k].state_count &&
-                             (machines[k].states[from].next >> to & 1);
+                bool legal =
+                    to < machines[k].state_count && (machines[k].states[from].next >> to & 1);
                 assert_int_equal(machine_move(&cell, to, 1000, 5), legal);
                 assert_int_equal(cell.state, legal ? to : from);
                 assert_true(legal || cell.deadline_unix_ms == 77);

@@ -26,17 +26,26 @@ static void test_patterns(void **state)
         const char *pattern, *path;
         bool is;
     } rows[] = {
-        {"src/", "src/main.c", true},        {"src/", "lib/src/main.c", true},
-        {"/src/", "lib/src/main.c", false},  {"src", "src", true},
-        {"src", "srcs/main.c", false},       {"*.md", "docs/a.md", true},
-        {"*.md", "docs/a.mdx", false},       {"docs/*.md", "docs/a.md", true},
-        {"docs/*.md", "docs/b/a.md", false}, {"docs/**/a.md", "docs/a.md", true},
-        {"docs/**/a.md", "docs/b/c/a.md", true}, {"**/a.c", "x/y/a.c", true},
-        {"a/**", "a/b/c", true},             {"a/**", "b/a/c", false},
-        {"?.c", "a.c", true},                {"?.c", "ab.c", false},
+        {"src/", "src/main.c", true},
+        {"src/", "lib/src/main.c", true},
+        {"/src/", "lib/src/main.c", false},
+        {"src", "src", true},
+        {"src", "srcs/main.c", false},
+        {"*.md", "docs/a.md", true},
+        {"*.md", "docs/a.mdx", false},
+        {"docs/*.md", "docs/a.md", true},
+        {"docs/*.md", "docs/b/a.md", false},
+        {"docs/**/a.md", "docs/a.md", true},
+        {"docs/**/a.md", "docs/b/c/a.md", true},
+        {"**/a.c", "x/y/a.c", true},
+        {"a/**", "a/b/c", true},
+        {"a/**", "b/a/c", false},
+        {"?.c", "a.c", true},
+        {"?.c", "ab.c", false},
         {"services/api/", "services/api/main.c", true},
         {"services/api/", "services/apis/main.c", false},
-        {"", "a", false},                    {"/", "a", true},
+        {"", "a", false},
+        {"/", "a", true},
     };
     for (size_t i = 0; i < EC_LEN(rows); i++) {
         if (one(rows[i].pattern, rows[i].path) != rows[i].is) {

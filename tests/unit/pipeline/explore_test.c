@@ -1,0 +1,562 @@
+/* All sequences of what can happen, up to a depth, from every stage of a push's way: duplicates,
+ * late and out-of-order words included. After each step the invariants of the state machine must
+ * hold; at the end everything must come to rest by deadlines alone. Then long random walks. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/id.h"
+#include "support.h"
+
+#define DEPTH_MAX 3
+#define WALKS 400
+#define WALK_STEPS 60
+
+/* What happened so far in the walk being looked at, for the failure message. */
+static const char *trail[WALK_STEPS + 16];
+static size_t trail_len;
+
+static void wrong(const char *what, const char *id);
+
+static struct build *build_at(struct world *world, bool newest)
+{
+    struct build *found = NULL;
+    for (struct build *b = world->first_build; b && (newest || !found); b = b->next) {
+        found = b;
+    }
+    return found;
+}
+
+static struct release *release_at(struct world *world, bool newest)
+{
+    struct release *found = NULL;
+    for (struct release *r = world->first_release; r && (newest || !found); r = r->next) {
+        found = r;
+    }
+    return found;
+}
+
+static struct deployment *deployment_at(struct world *world, bool newest)
+{
+    struct deployment *found = NULL;
+    for (struct deployment *d = world->first_deployment; d && (newest || !found); d = d->next) {
+        found = d;
+    }
+    return found;
+}
+
+/* ---- what can happen ---- */
+
+static void do_push(struct world *w)
+{
+    static int serial;
+    char sha[41];
+    snprintf(sha, sizeof sha, "%040d", ++serial);
+    test_push(w, sha, sha);
+}
+
+static void do_push_again(struct world *w)
+{
+    size_t before = ec_map_count(w->builds);
+    if (w->first_delivery) {
+        test_push(w, w->first_delivery->id, w->first_delivery->commit_sha);
+    }
+    if (ec_map_count(w->builds) != before) {
+        wrong("a redelivery was built", w->first_delivery->id);
+    }
+}
+
+static void do_lease(struct world *w)
+{
+    struct lease leases[8];
+    size_t count = decide_queue(w, NULL, leases, EC_LEN(leases));
+    for (size_t i = 0; i < count; i++) {
+        decide_lease(w, &leases[i]);
+    }
+}
+
+static void started(struct world *w, bool newest, int32_t older)
+{
+    struct build *b = build_at(w, newest);
+    if (b) {
+        Enclii__V1__BuildStarted *m = world_message(w, &enclii__v1__build_started__descriptor);
+        m->build_id = world_text(w, b->id);
+        m->attempt = b->attempt - older;
+        test_event(w, "build.started", NULL, &m->base);
+    }
+}
+
+static void do_started(struct world *w)
+{
+    started(w, true, 0);
+}
+static void do_started_first(struct world *w)
+{
+    started(w, false, 0);
+}
+
+static void succeeded(struct world *w, bool newest, int32_t older)
+{
+    struct build *b = build_at(w, newest);
+    if (b) {
+        Enclii__V1__BuildSucceeded *m = world_message(w, &enclii__v1__build_succeeded__descriptor);
+        m->build_id = world_text(w, b->id);
+        m->attempt = b->attempt - older;
+        m->digest = world_text(w, DIGEST);
+        test_event(w, "build.succeeded", NULL, &m->base);
+    }
+}
+
+static void do_succeeded(struct world *w)
+{
+    succeeded(w, true, 0);
+}
+static void do_succeeded_first(struct world *w)
+{
+    succeeded(w, false, 0);
+}
+static void do_succeeded_old(struct world *w)
+{
+    struct build *b = build_at(w, true);
+    uint8_t before = b ? b->cell.state : 0;
+    succeeded(w, true, 1);
+    if (b && b->cell.state != before) {
+        wrong("the word of an old attempt counted", b->id);
+    }
+}
+
+static void failed(struct world *w, bool retryable)
+{
+    struct build *b = build_at(w, true);
+    if (b) {
+        Enclii__V1__BuildFailed *m = world_message(w, &enclii__v1__build_failed__descriptor);
+        m->build_id = world_text(w, b->id);
+        m->builder_id = world_text(w, "builder");
+        m->attempt = b->attempt;
+        m->retryable = retryable;
+        m->reason = ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_BUILD;
+        test_event(w, "build.failed", NULL, &m->base);
+    }
+}
+
+static void do_failed(struct world *w)
+{
+    failed(w, false);
+}
+static void do_failed_retryable(struct world *w)
+{
+    failed(w, true);
+}
+
+static void do_silent(struct world *w)
+{
+    struct build *b = build_at(w, true);
+    if (b && (b->cell.state == BUILD_LEASED || b->cell.state == BUILD_RUNNING)) {
+        decide_build_silent(w, b);
+        b->cas++; /* as the commit does */
+    }
+}
+
+static void signed_(struct world *w, bool newest)
+{
+    struct release *r = release_at(w, newest);
+    if (r) {
+        Enclii__V1__ReleaseSigned *m = world_message(w, &enclii__v1__release_signed__descriptor);
+        m->release_id = world_text(w, r->id);
+        m->digest = world_text(w, DIGEST);
+        test_event(w, "release.signed", NULL, &m->base);
+    }
+}
+
+static void do_signed(struct world *w)
+{
+    signed_(w, true);
+}
+static void do_signed_first(struct world *w)
+{
+    signed_(w, false);
+}
+
+static void do_refused(struct world *w)
+{
+    struct release *r = release_at(w, true);
+    if (r) {
+        Enclii__V1__ReleaseRefused *m = world_message(w, &enclii__v1__release_refused__descriptor);
+        m->release_id = world_text(w, r->id);
+        test_event(w, "release.refused", NULL, &m->base);
+    }
+}
+
+static void rolled_out(struct world *w, bool newest)
+{
+    struct deployment *d = deployment_at(w, newest);
+    if (d) {
+        Enclii__V1__DeploymentRolledOut *m =
+            world_message(w, &enclii__v1__deployment_rolled_out__descriptor);
+        m->deployment_id = world_text(w, d->id);
+        test_event(w, "deployment.rolled_out", NULL, &m->base);
+    }
+}
+
+static void do_rolled_out(struct world *w)
+{
+    rolled_out(w, true);
+}
+static void do_rolled_out_first(struct world *w)
+{
+    rolled_out(w, false);
+}
+
+static void do_reverted(struct world *w)
+{
+    struct deployment *d = deployment_at(w, true);
+    if (d) {
+        Enclii__V1__DeploymentReverted *m =
+            world_message(w, &enclii__v1__deployment_reverted__descriptor);
+        m->deployment_id = world_text(w, d->id);
+        test_event(w, "deployment.reverted", NULL, &m->base);
+    }
+}
+
+static void do_deploy(struct world *w)
+{
+    struct release *r = release_at(w, false);
+    if (r) {
+        Enclii__V1__RequestDeploy *m = world_message(w, &enclii__v1__request_deploy__descriptor);
+        m->service_id = world_text(w, w->first_service->id);
+        m->release_id = world_text(w, r->id);
+        m->environment_id = world_text(w, ENVIRONMENT);
+        m->deployment_id = world_text(w, ec_id_new().text);
+        test_event(w, "request.deploy", NULL, &m->base);
+    }
+}
+
+static void cancel(struct world *w, const char *build_id, const char *deployment_id)
+{
+    Enclii__V1__RequestCancel *m = world_message(w, &enclii__v1__request_cancel__descriptor);
+    m->service_id = world_text(w, w->first_service->id);
+    m->build_id = world_text(w, build_id);
+    m->deployment_id = world_text(w, deployment_id);
+    test_event(w, "request.cancel", NULL, &m->base);
+}
+
+static void do_cancel_build(struct world *w)
+{
+    struct build *b = build_at(w, true);
+    cancel(w, b ? b->id : "none", "");
+}
+
+static void do_cancel_deployment(struct world *w)
+{
+    struct deployment *d = deployment_at(w, true);
+    cancel(w, "", d ? d->id : "none");
+}
+
+static void do_remove(struct world *w)
+{
+    Enclii__V1__RequestRemoveService *m =
+        world_message(w, &enclii__v1__request_remove_service__descriptor);
+    m->service_id = world_text(w, w->first_service->id);
+    test_event(w, "request.remove_service", NULL, &m->base);
+}
+
+static void do_issued(struct world *w)
+{
+    Enclii__V1__DomainIssued *m = world_message(w, &enclii__v1__domain_issued__descriptor);
+    m->hostname = world_text(w, "shop.localhost");
+    test_event(w, "domain.issued", NULL, &m->base);
+}
+
+/* The reaper, once everything is overdue. Rows get a new version as a commit gives them. */
+static void do_overdue(struct world *w)
+{
+    for (struct build *b = w->first_build; b; b = b->next) {
+        if (!machine_ended(&b->cell)) {
+            decide_build_overdue(w, b);
+            b->cas++;
+        }
+    }
+    for (struct release *r = w->first_release; r; r = r->next) {
+        if (!machine_ended(&r->cell)) {
+            decide_release_overdue(w, r);
+            r->cas++;
+        }
+    }
+    for (struct deployment *d = w->first_deployment; d; d = d->next) {
+        if (!machine_ended(&d->cell)) {
+            decide_deployment_overdue(w, d);
+            d->cas++;
+        }
+    }
+    for (struct domain *d = w->first_domain; d; d = d->next) {
+        if (!machine_ended(&d->cell) && d->mark != ROW_REMOVED) {
+            w->cause.id = ec_arena_format(w->arena, "domain-%zu", w->fact_count);
+            decide_domain_overdue(w, d);
+        }
+    }
+}
+
+static const struct happening {
+    const char *name;
+    void (*act)(struct world *world);
+} happenings[] = {
+    {"push", do_push},
+    {"push again", do_push_again},
+    {"lease", do_lease},
+    {"started", do_started},
+    {"first started", do_started_first},
+    {"succeeded", do_succeeded},
+    {"first succeeded", do_succeeded_first},
+    {"old attempt succeeded", do_succeeded_old},
+    {"failed", do_failed},
+    {"failed retryable", do_failed_retryable},
+    {"silent", do_silent},
+    {"signed", do_signed},
+    {"first signed", do_signed_first},
+    {"refused", do_refused},
+    {"rolled out", do_rolled_out},
+    {"first rolled out", do_rolled_out_first},
+    {"reverted", do_reverted},
+    {"deploy", do_deploy},
+    {"cancel build", do_cancel_build},
+    {"cancel deployment", do_cancel_deployment},
+    {"remove", do_remove},
+    {"issued", do_issued},
+    {"overdue", do_overdue},
+};
+
+/* ---- what must hold ---- */
+
+static void wrong(const char *what, const char *id)
+{
+    printf("%s: %s, after", what, id);
+    for (size_t i = 0; i < trail_len; i++) {
+        printf(" > %s", trail[i]);
+    }
+    printf("\n");
+    fail();
+}
+
+static void check_cell(const struct machine_cell *cell, const char *id)
+{
+    if (machine_ended(cell) != (cell->deadline_unix_ms == 0)) {
+        wrong("deadline does not fit the state", id);
+    }
+    if (!machine_ended(cell) && cell->deadline_unix_ms <= NOW) {
+        wrong("born overdue", id);
+    }
+}
+
+static void check_deployments(struct world *w)
+{
+    size_t open = 0;
+    const struct desired *desired = w->first_desired;
+    for (struct deployment *d = w->first_deployment; d; d = d->next) {
+        check_cell(&d->cell, d->id);
+        open += !machine_ended(&d->cell);
+        if (!machine_ended(&d->cell) && strcmp(desired->deployment_id, d->id) != 0) {
+            wrong("an open deployment that is not the desired one", d->id);
+        }
+        if (world_release(w, d->release_id)->cell.state != RELEASE_READY) {
+            wrong("deployed though not READY", d->id);
+        }
+    }
+    if (open > 1) {
+        wrong("two deployments under way", "");
+    }
+    if (desired && *desired->good_release_id) {
+        struct deployment *good = world_deployment(w, desired->good_deployment_id);
+        if (!good || good->cell.state != DEPLOYMENT_HEALTHY) {
+            wrong("what is good was never healthy", desired->good_release_id);
+        }
+    }
+    if (desired && open == 0 && strcmp(desired->release_id, desired->good_release_id) != 0) {
+        wrong("at rest, but what is desired is not what is good", desired->release_id);
+    }
+}
+
+static void check_rest(struct world *w)
+{
+    size_t succeeded_count = 0, release_count = 0;
+    for (struct build *b = w->first_build; b; b = b->next) {
+        check_cell(&b->cell, b->id);
+        succeeded_count += b->cell.state == BUILD_SUCCEEDED;
+        if (b->attempt > test_rules.attempts_max) {
+            wrong("more attempts than allowed", b->id);
+        }
+    }
+    for (struct release *r = w->first_release; r; r = r->next) {
+        check_cell(&r->cell, r->id);
+        release_count++;
+    }
+    if (succeeded_count != release_count) {
+        wrong("not one release per success", "");
+    }
+    for (struct domain *d = w->first_domain; d; d = d->next) {
+        check_cell(&d->cell, d->hostname);
+    }
+    if (w->first_service->removed) {
+        for (struct build *b = w->first_build; b; b = b->next) {
+            if (!machine_ended(&b->cell)) {
+                wrong("works for a removed service", b->id);
+            }
+        }
+        if (w->first_desired && *w->first_desired->release_id) {
+            wrong("runs though removed", "");
+        }
+    }
+}
+
+static void check_facts(struct world *w)
+{
+    struct ec_map *ids = ec_map_new(100000);
+    int64_t revision = 0;
+    for (struct fact *f = w->first_fact; f; f = f->next) {
+        if (ec_map_get(ids, f->event_id)) {
+            wrong("two facts with one id", f->type);
+        }
+        ec_map_put(ids, f->event_id, f);
+        if (strcmp(f->type, "dev.enclii.desired.v1") == 0 && !f->tombstone) {
+            Enclii__V1__Desired *desired = enclii__v1__desired__unpack(
+                &w->allocator, f->body.len, (const uint8_t *)f->body.ptr);
+            if (desired->revision <= revision) {
+                wrong("revision did not grow", f->key);
+            }
+            revision = desired->revision;
+        }
+    }
+    ec_map_free(ids, NULL);
+}
+
+static size_t open_count(struct world *w)
+{
+    size_t open = 0;
+    for (struct build *b = w->first_build; b; b = b->next) {
+        open += !machine_ended(&b->cell);
+    }
+    for (struct release *r = w->first_release; r; r = r->next) {
+        open += !machine_ended(&r->cell);
+    }
+    for (struct deployment *d = w->first_deployment; d; d = d->next) {
+        open += !machine_ended(&d->cell);
+    }
+    return open;
+}
+
+/* Terminal states never change: remembered per id, compared after each step. */
+static void check_ended_stay(struct world *w, struct ec_map *ended)
+{
+    for (struct build *b = w->first_build; b; b = b->next) {
+        const char *before = ec_map_get(ended, b->id);
+        if (before && strcmp(before, machine_text(&b->cell)) != 0) {
+            wrong("a build came back from its end", b->id);
+        }
+        if (machine_ended(&b->cell)) {
+            ec_map_put(ended, b->id, world_text(w, machine_text(&b->cell)));
+        }
+    }
+    for (struct deployment *d = w->first_deployment; d; d = d->next) {
+        const char *before = ec_map_get(ended, d->id);
+        if (before && strcmp(before, machine_text(&d->cell)) != 0) {
+            wrong("a deployment came back from its end", d->id);
+        }
+        if (machine_ended(&d->cell)) {
+            ec_map_put(ended, d->id, world_text(w, machine_text(&d->cell)));
+        }
+    }
+}
+
+struct walk {
+    struct world *world;
+    struct ec_map *ended;
+};
+
+static struct walk begin(void)
+{
+    struct walk walk = {test_world(), ec_map_new(1000)};
+    test_service(walk.world, 1, PROJECT);
+    world_add_builder(
+        walk.world,
+        &(struct builder){
+            .id = "builder", .slots = 100, .cached_repos = "[]", .version = "", .heard_ms = NOW});
+    trail_len = 0;
+    return walk;
+}
+
+static void step(struct walk *walk, const struct happening *what)
+{
+    trail[trail_len++] = what->name;
+    what->act(walk->world);
+    check_deployments(walk->world);
+    check_rest(walk->world);
+    check_ended_stay(walk->world, walk->ended);
+}
+
+static void end(struct walk *walk)
+{
+    check_facts(walk->world);
+    /* Nobody says anything any more: deadlines end it all (leased builds take their attempts). */
+    for (int round = 0; round < 20 && open_count(walk->world) > 0; round++) {
+        do_overdue(walk->world);
+        do_lease(walk->world);
+    }
+    if (open_count(walk->world) > 0) {
+        wrong("does not come to rest", "");
+    }
+    check_deployments(walk->world);
+    ec_map_free(walk->ended, NULL);
+    world_free(walk->world);
+}
+
+/* Indexes into happenings: the stages that a push goes through, twice. */
+static const uint8_t prefix[] = {0, 2, 3, 5, 11, 14, 0, 2, 3, 5, 11};
+
+static void test_every_sequence_from_every_stage(void **state)
+{
+    (void)state;
+    size_t kinds = EC_LEN(happenings), walked = 0;
+    for (size_t stage = 0; stage <= EC_LEN(prefix); stage++) {
+        /* Three deep where a build runs, where the next push comes, where the second one rolls. */
+        size_t depth = stage % 4 == 3 ? DEPTH_MAX : DEPTH_MAX - 1;
+        size_t sequences = depth == DEPTH_MAX ? kinds * kinds * kinds : kinds * kinds;
+        for (size_t n = 0; n < sequences; n++, walked++) {
+            struct walk walk = begin();
+            for (size_t i = 0; i < stage; i++) {
+                step(&walk, &happenings[prefix[i]]);
+            }
+            for (size_t i = 0, rest = n; i < depth; i++, rest /= kinds) {
+                step(&walk, &happenings[rest % kinds]);
+            }
+            end(&walk);
+        }
+    }
+    print_message("%zu sequences\n", walked);
+}
+
+static void test_long_walks(void **state)
+{
+    (void)state;
+    unsigned seed = 20260101;
+    for (int n = 0; n < WALKS; n++) {
+        struct walk walk = begin();
+        for (int i = 0; i < WALK_STEPS; i++) {
+            size_t at = (size_t)rand_r(&seed) % EC_LEN(happenings);
+            /* The removal of the service ends all interest: seldom. */
+            at = happenings[at].act == do_remove && rand_r(&seed) % 20 ? 0 : at;
+            step(&walk, &happenings[at]);
+        }
+        end(&walk);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_sequence_from_every_stage),
+        cmocka_unit_test(test_long_walks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
