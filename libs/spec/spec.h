@@ -23,12 +23,16 @@ struct ec_spec {
     size_t fault_count;    /* > 0: `service` is not to be used */
     const struct ec_spec_fault *warnings; /* known keys that this version does not act on yet */
     size_t warning_count;
+    size_t documents; /* how many documents of the text are of kind Service */
 };
 
-/* Never fails but by faults: the result says everything. One document per call; `documents` gives the
- * number of `kind: Service` documents in the text. */
+/* Never fails but by faults: the result says everything. Reads the first document of kind Service;
+ * others (Kubernetes objects) are passed over. `arena` needs 1 MiB of room. */
 void ec_spec_parse(struct ec_arena *arena, struct ec_span yaml, struct ec_spec *ret_spec);
-/* All faults as text for a terminal, "enclii.yaml:12:5: ..." */
+/* The same for the `index`th Service (from 0). */
+void ec_spec_parse_at(struct ec_arena *arena, struct ec_span yaml, size_t index,
+                      struct ec_spec *ret_spec);
+/* All faults and warnings as text for a terminal, "enclii.yaml:12:5: ..." */
 char *ec_spec_faults_text(struct ec_arena *arena, const struct ec_spec *spec, const char *file_name);
 /* "github.com/acme/shop" from any clone URL form (https, ssh, git@, .git, user info, port kept); NULL
  * when it is none: the repository key of the intake and repos topics. */
