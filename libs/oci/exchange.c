@@ -40,7 +40,8 @@ struct ec_registry {
     struct ec_loop *loop;
     struct ec_fetcher *fetcher;
     bool insecure;
-    bool closed;
+    bool stopped;
+    bool closed; /* to be freed with its last exchange */
     uint32_t deadline_ms;
     struct ec_docker_config *docker_config;
     struct ec_map *tokens; /* "host scope" -> struct token */
@@ -113,12 +114,12 @@ struct ec_err ec_registry_open(const struct ec_registry_spec *spec,
     return ec_ok();
 }
 
-void ec_registry_close(struct ec_registry *registry)
+void ec_registry_stop(struct ec_registry *registry)
 {
-    if (!registry || registry->closed) {
+    if (registry->stopped) {
         return;
     }
-    registry->closed = true;
+    registry->stopped = true;
     for (struct exchange *ex = registry->first; ex; ex = ex->next) {
         if (ex->fetch) {
             ec_fetch_cancel(ex->fetch);
@@ -126,7 +127,15 @@ void ec_registry_close(struct ec_registry *registry)
             ec_timer_start(ex->timer, 0, 0);
         }
     }
-    free_if_over(registry);
+}
+
+void ec_registry_close(struct ec_registry *registry)
+{
+    if (registry) {
+        ec_registry_stop(registry);
+        registry->closed = true;
+        free_if_over(registry);
+    }
 }
 
 struct ec_loop *ec_registry_loop(const struct ec_registry *registry)
@@ -165,8 +174,8 @@ void ec_registry_turn_over(struct ec_registry *registry)
 static void finish(struct exchange *ex, struct ec_err err, const struct ec_fetch_result *result)
 {
     struct ec_registry *registry = ex->registry;
-    if (registry->closed && ec_failed(err)) {
-        err = ec_retry(0, "the registry client was closed");
+    if (registry->stopped && ec_failed(err)) {
+        err = ec_retry(0, "the registry client was stopped");
     }
     ex->done(ex->arg, err, result);
     if (ex->prev) {
@@ -198,7 +207,7 @@ static uint32_t retry_delay_ms(struct exchange *ex, const struct ec_fetch_result
 /* The try ended without the wanted answer: again later, or that was it. */
 static void end_try(struct exchange *ex, struct ec_err err, const struct ec_fetch_result *result)
 {
-    bool again = err.fate == EC_FATE_RETRY && ex->tries < TRIES_MAX && !ex->registry->closed;
+    bool again = err.fate == EC_FATE_RETRY && ex->tries < TRIES_MAX && !ex->registry->stopped;
     if (!again) {
         finish(ex, err, result);
         return;
@@ -376,8 +385,8 @@ static const struct token *find_token(const struct exchange *ex)
 static void try_once(void *arg)
 {
     struct exchange *ex = arg;
-    if (ex->registry->closed) {
-        finish(ex, ec_retry(0, "the registry client was closed"), NULL);
+    if (ex->registry->stopped) {
+        finish(ex, ec_retry(0, "the registry client was stopped"), NULL);
         return;
     }
     ex->tries++;
@@ -414,8 +423,8 @@ static void try_once(void *arg)
 struct ec_err ec_exchange_start(struct ec_registry *registry, const struct ec_exchange_spec *spec,
                                 ec_fetch_fn done, void *arg)
 {
-    if (registry->closed) {
-        return ec_retry(0, "the registry client was closed");
+    if (registry->stopped) {
+        return ec_retry(0, "the registry client was stopped");
     }
     struct exchange *ex = ec_alloc(sizeof(*ex));
     ex->registry = registry;

@@ -30,6 +30,7 @@ struct verify {
     size_t bundle_count;
     size_t at; /* the bundle being pulled */
     struct ec_image_verdict verdict;
+    json_t *sbom, *provenance; /* what the verdict lends */
     ec_image_verify_fn done;
     void *arg;
 };
@@ -40,7 +41,11 @@ static void finish(struct verify *vf, struct ec_err err)
     for (size_t i = 0; i < vf->verdict.check_count; i++) {
         vf->verdict.ok = vf->verdict.ok && vf->verdict.checks[i].ok;
     }
+    vf->verdict.sbom = vf->sbom;
+    vf->verdict.provenance = vf->provenance;
     vf->done(vf->arg, err, ec_failed(err) ? NULL : &vf->verdict);
+    json_decref(vf->sbom);
+    json_decref(vf->provenance);
     ec_arena_free(vf->arena);
     free(vf);
 }
@@ -80,7 +85,7 @@ static const char *commit_of(const json_t *predicate, const char *source_uri)
 }
 
 static void check_provenance(struct verify *vf, const struct ec_referrer *bundle,
-                             const json_t *predicate)
+                             json_t *predicate)
 {
     const char *source =
         ec_json_text(predicate, "buildDefinition.externalParameters.source.uri");
@@ -103,6 +108,7 @@ static void check_provenance(struct verify *vf, const struct ec_referrer *bundle
         set_check(vf, CHECK_PROVENANCE, false, why);
         return;
     }
+    vf->provenance = json_incref(predicate);
     vf->verdict.provenance_digest = bundle->digest;
     vf->verdict.commit_sha = cut(vf->arena, commit);
     vf->verdict.source_uri = cut(vf->arena, source);
@@ -111,7 +117,7 @@ static void check_provenance(struct verify *vf, const struct ec_referrer *bundle
               ec_arena_format(vf->arena, "commit %.64s of %.200s", commit, source));
 }
 
-static void check_sbom(struct verify *vf, const struct ec_referrer *bundle, const json_t *bom)
+static void check_sbom(struct verify *vf, const struct ec_referrer *bundle, json_t *bom)
 {
     int32_t components = 0;
     struct ec_err err = ec_sbom_check(vf->arena, bom, &components);
@@ -119,6 +125,7 @@ static void check_sbom(struct verify *vf, const struct ec_referrer *bundle, cons
         set_check(vf, CHECK_SBOM, false, err.what);
         return;
     }
+    vf->sbom = json_incref(bom);
     vf->verdict.sbom_digest = bundle->digest;
     vf->verdict.sbom_components = components;
     vf->verdict.sbom_format = ec_arena_format(vf->arena, "cyclonedx-json %s",

@@ -38,6 +38,8 @@ struct ec_image_verdict {
     const char *builder_id;
     const char *sbom_format; /* "cyclonedx-json 1.6" */
     int32_t sbom_components;
+    const json_t *sbom;       /* the good documents themselves (predicates); NULL when not good */
+    const json_t *provenance;
 };
 
 /* OK: there is a verdict, good or bad. RETRY: the registry could not be asked; no verdict (NULL).

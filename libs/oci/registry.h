@@ -40,7 +40,9 @@ struct ec_oci_answer {
 typedef void (*ec_registry_fn)(void *arg, struct ec_err err, const struct ec_oci_answer *answer);
 
 EC_RESULT ec_registry_open(const struct ec_registry_spec *spec, struct ec_registry **ret_registry);
-/* What is under way ends with RETRY; the memory goes when the last callback has returned. */
+/* What is under way ends with RETRY, new calls fail with it; the registry itself stays. */
+void ec_registry_stop(struct ec_registry *registry);
+/* The same, and the memory goes when the last callback has returned. */
 void ec_registry_close(struct ec_registry *registry); /* accepts NULL */
 
 /* `reference` is a tag or a digest. Images' host and repo are used, the rest of `image` is not. */

@@ -63,7 +63,7 @@ char *ec_image_purl(struct ec_arena *arena, const char *reference);
 struct ec_statement {
     json_t *root;               /* json_decref it */
     const char *predicate_type; /* borrowed from root, like the rest */
-    const json_t *predicate;
+    json_t *predicate;
 };
 /* Reads a statement (v1, or v0.1 as `cosign attest` writes it) and checks that one of its subjects has
  * this sha256 digest. REJECT says what is wrong. */
