@@ -70,45 +70,44 @@ EC_RESULT local_prepare(struct local *local);
 /* Missing tools, ports in use, too little disk, no root: REJECT with all that is to be done. */
 EC_RESULT local_check_machine(const struct local *local);
 
-/* ---- local_table.c: the components ---- */
-enum probe_kind { PROBE_TCP, PROBE_UNIX, PROBE_HTTP, PROBE_EXEC };
-
-struct probe {
-    enum probe_kind kind;
-    int port;                /* TCP, HTTP */
-    const char *path;        /* HTTP: of the request; UNIX: the socket */
-    const char *socket;      /* HTTP over this socket instead of the port */
-    const char *const *argv; /* EXEC: exit status 0 = ready */
-};
-
+/* ---- local_table.c: the components, and the environment of each ---- */
+/* In command, probe, done_file and environment {name} stands for what local_expand knows:
+ * {home} {cache} {programs} {log_level}, a port by its name ({api} {kafka} ...), {admin} for the
+ * component's own admin port, {classpath} for Kafka's jars. */
 struct component {
     const char *name;
     const char *help;
-    const char *after; /* names it needs, separated by spaces */
-    bool task;         /* runs to its end once; ready when it ends well */
-    /* A task that is not needed is not run and not shown. NULL = always. */
-    bool (*needed)(const struct local *local);
-    const char *const *(*argv)(const struct local *local);
-    const char *const *(*env)(const struct local *local, const struct component *component);
-    struct probe (*probe)(const struct local *local, const struct component *component);
-    int stop_signal;   /* 0 = SIGTERM */
-    int admin;         /* its place after PORT_ADMIN; -1 = none of ours */
+    const char *after;     /* names it needs, separated by spaces */
+    const char *command;   /* words separated by spaces, each expanded after the splitting */
+    const char *script;    /* or: for sh -ec, with home as $1 */
+    const char *input;     /* name of the secret that the script reads from stdin, or NULL */
+    const char *probe;     /* "tcp PORT", "unix SOCKET", "http PORT PATH", "socket SOCKET PATH",
+                              "exec COMMAND"; NULL: a task, ready when it has ended well */
+    const char *done_file; /* a task is not needed when this exists; NULL = always */
+    int stop_signal;       /* sent before SIGTERM; 0 = none */
+    int admin;             /* its place after PORT_ADMIN, + 1; 0 = not one of our services */
 };
 extern const struct component local_components[];
 extern const size_t local_component_count;
 
+bool local_needed(const struct local *local, const struct component *component);
+const char *const *local_argv(const struct local *local, const struct component *component);
+const char *const *local_env(const struct local *local, const struct component *component);
+
+/* ---- local_expand.c ---- */
+char *local_expand(const struct local *local, const struct component *component, const char *text);
+const char *const *local_words(const struct local *local, const struct component *component,
+                               const char *text);
+
 /* ---- local_router.c ---- */
 char *local_router_config(const struct local *local);
 
-/* ---- local_env.c ---- */
-const char *const *local_env_tool(const struct local *local, const struct component *component);
-const char *const *local_env_service(const struct local *local, const struct component *component);
-
 /* ---- local_probe.c ---- */
+struct local_probe;
 typedef void (*probe_fn)(void *arg, bool ready);
 /* Asks once; calls back once, never before returning. */
-void local_probe(struct ec_loop *loop, struct ec_fetcher *fetcher, const struct probe *probe,
-                 probe_fn done, void *arg);
+void local_probe_start(const struct local *local, const struct component *component,
+                       struct ec_loop *loop, struct ec_fetcher *fetcher, probe_fn done, void *arg);
 
 /* ---- local_state.c: who runs ---- */
 /* Takes the lock; -1 when somebody holds it. Lives as long as the descriptor. */

@@ -1,0 +1,257 @@
+/* Talking to the API, one question after another: the loop turns until the answer is there. What goes
+ * wrong is told here, once, with the command that helps and the exit status that fits. */
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#define CALL_DEADLINE_MS 30000
+#define ANSWER_MAX_BYTES (64 << 20)
+#define EVENT_MAX_BYTES (1 << 20)
+
+char *api_path(struct cli *cli, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *path = ec_arena_vformat(cli->arena, format, args);
+    va_end(args);
+    return path;
+}
+
+struct call {
+    struct cli *cli;
+    bool over;
+    struct ec_err err;
+    struct reply reply;
+};
+
+static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result *result)
+{
+    struct call *call = arg;
+    call->over = true;
+    call->err = err;
+    if (ec_failed(err)) {
+        call->err.what = ec_arena_strdup(call->cli->arena, err.what);
+        return;
+    }
+    call->reply.status = result->status;
+    call->reply.text = ec_arena_text(call->cli->arena, result->body);
+    if (result->body.len > 0) {
+        /* No JSON is told by a NULL body. */
+        ec_ignore(ec_json_parse(call->cli->arena, result->body, &call->reply.body));
+    }
+}
+
+static struct ec_err send_call(struct cli *cli, const char *method, const char *path,
+                               const json_t *body, struct call *call)
+{
+    const struct ec_header headers[] = {{"Content-Type", "application/json"},
+                                        {"Accept", "application/json"}};
+    const char *text = body ? ec_json_dump(cli->arena, body) : "";
+    const struct ec_fetch_spec spec = {
+        .method = method,
+        .url = ec_arena_format(cli->arena, "%s%s", cli->api_url, path),
+        .headers = headers,
+        .header_count = EC_LEN(headers),
+        .bearer = cli->token,
+        .body = ec_span_of(text),
+        .deadline_ms = CALL_DEADLINE_MS,
+        .body_max_bytes = ANSWER_MAX_BYTES,
+    };
+    *call = (struct call){.cli = cli};
+    EC_TRY(ec_fetch_start(cli->fetcher, &spec, on_answer, call, NULL));
+    while (!call->over) {
+        uv_run(ec_loop_uv(cli->loop), UV_RUN_ONCE);
+    }
+    return call->err;
+}
+
+static int unreachable(const struct cli *cli, struct ec_err err)
+{
+    return fail(EXIT_UNREACHABLE,
+                "the platform at %s does not answer: %s\n"
+                "Is it running?  enclii local status   Another one?  enclii login URL",
+                cli->api_url, err.what);
+}
+
+/* What a problem document (RFC 9457) or an older "error" says. */
+static const char *detail_of(const struct reply *reply)
+{
+    static const char *const keys[] = {"detail", "error", "message", "title"};
+    for (size_t i = 0; i < EC_LEN(keys); i++) {
+        const char *text = ec_json_text(reply->body, keys[i]);
+        if (text[0]) {
+            return text;
+        }
+    }
+    return reply->text && reply->text[0] ? reply->text : "no reason given";
+}
+
+static int refused(const struct cli *cli, const struct reply *reply)
+{
+    const char *detail = detail_of(reply);
+    switch (reply->status) {
+    case 401:
+        return fail(EXIT_NOT_ALLOWED, "%s\nSign in:  enclii login %s --token TOKEN", detail,
+                    cli->api_url);
+    case 403:
+        return fail(EXIT_NOT_ALLOWED, "%s", detail);
+    case 404:
+        return fail(EXIT_NOT_FOUND, "%s", detail);
+    case 502:
+    case 503:
+    case 504:
+        return fail(EXIT_UNREACHABLE, "the platform cannot do this now: %s\nSee:  enclii local status",
+                    detail);
+    default:
+        return fail(EXIT_ERROR, "%s (HTTP %d)", detail, reply->status);
+    }
+}
+
+bool api_call(struct cli *cli, const char *method, const char *path, const json_t *body,
+              struct reply *ret_reply, int *ret_exit)
+{
+    struct call call;
+    struct ec_err err = send_call(cli, method, path, body, &call);
+    *ret_reply = call.reply;
+    if (ec_failed(err)) {
+        *ret_exit = unreachable(cli, err);
+        return false;
+    }
+    if (call.reply.status < 200 || call.reply.status > 299) {
+        *ret_exit = refused(cli, &call.reply);
+        return false;
+    }
+    return true;
+}
+
+bool api_look(struct cli *cli, const char *path, struct reply *ret_reply, int *ret_exit)
+{
+    struct call call;
+    struct ec_err err = send_call(cli, "GET", path, NULL, &call);
+    *ret_reply = call.reply;
+    if (!ec_failed(err) && call.reply.status == 404) {
+        *ret_exit = EXIT_NOT_FOUND;
+        return false;
+    }
+    if (ec_failed(err) || call.reply.status < 200 || call.reply.status > 299) {
+        *ret_exit = ec_failed(err) ? unreachable(cli, err) : refused(cli, &call.reply);
+        return false;
+    }
+    return true;
+}
+
+/* ---- server-sent events (WHATWG HTML, 9.2): only what our API sends ---- */
+struct stream {
+    struct cli *cli;
+    struct ec_fetch *fetch;
+    sse_fn on_event;
+    void *arg;
+    struct ec_buf waiting; /* bytes of an event that is not complete yet */
+    bool over, ended_by_us;
+    struct ec_err err;
+    struct reply reply;
+};
+
+static void take_line(struct sse_event *event, struct ec_buf *data, char *line)
+{
+    if (strncmp(line, "id:", 3) == 0) {
+        event->id = line + 3 + (line[3] == ' ');
+    } else if (strncmp(line, "event:", 6) == 0) {
+        event->name = line + 6 + (line[6] == ' ');
+    } else if (strncmp(line, "data:", 5) == 0) {
+        if (data->len > 0) {
+            ec_buf_add_text(data, "\n");
+        }
+        ec_buf_add_text(data, line + 5 + (line[5] == ' '));
+    }
+}
+
+static bool take_event(struct stream *stream, char *text)
+{
+    struct sse_event event = {.id = "", .name = "message"};
+    struct ec_buf data;
+    ec_buf_init(&data, EVENT_MAX_BYTES);
+    for (char *line = text, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next) {
+            *next++ = '\0';
+        }
+        line[strcspn(line, "\r")] = '\0';
+        take_line(&event, &data, line);
+    }
+    event.data = data.ptr ? data.ptr : "";
+    bool go_on = data.len == 0 || stream->on_event(stream->arg, &event);
+    ec_buf_done(&data);
+    return go_on;
+}
+
+static void on_piece(void *arg, struct ec_span piece)
+{
+    struct stream *stream = arg;
+    if (stream->ended_by_us) {
+        return;
+    }
+    ec_buf_add_span(&stream->waiting, piece);
+    char *end;
+    while (stream->waiting.len > 0 && (end = strstr(stream->waiting.ptr, "\n\n"))) {
+        *end = '\0';
+        bool go_on = take_event(stream, stream->waiting.ptr);
+        ec_buf_drop_front(&stream->waiting, (size_t)(end - stream->waiting.ptr) + 2);
+        if (!go_on) {
+            stream->ended_by_us = true;
+            return;
+        }
+    }
+}
+
+static void on_stream_end(void *arg, struct ec_err err, const struct ec_fetch_result *result)
+{
+    struct stream *stream = arg;
+    stream->over = true;
+    stream->err = err;
+    stream->fetch = NULL;
+    if (!ec_failed(err)) {
+        stream->reply.status = result->status;
+        stream->reply.text = stream->waiting.ptr;
+    }
+}
+
+int api_stream(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event, void *arg)
+{
+    struct stream stream = {.cli = cli, .on_event = on_event, .arg = arg};
+    ec_buf_init(&stream.waiting, 2 * EVENT_MAX_BYTES);
+    const struct ec_header headers[] = {{"Accept", "text/event-stream"}};
+    const struct ec_fetch_spec spec = {
+        .url = ec_arena_format(cli->arena, "%s%s", cli->api_url, path),
+        .headers = headers,
+        .header_count = EC_LEN(headers),
+        .bearer = cli->token,
+        .deadline_ms = deadline_ms,
+        .on_piece = on_piece,
+        .body_max_bytes = ANSWER_MAX_BYTES,
+    };
+    struct ec_err err = ec_fetch_start(cli->fetcher, &spec, on_stream_end, &stream, &stream.fetch);
+    bool cancelled = false;
+    while (!ec_failed(err) && !stream.over) {
+        uv_run(ec_loop_uv(cli->loop), UV_RUN_ONCE);
+        if (stream.ended_by_us && !cancelled && stream.fetch) {
+            cancelled = true;
+            ec_fetch_cancel(stream.fetch);
+        }
+    }
+    int status = EXIT_OK;
+    if (ec_failed(err) || (ec_failed(stream.err) && !stream.ended_by_us)) {
+        status = unreachable(cli, ec_failed(err) ? err : stream.err);
+    } else if (!stream.ended_by_us && stream.reply.status >= 300) {
+        ec_ignore(ec_json_parse(cli->arena, ec_buf_span(&stream.waiting), &stream.reply.body));
+        status = refused(cli, &stream.reply);
+    }
+    ec_buf_done(&stream.waiting);
+    return status;
+}

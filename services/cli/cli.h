@@ -1,0 +1,149 @@
+/* The `enclii` command: a table of commands (main.c), one function each. A program that does one thing
+ * after another, so api_call below turns the loop until its answer is there.
+ *
+ * Exit statuses (E-75), the same for every command:                                               */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/secret.h"
+#include "net/fetch.h"
+#include "net/loop.h"
+
+enum exit_status {
+    EXIT_OK = 0,
+    EXIT_ERROR = 1,        /* wrong use, bad input, anything else */
+    EXIT_NOT_FOUND = 10,   /* no such project, service, release, ... */
+    EXIT_BUILD = 20,       /* the build failed, or its release was refused */
+    EXIT_DEPLOYMENT = 30,  /* the deployment failed or was rolled back */
+    EXIT_NOT_ALLOWED = 40, /* not signed in, or the role does not suffice */
+    EXIT_UNREACHABLE = 50, /* the platform does not answer */
+};
+
+#define CLI_ARGS_MAX 16
+
+struct cli;
+
+struct command {
+    const char *words;   /* "project create" */
+    const char *args;    /* "NAME", "[SERVICE]": for help; [..] may be left out */
+    const char *options; /* "file|f= wait|w": long name, short one, = takes a value */
+    const char *help;
+    int (*run)(struct cli *cli);
+    bool offline;        /* does not talk to the API */
+};
+extern const struct command commands[]; /* ended by a row with words NULL */
+
+struct cli {
+    struct ec_arena *arena;      /* lives as long as the program */
+    struct ec_loop *loop;        /* NULL for offline commands */
+    struct ec_fetcher *fetcher;
+    const struct command *command;
+    const char *args[CLI_ARGS_MAX + 1]; /* positional */
+    size_t arg_count;
+    struct {
+        const char *name, *value;
+    } options[CLI_ARGS_MAX];
+    size_t option_count;
+    const char *api_url;
+    struct ec_secret *token;     /* NULL = not signed in */
+    const char *project;         /* --project, ENCLII_PROJECT or the configuration; may be "" */
+    bool json;                   /* --output json */
+    bool color;                  /* stdout is a terminal and NO_COLOR is not set */
+    bool progress;               /* the same for lines that tell what goes on */
+};
+
+/* ---- args.c ---- */
+/* Finds the command, sorts the words. false: it has said what is wrong. */
+bool args_parse(struct cli *cli, int argc, char **argv);
+const char *option(const struct cli *cli, const char *name); /* NULL = not given; "" = a flag */
+void print_help(const struct cli *cli);
+void print_command_help(const struct command *command);
+
+/* ---- config.c ---- */
+/* Options, then environment (ENCLII_API_URL, ENCLII_API_TOKEN, ENCLII_PROJECT), then the file of
+ * `enclii login`, then a local platform on this machine. */
+EC_RESULT config_load(struct cli *cli);
+EC_RESULT config_save(struct cli *cli, const char *url, const char *token, const char *project);
+const char *config_path(struct cli *cli);
+
+/* ---- call.c: the API ---- */
+struct reply {
+    int status;   /* 0 = no answer */
+    json_t *body; /* borrowed, lives as long as the program; NULL when it is no JSON */
+    const char *text;
+};
+/* Turns the loop until the answer is there. When it is no 2xx, *ret_exit is the exit status to leave
+ * with and the reason has been printed, with the next command to try. */
+bool api_call(struct cli *cli, const char *method, const char *path, const json_t *body,
+              struct reply *ret_reply, int *ret_exit);
+/* The same, quiet about a 404 (false with ret_exit EXIT_NOT_FOUND). */
+bool api_look(struct cli *cli, const char *path, struct reply *ret_reply, int *ret_exit);
+
+/* Server-sent events until the server or `on_event` (false) ends it. */
+struct sse_event {
+    const char *id, *name, *data;
+};
+typedef bool (*sse_fn)(void *arg, const struct sse_event *event);
+int api_stream(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event, void *arg);
+char *api_path(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- find.c: names to objects ---- */
+json_t *find_project(struct cli *cli, int *ret_exit);
+/* By the name given, the enclii.yaml here, or the only service there is; prints what is wrong. */
+json_t *find_service(struct cli *cli, const char *name, int *ret_exit);
+const char *service_id(const json_t *service);
+
+/* ---- out.c: what people and scripts see ---- */
+struct column {
+    const char *title;
+    const char *path; /* into each object; "a.b" */
+    enum { PLAIN, STATE, AGO, SHORT_SHA, DURATION } kind;
+};
+int print_list(struct cli *cli, const json_t *list, const struct column *columns, size_t count);
+int print_json(const json_t *root);
+const char *paint(const struct cli *cli, const char *text, const char *style); /* "green", "dim" ... */
+const char *state_style(const char *state);
+const char *ago_text(struct cli *cli, const char *rfc3339);
+int fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- commands ---- */
+int cmd_login(struct cli *cli);
+int cmd_whoami(struct cli *cli);
+int cmd_project_create(struct cli *cli);
+int cmd_project_list(struct cli *cli);
+int cmd_project_use(struct cli *cli);
+int cmd_environment_create(struct cli *cli);
+int cmd_environment_list(struct cli *cli);
+int cmd_service_create(struct cli *cli);
+int cmd_service_list(struct cli *cli);
+int cmd_service_delete(struct cli *cli);
+int cmd_deploy(struct cli *cli);
+int cmd_rollback(struct cli *cli);
+int cmd_status(struct cli *cli);
+int cmd_releases(struct cli *cli);
+int cmd_deployments(struct cli *cli);
+int cmd_builds(struct cli *cli);
+int cmd_deliveries(struct cli *cli);
+int cmd_logs(struct cli *cli);
+int cmd_why(struct cli *cli);
+int cmd_verify(struct cli *cli);
+int cmd_sbom(struct cli *cli);
+int cmd_watch(struct cli *cli);
+int cmd_version(struct cli *cli);
+int cmd_help(struct cli *cli);
+int cmd_local_up(struct cli *cli);
+int cmd_local_down(struct cli *cli);
+int cmd_local_status(struct cli *cli);
+int cmd_local_logs(struct cli *cli);
+int cmd_local_env(struct cli *cli);
+int cmd_local_repo(struct cli *cli);
+int cmd_local_hook(struct cli *cli);
+int cmd_local_topics(struct cli *cli);
+int cmd_local_supervise(struct cli *cli);

@@ -1,0 +1,164 @@
+/* Who runs: the lock that the supervisor holds for as long as it lives, its state file, and what to do
+ * about the remains of one that was killed. A pid is believed only together with its start time. */
+#include "local.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#define MOUNTS_MAX 1024
+
+int local_lock(const struct local *local)
+{
+    int fd = open(local_path(local, "run/lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+bool local_running(const struct local *local)
+{
+    int fd = open(local_path(local, "run/lock"), O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool held = flock(fd, LOCK_EX | LOCK_NB) != 0;
+    close(fd);
+    return held;
+}
+
+json_t *local_state_read(const struct local *local)
+{
+    char *text = local_read_file(local, local_path(local, "run/state.json"));
+    json_t *state = NULL;
+    if (text) {
+        /* Written whole or not at all; an unreadable one is as good as none. */
+        ec_ignore(ec_json_parse(local->arena, ec_span_of(text), &state));
+    }
+    return state;
+}
+
+EC_RESULT local_state_write(const struct local *local, json_t *state)
+{
+    char *text = json_dumps(state, JSON_INDENT(1));
+    struct ec_err err = local_write_file(local, local_path(local, "run/state.json"), text, 0644);
+    free(text);
+    return err;
+}
+
+int64_t local_process_start(pid_t pid)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    ssize_t len = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    /* The name in brackets may hold anything; field 22 counts from after its last bracket. */
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at && field < 22; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at ? strtoll(at + 1, NULL, 10) : -1;
+}
+
+static bool alive(pid_t pid, int64_t start)
+{
+    return pid > 1 && start >= 0 && local_process_start(pid) == start;
+}
+
+static void wait_gone(pid_t pid, int64_t start, int64_t ms)
+{
+    for (int64_t until = ec_mono_ms() + ms; ec_mono_ms() < until && alive(pid, start);) {
+        usleep(20000);
+    }
+}
+
+/* Each component leads a process group of its own. */
+static void kill_left_over(const json_t *member)
+{
+    pid_t pid = (pid_t)ec_json_int(member, "pid", 0);
+    int64_t start = ec_json_int(member, "start", -1);
+    if (!alive(pid, start)) {
+        return;
+    }
+    kill(-pid, SIGTERM);
+    wait_gone(pid, start, 5000);
+    if (alive(pid, start)) {
+        kill(-pid, SIGKILL);
+        wait_gone(pid, start, 2000);
+    }
+}
+
+static void run_quietly(const struct local *local, const char *const *argv)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_RDWR);
+        dup2(null, 0);
+        dup2(null, 1);
+        dup2(null, 2);
+        setenv("CONTAINERS_CONF", local_path(local, "conf/containers.conf"), 1);
+        setenv("CONTAINERS_STORAGE_CONF", local_path(local, "conf/storage-engine.conf"), 1);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    if (pid > 0) {
+        waitpid(pid, NULL, 0);
+    }
+}
+
+/* Deepest first: mounts are listed in the order in which they were made. */
+static void unmount_all(const struct local *local)
+{
+    FILE *list = fopen("/proc/self/mountinfo", "re");
+    if (!list) {
+        return;
+    }
+    const char *under[MOUNTS_MAX];
+    size_t count = 0, len = strlen(local->home);
+    char line[8192], path[4096];
+    while (fgets(line, sizeof line, list) && count < MOUNTS_MAX) {
+        if (sscanf(line, "%*s %*s %*s %*s %4095s", path) == 1 &&
+            strncmp(path, local->home, len) == 0 && path[len] == '/') {
+            under[count++] = ec_arena_strdup(local->arena, path);
+        }
+    }
+    fclose(list);
+    while (count > 0) {
+        umount2(under[--count], MNT_DETACH);
+    }
+}
+
+void local_sweep(const struct local *local, bool containers)
+{
+    json_t *state = local_state_read(local);
+    size_t i;
+    json_t *member;
+    json_array_foreach(ec_json_at(state, "components"), i, member) {
+        kill_left_over(member);
+    }
+    json_decref(state);
+    if (containers && access(local_path(local, "engine/storage"), F_OK) == 0) {
+        static const char *const argv[] = {"podman", "rm", "--all", "--force", "--time", "1", NULL};
+        run_quietly(local, argv);
+    }
+    unmount_all(local);
+}
