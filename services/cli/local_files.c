@@ -15,6 +15,7 @@
 #include <openssl/pem.h>
 
 #include "base/encode.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "trust/token.h"
 

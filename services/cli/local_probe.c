@@ -77,7 +77,7 @@ static void fetch(struct local_probe *probe, struct ec_fetcher *fetcher, const c
     }
 }
 
-static void on_exit(void *arg, const struct ec_process_result *result)
+static void on_process_end(void *arg, const struct ec_process_result *result)
 {
     struct local_probe *probe = arg;
     probe->ready = result->exit_code == 0;
@@ -90,7 +90,7 @@ static void run(struct local_probe *probe, const char *const *argv, const char *
     const struct ec_process_spec spec = {.argv = argv,
                                          .env = env,
                                          .deadline_ms = PROBE_DEADLINE_MS,
-                                         .on_exit = on_exit,
+                                         .on_exit = on_process_end,
                                          .arg = probe};
     if (ec_failed(ec_process_start(probe->loop, &spec, &process))) {
         ec_loop_defer(probe->loop, finish, probe);

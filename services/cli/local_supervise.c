@@ -241,7 +241,7 @@ static void start_later(struct member *member)
     ec_timer_start(member->timer, ec_backoff_next_ms(&member->backoff), 0);
 }
 
-static void on_exit(void *arg, const struct ec_process_result *result)
+static void on_process_end(void *arg, const struct ec_process_result *result)
 {
     struct member *member = arg;
     struct supervisor *sup = member->sup;
@@ -285,7 +285,7 @@ static void start_member(struct member *member)
         .output_file = ec_arena_format(local.arena, "%s/logs/%s.log", local.home, component->name),
         .kill_grace_ms = STOP_GRACE_MS,
         .die_with_parent = true,
-        .on_exit = on_exit,
+        .on_exit = on_process_end,
         .arg = member,
     };
     member->began_ms = ec_mono_ms();

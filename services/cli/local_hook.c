@@ -1,0 +1,355 @@
+/* The git server's side: `enclii local repo` makes a bare repository, and its post-receive hook, which
+ * is `enclii local hook`, says to the webhook service what GitHub would say: a push event, signed over
+ * its bytes, with a delivery id that stays the same when it is sent again. What the hook prints is what
+ * the pusher sees. https://docs.github.com/en/webhooks/webhook-events-and-payloads#push */
+#include "local.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/id.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "trust/digest.h"
+
+#define TRIES 5
+#define FIRST_WAIT_US 300000
+#define ANSWER_WITHIN_MS 10000
+#define COMMITS_MAX "50"
+#define OUTPUT_MAX_BYTES (16 << 20)
+#define ZEROS "0000000000000000000000000000000000000000"
+
+/* Output of a command, or NULL when it failed. The hook may wait: nothing else runs in it. */
+static char *output_of(const struct local *local, const char *const *argv)
+{
+    int ends[2];
+    if (pipe(ends) != 0) {
+        return NULL;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    close(ends[1]);
+    struct ec_buf out;
+    ec_buf_init(&out, OUTPUT_MAX_BYTES);
+    char bytes[65536];
+    ssize_t n;
+    while (pid > 0 && (n = read(ends[0], bytes, sizeof bytes)) > 0) {
+        ec_buf_add(&out, bytes, (size_t)n);
+    }
+    close(ends[0]);
+    int status = -1;
+    bool well = pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && !out.overflowed;
+    char *text = well ? ec_arena_text(local->arena, ec_buf_span(&out)) : NULL;
+    ec_buf_done(&out);
+    return text;
+}
+
+/* ---- the payload ---- */
+static json_t *person(const char *name, const char *email)
+{
+    return json_pack("{s:s, s:s, s:s}", "name", name, "email", email, "username", name);
+}
+
+/* Lines "A\tpath" as git prints them. */
+static void add_paths(json_t *commit, char *lines)
+{
+    json_t *added = json_array(), *removed = json_array(), *modified = json_array();
+    for (char *line = lines, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next) {
+            *next++ = '\0';
+        }
+        char *path = strchr(line, '\t');
+        if (path) {
+            json_t *list = line[0] == 'A' ? added : line[0] == 'D' ? removed : modified;
+            json_array_append_new(list, json_string(path + 1));
+        }
+    }
+    json_object_set_new(commit, "added", added);
+    json_object_set_new(commit, "removed", removed);
+    json_object_set_new(commit, "modified", modified);
+}
+
+enum field { ID, TREE, TIME, AUTHOR, AUTHOR_EMAIL, COMMITTER, COMMITTER_EMAIL, MESSAGE, FIELD_COUNT };
+
+/* One record: fields parted by 0x1f, then 0x1d, then the paths. */
+static json_t *commit_of(const struct local *local, char *record, const char *repo_url)
+{
+    char *fields[FIELD_COUNT] = {record};
+    char *paths = strchr(record, '\x1d');
+    if (!paths) {
+        return NULL;
+    }
+    *paths++ = '\0';
+    for (int i = 1; i < FIELD_COUNT; i++) {
+        char *end = strchr(fields[i - 1], '\x1f');
+        if (!end) {
+            return NULL;
+        }
+        *end = '\0';
+        fields[i] = end + 1;
+    }
+    size_t len = strlen(fields[MESSAGE]);
+    while (len > 0 && fields[MESSAGE][len - 1] == '\n') {
+        fields[MESSAGE][--len] = '\0';
+    }
+    json_t *commit = json_pack(
+        "{s:s, s:s, s:b, s:s, s:s, s:s, s:o?, s:o?}", "id", fields[ID], "tree_id", fields[TREE],
+        "distinct", 1, "message", fields[MESSAGE], "timestamp", fields[TIME], "url",
+        ec_arena_format(local->arena, "%s/commit/%s", repo_url, fields[ID]), "author",
+        person(fields[AUTHOR], fields[AUTHOR_EMAIL]), "committer",
+        person(fields[COMMITTER], fields[COMMITTER_EMAIL]));
+    if (commit) {
+        add_paths(commit, paths);
+    }
+    return commit;
+}
+
+static json_t *commits_of(const struct local *local, const char *before, const char *after,
+                          const char *repo_url)
+{
+    json_t *commits = json_array();
+    if (strcmp(after, ZEROS) == 0) {
+        return commits;
+    }
+    const char *range = strcmp(before, ZEROS) == 0
+                            ? after
+                            : ec_arena_format(local->arena, "%s..%s", before, after);
+    const char *const argv[] = {
+        "git", "-c", "core.quotePath=false", "log", "--reverse", "-n", COMMITS_MAX, "--first-parent",
+        "-m", "--root", "--no-renames", "--name-status",
+        "--format=%x1e%H%x1f%T%x1f%aI%x1f%an%x1f%ae%x1f%cn%x1f%ce%x1f%B%x1d", range, "--", NULL};
+    char *text = output_of(local, argv);
+    for (char *record = text ? strchr(text, '\x1e') : NULL, *next; record; record = next) {
+        next = strchr(record + 1, '\x1e');
+        if (next) {
+            *next = '\0';
+        }
+        json_t *commit = commit_of(local, record + 1, repo_url);
+        if (commit) {
+            json_array_append_new(commits, commit);
+        }
+    }
+    return commits;
+}
+
+static json_t *repository_of(const struct local *local, const char *full_name)
+{
+    const char *url = ec_arena_format(local->arena, "http://127.0.0.1:%d/%s", local->ports[PORT_GIT],
+                                      full_name);
+    const char *owner = ec_arena_text(local->arena,
+                                      (struct ec_span){full_name, strcspn(full_name, "/")});
+    json_t *repository = json_pack(
+        "{s:i, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "id", 1, "name",
+        strchr(full_name, '/') + 1, "full_name", full_name, "private", 1, "html_url", url, "clone_url",
+        ec_arena_format(local->arena, "%s.git", url), "git_url",
+        ec_arena_format(local->arena, "%s.git", url), "ssh_url",
+        ec_arena_format(local->arena, "%s.git", url), "default_branch", "main", "master_branch",
+        "main");
+    json_object_set_new(repository, "owner", json_pack("{s:s, s:s, s:s}", "login", owner, "name",
+                                                       owner, "email", ""));
+    return repository;
+}
+
+static char *payload_of(const struct local *local, const char *full_name, const char *before,
+                        const char *after, const char *ref)
+{
+    json_t *repository = repository_of(local, full_name);
+    const char *url = json_string_value(json_object_get(repository, "html_url"));
+    json_t *commits = commits_of(local, before, after, url);
+    size_t count = json_array_size(commits);
+    json_t *head = count ? json_incref(json_array_get(commits, count - 1)) : json_null();
+    const char *pusher = ec_json_text(head, "committer.name");
+    const char *email = ec_json_text(head, "committer.email");
+    pusher = pusher[0] ? pusher : "local";
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:b, s:b, s:b, s:n, s:s, s:o, s:o, s:o, s:o, s:{s:s, s:i}}", "ref", ref,
+        "before", before, "after", after, "created", strcmp(before, ZEROS) == 0, "deleted",
+        strcmp(after, ZEROS) == 0, "forced", 0, "base_ref", "compare",
+        ec_arena_format(local->arena, "%s/compare/%.12s...%.12s", url, before, after), "repository",
+        repository, "pusher", json_pack("{s:s, s:s}", "name", pusher, "email", email), "commits",
+        commits, "head_commit", head, "sender", "login", pusher, "id", 1);
+    char *text = ec_json_dump(local->arena, root);
+    json_decref(root);
+    return text;
+}
+
+/* ---- the delivery ---- */
+struct delivery {
+    const struct local *local;
+    bool over;
+    int status;
+    const char *text; /* answer or reason */
+};
+
+static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result *result)
+{
+    struct delivery *delivery = arg;
+    delivery->over = true;
+    delivery->status = ec_failed(err) ? 0 : result->status;
+    delivery->text = ec_failed(err) ? ec_arena_strdup(delivery->local->arena, err.what)
+                                    : ec_arena_text(delivery->local->arena, result->body);
+}
+
+static void send_once(struct ec_loop *loop, struct ec_fetcher *fetcher, struct delivery *delivery,
+                      const struct ec_header *headers, size_t header_count, const char *payload)
+{
+    struct ec_arena *arena = delivery->local->arena;
+    const struct ec_fetch_spec spec = {
+        .method = "POST",
+        .url = ec_arena_format(arena, "http://127.0.0.1:%d/v1/webhooks/github",
+                               delivery->local->ports[PORT_WEBHOOK]),
+        .headers = headers,
+        .header_count = header_count,
+        .body = ec_span_of(payload),
+        .deadline_ms = ANSWER_WITHIN_MS,
+    };
+    delivery->over = false;
+    struct ec_err err = ec_fetch_start(fetcher, &spec, on_answer, delivery, NULL);
+    if (ec_failed(err)) {
+        delivery->over = true;
+        delivery->status = 0;
+        delivery->text = err.what;
+    }
+    while (!delivery->over) {
+        uv_run(ec_loop_uv(loop), UV_RUN_ONCE);
+    }
+}
+
+static bool worth_another_try(int status)
+{
+    return status == 0 || status == 408 || status == 429 || status >= 500;
+}
+
+static bool deliver(const struct local *local, const char *payload, const char *ref)
+{
+    const char *secret_text = local_secret(local, "webhook");
+    if (!secret_text) {
+        printf("enclii: no platform has been started in %s, nobody was told\n", local->home);
+        return false;
+    }
+    ec_cleanup(ec_secret_freep) struct ec_secret *secret = ec_secret_new(ec_span_of(secret_text));
+    struct ec_id id = ec_id_new();
+    const struct ec_header headers[] = {
+        {"Content-Type", "application/json"},
+        {"User-Agent", "enclii-local-git"},
+        {"X-GitHub-Event", "push"},
+        {"X-GitHub-Delivery", id.text},
+        {"X-Hub-Signature-256",
+         ec_arena_format(local->arena, "sha256=%s",
+                         ec_hmac_sha256_hex(local->arena, secret, ec_span_of(payload)))}};
+    struct ec_loop *loop = ec_loop_new();
+    struct ec_fetcher *fetcher = NULL;
+    if (ec_failed(ec_fetcher_open(loop, "enclii-local-git", 1, &fetcher))) {
+        puts("enclii: cannot send, nobody was told");
+        return false;
+    }
+    struct delivery delivery = {.local = local};
+    useconds_t wait = FIRST_WAIT_US;
+    for (int i = 0; i < TRIES; i++) {
+        send_once(loop, fetcher, &delivery, headers, EC_LEN(headers), payload);
+        if (!worth_another_try(delivery.status) || i + 1 == TRIES) {
+            break;
+        }
+        printf("enclii: the webhook service does not answer, trying again (%d)\n", i + 2);
+        fflush(stdout);
+        usleep(wait);
+        wait *= 2;
+    }
+    bool well = delivery.status >= 200 && delivery.status < 300;
+    if (well) {
+        printf("enclii: %s delivered (%s), HTTP %d\n", ref, id.text, delivery.status);
+    } else {
+        printf("enclii: %s was NOT delivered: HTTP %d %s\n", ref, delivery.status, delivery.text);
+    }
+    ec_fetcher_close(fetcher);
+    ec_loop_stop(loop);
+    ec_loop_run(loop);
+    ec_loop_free(loop);
+    return well;
+}
+
+/* "acme/shop" from the folder that git runs us in. */
+static const char *name_of_repo(const struct local *local)
+{
+    char folder[4096], root[4096];
+    if (!getcwd(folder, sizeof folder) || !realpath(local_path(local, "git"), root)) {
+        return NULL;
+    }
+    size_t len = strlen(root), whole = strlen(folder);
+    if (strncmp(folder, root, len) != 0 || folder[len] != '/' || whole < len + 6 ||
+        strcmp(folder + whole - 4, ".git") != 0) {
+        return NULL;
+    }
+    folder[whole - 4] = '\0';
+    return strchr(folder + len + 1, '/') ? ec_arena_strdup(local->arena, folder + len + 1) : NULL;
+}
+
+int local_hook(struct local *local)
+{
+    const char *name = name_of_repo(local);
+    if (!name) {
+        puts("enclii: this hook belongs into a repository made by `enclii local repo`");
+        return 1;
+    }
+    char line[1024], before[65], after[65], ref[512];
+    bool all = true;
+    while (fgets(line, sizeof line, stdin)) {
+        if (sscanf(line, "%64s %64s %511s", before, after, ref) == 3) {
+            all = deliver(local, payload_of(local, name, before, after, ref), ref) && all;
+        }
+    }
+    return all ? 0 : 1;
+}
+
+/* ---- enclii local repo ---- */
+static bool name_fits(const char *name)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t owner = strspn(name, letters);
+    const char *rest = name + owner + 1;
+    return owner > 0 && name[owner] == '/' && rest[0] && strspn(rest, letters) == strlen(rest) &&
+           name[0] != '.' && name[0] != '-' && rest[0] != '.' && rest[0] != '-';
+}
+
+static EC_RESULT make_repo(const struct local *local, const char *path)
+{
+    const char *const init[] = {"git", "init", "-q", "--bare", "-b", "main", path, NULL};
+    const char *const receive[] = {"git", "-C", path, "config", "http.receivepack", "true", NULL};
+    EC_TRY(local_make_folder(local, path, 0755));
+    if (!output_of(local, init) || !output_of(local, receive)) {
+        return ec_reject_in(local->arena, "git could not make the repository %s", path);
+    }
+    const char *hook = ec_arena_format(
+        local->arena, "#!/bin/sh\nENCLII_HOME='%s'\nexport ENCLII_HOME\nexec '%s/enclii' local hook\n",
+        local->home, local->programs);
+    return local_write_file(local, ec_arena_format(local->arena, "%s/hooks/post-receive", path), hook,
+                            0755);
+}
+
+int local_repo(struct local *local, const char *name)
+{
+    if (!name_fits(name)) {
+        fprintf(stderr, "enclii: the name must look like acme/shop, is \"%s\"\n", name);
+        return 1;
+    }
+    const char *path = ec_arena_format(local->arena, "%s/git/%s.git", local->home, name);
+    struct ec_err err = make_repo(local, path); /* again on one that exists: renews the hook */
+    if (ec_failed(err)) {
+        fprintf(stderr, "enclii: %s\n", err.what);
+        return 1;
+    }
+    printf("http://127.0.0.1:%d/%s.git\n", local->ports[PORT_GIT], name);
+    return 0;
+}

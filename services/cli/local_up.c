@@ -1,0 +1,459 @@
+/* `enclii local up|down|status|logs|env`: what a person sees of the platform on this machine. The work
+ * is the supervisor's; this side starts it, follows its state file, and asks it to stop. */
+#include "cli.h"
+#include "local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "bus/bus.h"
+
+#define LOOK_EVERY_US 40000
+#define UP_WITHIN_MS 180000
+#define DOWN_WITHIN_MS 60000
+#define TAIL_BYTES (64 << 10)
+
+/* Programs of the system that a user's PATH often lacks. */
+static void widen_path(const struct cli *cli)
+{
+    const char *path = getenv("PATH");
+    setenv("PATH",
+           ec_arena_format(cli->arena, "%s:/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/sbin:/sbin",
+                           path ? path : "/usr/local/bin:/usr/bin:/bin"),
+           1);
+}
+
+static bool open_local(struct cli *cli, struct local *local, int *ret_exit)
+{
+    struct ec_err err = local_open(local, cli->arena);
+    if (ec_failed(err)) {
+        *ret_exit = fail(EXIT_ERROR, "%s", err.what);
+        return false;
+    }
+    widen_path(cli);
+    return true;
+}
+
+static const char *seconds(struct cli *cli, int64_t ms)
+{
+    return ec_arena_format(cli->arena, "%lld.%02lld s", (long long)(ms / 1000),
+                           (long long)(ms % 1000 / 10));
+}
+
+static void print_addresses(struct cli *cli, const struct local *local)
+{
+    const int *ports = local->ports;
+    printf("\n  API       http://127.0.0.1:%d\n", ports[PORT_API]);
+    printf("  router    http://<name>.localhost:%d   https://<name>.localhost:%d\n", ports[PORT_HTTP],
+           ports[PORT_HTTPS]);
+    printf("  git       http://127.0.0.1:%d/<owner>/<name>.git   (enclii local repo owner/name)\n",
+           ports[PORT_GIT]);
+    printf("  webhooks  http://127.0.0.1:%d/v1/webhooks/github\n", ports[PORT_WEBHOOK]);
+    printf("  registry  127.0.0.1:%d\n", ports[PORT_REGISTRY]);
+    printf("  state     %s\n", local->home);
+    printf("\n%s\n", paint(cli, "Next: enclii project create NAME; enclii service create -f "
+                                "enclii.yaml. Stop: enclii local down", "dim"));
+}
+
+/* ---- tail of a log file ---- */
+static void print_tail(const char *path, int lines, const char *indent)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return;
+    }
+    off_t from = status.st_size > TAIL_BYTES ? status.st_size - TAIL_BYTES : 0;
+    char *text = ec_alloc(TAIL_BYTES + 1);
+    ssize_t len = pread(fd, text, TAIL_BYTES, from);
+    close(fd);
+    char *at = text + (len > 0 ? len : 0);
+    for (int found = 0; at > text; at--) {
+        if (at[-1] == '\n' && at[0] && ++found == lines) {
+            break;
+        }
+    }
+    for (char *line = at, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next) {
+            *next++ = '\0';
+        }
+        printf("%s%s\n", indent, line);
+    }
+    free(text);
+}
+
+/* ---- up ---- */
+static pid_t start_supervisor(const struct local *local)
+{
+    const char *log = local_path(local, "logs/supervisor.log");
+    const char *program = ec_arena_format(local->arena, "%s/enclii", local->programs);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid != 0) {
+        return pid;
+    }
+    setsid();
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    dup2(null, STDIN_FILENO);
+    dup2(out, STDOUT_FILENO);
+    dup2(out, STDERR_FILENO);
+    for (int fd = 3; fd < 256; fd++) {
+        close(fd); /* whoever started us may wait for the end of a pipe */
+    }
+    setenv("ENCLII_HOME", local->home, 1);
+    setenv("ENCLII_CACHE", local->cache, 1);
+    execl(program, "enclii", "local", "supervise", (char *)NULL);
+    _exit(127);
+}
+
+struct watch_up {
+    struct cli *cli;
+    const struct local *local;
+    const char *shown[64]; /* components that have their line */
+    size_t shown_count;
+    int64_t began_ms;
+};
+
+static bool has_line(struct watch_up *watch, const char *name)
+{
+    for (size_t i = 0; i < watch->shown_count; i++) {
+        if (strcmp(watch->shown[i], name) == 0) {
+            return true;
+        }
+    }
+    if (watch->shown_count < EC_LEN(watch->shown)) {
+        watch->shown[watch->shown_count++] = ec_arena_strdup(watch->cli->arena, name);
+    }
+    return false;
+}
+
+static void show_new(struct watch_up *watch, const json_t *state)
+{
+    size_t i;
+    json_t *component;
+    json_array_foreach(ec_json_at(state, "components"), i, component) {
+        const char *name = ec_json_text(component, "name");
+        if (strcmp(ec_json_text(component, "state"), "ready") == 0 && !watch->cli->json &&
+            !has_line(watch, name)) {
+            printf("  %s  %-14s %9s   %s\n", paint(watch->cli, "ready", "green"), name,
+                   seconds(watch->cli, ec_json_int(component, "took_ms", 0)),
+                   paint(watch->cli, ec_json_text(component, "help"), "dim"));
+            fflush(stdout);
+        }
+    }
+}
+
+static int stop_platform(struct cli *cli, const struct local *local);
+
+static int up_failed(struct watch_up *watch, const char *name, const char *why)
+{
+    const struct local *local = watch->local;
+    const char *log = ec_arena_format(local->arena, "%s/logs/%s.log", local->home, name);
+    printf("  %s %-14s %s\n", paint(watch->cli, "failed", "red"), name, why);
+    printf("  last lines of %s:\n", log);
+    print_tail(log, 15, "    ");
+    stop_platform(watch->cli, local);
+    return fail(EXIT_ERROR, "%s did not come up, everything was stopped again", name);
+}
+
+static const char *why_failed(const json_t *state, const char *name)
+{
+    size_t i;
+    json_t *component;
+    json_array_foreach(ec_json_at(state, "components"), i, component) {
+        if (strcmp(ec_json_text(component, "name"), name) == 0) {
+            return ec_json_text(component, "detail");
+        }
+    }
+    return "";
+}
+
+/* One look at the state; true when it is over one way or the other. */
+static bool follow_once(struct watch_up *watch, pid_t supervisor, int *ret_status)
+{
+    json_t *state = local_state_read(watch->local);
+    bool over = true;
+    const char *failed = ec_json_text(state, "failed");
+    show_new(watch, state);
+    if (failed[0]) {
+        const char *name = ec_arena_strdup(watch->cli->arena, failed);
+        *ret_status = up_failed(watch, name,
+                                ec_arena_strdup(watch->cli->arena, why_failed(state, name)));
+    } else if (ec_json_bool(state, "ready", false)) {
+        *ret_status = EXIT_OK;
+    } else if (supervisor > 0 && kill(supervisor, 0) != 0) {
+        *ret_status = up_failed(watch, "supervisor", "ended");
+    } else if (ec_mono_ms() - watch->began_ms > UP_WITHIN_MS) {
+        *ret_status = up_failed(watch, "supervisor", "not everything was ready in 3 minutes");
+    } else {
+        over = false;
+    }
+    json_decref(state);
+    return over;
+}
+
+static int follow_up(struct cli *cli, const struct local *local, pid_t supervisor)
+{
+    struct watch_up watch = {.cli = cli, .local = local, .began_ms = ec_mono_ms()};
+    signal(SIGCHLD, SIG_IGN); /* so that kill(pid, 0) sees the end of it */
+    int status = EXIT_OK;
+    while (!follow_once(&watch, supervisor, &status)) {
+        usleep(LOOK_EVERY_US);
+    }
+    if (status == EXIT_OK && !cli->json) {
+        printf("up in %s\n", seconds(cli, ec_mono_ms() - watch.began_ms));
+        print_addresses(cli, local);
+    }
+    return status;
+}
+
+static int already_up(struct cli *cli, const struct local *local)
+{
+    json_t *state = local_state_read(local);
+    bool ready = ec_json_bool(state, "ready", false);
+    json_decref(state);
+    if (!ready) {
+        puts("the platform is already starting");
+        return follow_up(cli, local, 0);
+    }
+    printf("already up, nothing to do (%s)\n", local->home);
+    print_addresses(cli, local);
+    return EXIT_OK;
+}
+
+int cmd_local_up(struct cli *cli)
+{
+    struct local local;
+    int status = EXIT_ERROR;
+    if (!open_local(cli, &local, &status)) {
+        return status;
+    }
+    if (local_running(&local)) {
+        return already_up(cli, &local);
+    }
+    local_sweep(&local, false); /* of one that was killed, before its ports count as taken */
+    struct ec_err err = local_check_machine(&local);
+    if (!ec_failed(err)) {
+        err = local_prepare(&local);
+    }
+    if (ec_failed(err)) {
+        return fail(EXIT_ERROR, "%s", err.what);
+    }
+    unlink(local_path(&local, "run/state.json"));
+    if (!cli->json) {
+        printf("starting the platform in %s\n", local.home);
+    }
+    pid_t supervisor = start_supervisor(&local);
+    if (supervisor < 0) {
+        return fail(EXIT_ERROR, "cannot start the supervisor: %s", strerror(errno));
+    }
+    return follow_up(cli, &local, supervisor);
+}
+
+/* ---- down ---- */
+static int stop_platform(struct cli *cli, const struct local *local)
+{
+    (void)cli;
+    json_t *state = local_state_read(local);
+    pid_t pid = (pid_t)ec_json_int(state, "supervisor.pid", 0);
+    int64_t start = ec_json_int(state, "supervisor.start", -1);
+    json_decref(state);
+    if (local_running(local)) {
+        if (pid > 1 && local_process_start(pid) == start) {
+            kill(pid, SIGTERM);
+        }
+        for (int64_t until = ec_mono_ms() + DOWN_WITHIN_MS; local_running(local);) {
+            if (ec_mono_ms() > until) {
+                kill(pid, SIGKILL); /* its lock ends with it; the sweep does the rest */
+                break;
+            }
+            usleep(LOOK_EVERY_US);
+        }
+    }
+    local_sweep(local, true);
+    return EXIT_OK;
+}
+
+static int purge(const struct local *local)
+{
+    /* Only what is ours: the folder must carry our mark. */
+    if (access(local_path(local, "local.json"), F_OK) != 0) {
+        return fail(EXIT_ERROR, "%s is no folder of a local platform, nothing was removed",
+                    local->home);
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        execlp("rm", "rm", "-rf", "--one-file-system", "--", local->home, (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0) {
+        return fail(EXIT_ERROR, "%s could not be removed whole", local->home);
+    }
+    printf("removed %s\n", local->home);
+    return EXIT_OK;
+}
+
+int cmd_local_down(struct cli *cli)
+{
+    struct local local;
+    int status = EXIT_ERROR;
+    if (!open_local(cli, &local, &status)) {
+        return status;
+    }
+    int64_t began = ec_mono_ms();
+    bool was_running = local_running(&local);
+    if (access(local.home, F_OK) == 0) {
+        stop_platform(cli, &local);
+    }
+    if (was_running) {
+        printf("stopped in %s; data stays in %s\n", seconds(cli, ec_mono_ms() - began), local.home);
+    } else {
+        puts("the platform was not running");
+    }
+    return option(cli, "purge") ? purge(&local) : EXIT_OK;
+}
+
+/* ---- status, logs, env ---- */
+int cmd_local_status(struct cli *cli)
+{
+    struct local local;
+    int status = EXIT_ERROR;
+    if (!open_local(cli, &local, &status)) {
+        return status;
+    }
+    json_t *state = local_running(&local) ? local_state_read(&local) : NULL;
+    if (!state) {
+        if (cli->json) {
+            puts("{\"running\": false}");
+        }
+        return fail(EXIT_UNREACHABLE, "the platform is not running. Start it:  enclii local up");
+    }
+    if (cli->json) {
+        json_object_set_new(state, "running", json_true());
+        return print_json(state);
+    }
+    static const struct column columns[] = {
+        {"COMPONENT", "name", PLAIN}, {"STATE", "state", STATE},      {"PID", "pid", PLAIN},
+        {"READY IN", "took_ms", DURATION}, {"RESTARTS", "restarts", PLAIN}, {"", "detail", PLAIN}};
+    print_list(cli, ec_json_at(state, "components"), columns, EC_LEN(columns));
+    bool ready = ec_json_bool(state, "ready", false);
+    print_addresses(cli, &local);
+    json_decref(state);
+    return ready ? EXIT_OK : EXIT_ERROR;
+}
+
+static int unknown_component(const char *name)
+{
+    fprintf(stderr, "enclii: there is no component \"%s\". There are: supervisor", name);
+    for (size_t i = 0; i < local_component_count; i++) {
+        fprintf(stderr, " %s", local_components[i].name);
+    }
+    fputc('\n', stderr);
+    return EXIT_NOT_FOUND;
+}
+
+static bool is_component(const char *name)
+{
+    bool found = strcmp(name, "supervisor") == 0;
+    for (size_t i = 0; i < local_component_count; i++) {
+        found = found || strcmp(name, local_components[i].name) == 0;
+    }
+    return found;
+}
+
+int cmd_local_logs(struct cli *cli)
+{
+    struct local local;
+    int status = EXIT_ERROR;
+    if (!open_local(cli, &local, &status)) {
+        return status;
+    }
+    const char *lines = option(cli, "lines"), *only = cli->arg_count ? cli->args[0] : NULL;
+    if (only && !is_component(only)) {
+        return unknown_component(only);
+    }
+    const char *pattern = only ? only : "*";
+    if (option(cli, "follow")) {
+        const char *command = ec_arena_format(cli->arena, "exec tail -n %d -F \"$1\"/logs/%s.log",
+                                              lines ? atoi(lines) : 10, pattern);
+        execlp("sh", "sh", "-c", command, "tail", local.home, (char *)NULL);
+        return fail(EXIT_ERROR, "cannot run tail: %s", strerror(errno));
+    }
+    for (size_t i = 0; i <= local_component_count; i++) {
+        const char *name = i < local_component_count ? local_components[i].name : "supervisor";
+        if (only && strcmp(only, name) != 0) {
+            continue;
+        }
+        if (!only) {
+            printf("%s\n", paint(cli, name, "bold"));
+        }
+        print_tail(ec_arena_format(cli->arena, "%s/logs/%s.log", local.home, name),
+                   lines ? atoi(lines) : only ? 200 : 5, only ? "" : "  ");
+    }
+    return EXIT_OK;
+}
+
+int cmd_local_env(struct cli *cli)
+{
+    struct local local;
+    int status = EXIT_ERROR;
+    if (!open_local(cli, &local, &status)) {
+        return status;
+    }
+    const char *token = local_secret(&local, "admin_token");
+    if (!token) {
+        return fail(EXIT_NOT_FOUND, "no platform has been started in %s", local.home);
+    }
+    printf("export ENCLII_HOME=%s\nexport ENCLII_API_URL=%s\nexport ENCLII_API_TOKEN=%s\n", local.home,
+           local_api_url(&local), token);
+    for (int i = 0; i < PORT_COUNT; i++) {
+        printf("export %s=%d\n", local_ports[i].setting, local.ports[i]);
+    }
+    return EXIT_OK;
+}
+
+/* ---- machinery ---- */
+int cmd_local_supervise(struct cli *cli)
+{
+    struct local local;
+    int status = EXIT_ERROR;
+    return open_local(cli, &local, &status) ? local_supervise(&local) : status;
+}
+
+int cmd_local_topics(struct cli *cli)
+{
+    (void)cli;
+    const struct ec_bus_spec spec = {.brokers = getenv("ENCLII_KAFKA_BROKERS"), .service = "cli"};
+    struct ec_err err = ec_bus_create_topics(&spec, 1);
+    return ec_failed(err) ? fail(EXIT_ERROR, "topics: %s", err.what) : EXIT_OK;
+}
+
+int cmd_local_hook(struct cli *cli)
+{
+    struct local local;
+    int status = EXIT_ERROR;
+    return open_local(cli, &local, &status) ? local_hook(&local) : status;
+}
+
+int cmd_local_repo(struct cli *cli)
+{
+    struct local local;
+    int status = EXIT_ERROR;
+    return open_local(cli, &local, &status) ? local_repo(&local, cli->args[0]) : status;
+}
