@@ -71,6 +71,7 @@ $(B)/obj/%.o: %.c | $(GEN_H)
 	$(CC) $(CPPFLAGS) -Iservices/$(word 2,$(subst /, ,$*)) $(CFLAGS) -c -o $@ $<
 $(LIB): $(LIB_OBJ)
 	rm -f $@ && ar rcs $@ $^
+$(B)/obj/services/cli/local_router.o: docker/haproxy.cfg.in
 define program
 $(call bin_of,$(1)): $(call objs_of,$(1)) $(LIB)
 	@mkdir -p $$(@D)

@@ -222,10 +222,12 @@ static void on_stream_end(void *arg, struct ec_err err, const struct ec_fetch_re
     }
 }
 
-int api_stream(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event, void *arg)
+struct stream *stream_open(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event,
+                           void *arg)
 {
-    struct stream stream = {.cli = cli, .on_event = on_event, .arg = arg};
-    ec_buf_init(&stream.waiting, 2 * EVENT_MAX_BYTES);
+    struct stream *stream = ec_arena_alloc(cli->arena, sizeof *stream);
+    *stream = (struct stream){.cli = cli, .on_event = on_event, .arg = arg};
+    ec_buf_init(&stream->waiting, 2 * EVENT_MAX_BYTES);
     const struct ec_header headers[] = {{"Accept", "text/event-stream"}};
     const struct ec_fetch_spec spec = {
         .url = ec_arena_format(cli->arena, "%s%s", cli->api_url, path),
@@ -236,22 +238,42 @@ int api_stream(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn o
         .on_piece = on_piece,
         .body_max_bytes = ANSWER_MAX_BYTES,
     };
-    struct ec_err err = ec_fetch_start(cli->fetcher, &spec, on_stream_end, &stream, &stream.fetch);
-    bool cancelled = false;
-    while (!ec_failed(err) && !stream.over) {
+    stream->err = ec_fetch_start(cli->fetcher, &spec, on_stream_end, stream, &stream->fetch);
+    stream->over = ec_failed(stream->err);
+    return stream;
+}
+
+bool stream_over(const struct stream *stream)
+{
+    return stream->over || stream->ended_by_us;
+}
+
+int stream_close(struct stream *stream)
+{
+    struct cli *cli = stream->cli;
+    if (!stream->over && stream->fetch) {
+        stream->ended_by_us = true;
+        ec_fetch_cancel(stream->fetch);
+    }
+    while (!stream->over) {
         uv_run(ec_loop_uv(cli->loop), UV_RUN_ONCE);
-        if (stream.ended_by_us && !cancelled && stream.fetch) {
-            cancelled = true;
-            ec_fetch_cancel(stream.fetch);
-        }
     }
     int status = EXIT_OK;
-    if (ec_failed(err) || (ec_failed(stream.err) && !stream.ended_by_us)) {
-        status = unreachable(cli, ec_failed(err) ? err : stream.err);
-    } else if (!stream.ended_by_us && stream.reply.status >= 300) {
-        ec_ignore(ec_json_parse(cli->arena, ec_buf_span(&stream.waiting), &stream.reply.body));
-        status = refused(cli, &stream.reply);
+    if (ec_failed(stream->err) && !stream->ended_by_us) {
+        status = unreachable(cli, stream->err);
+    } else if (!stream->ended_by_us && stream->reply.status >= 300) {
+        ec_ignore(ec_json_parse(cli->arena, ec_buf_span(&stream->waiting), &stream->reply.body));
+        status = refused(cli, &stream->reply);
     }
-    ec_buf_done(&stream.waiting);
+    ec_buf_done(&stream->waiting);
     return status;
+}
+
+int api_stream(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event, void *arg)
+{
+    struct stream *stream = stream_open(cli, path, deadline_ms, on_event, arg);
+    while (!stream_over(stream)) {
+        uv_run(ec_loop_uv(cli->loop), UV_RUN_ONCE);
+    }
+    return stream_close(stream);
 }

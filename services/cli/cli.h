@@ -91,6 +91,13 @@ struct sse_event {
     const char *id, *name, *data;
 };
 typedef bool (*sse_fn)(void *arg, const struct sse_event *event);
+struct stream;
+struct stream *stream_open(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event,
+                           void *arg);
+bool stream_over(const struct stream *stream);
+/* Ends it if need be, frees it; an exit status, after having said what was wrong. */
+int stream_close(struct stream *stream);
+/* Opens, waits for the end, closes. */
 int api_stream(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event, void *arg);
 char *api_path(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -99,6 +106,8 @@ json_t *find_project(struct cli *cli, int *ret_exit);
 /* By the name given, the enclii.yaml here, or the only service there is; prints what is wrong. */
 json_t *find_service(struct cli *cli, const char *name, int *ret_exit);
 const char *service_id(const json_t *service);
+/* By version, id or commit; NULL = the newest that is ready. Prints what is wrong. */
+json_t *find_release(struct cli *cli, const json_t *service, const char *name, int *ret_exit);
 
 /* ---- out.c: what people and scripts see ---- */
 struct column {
@@ -115,7 +124,6 @@ int fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3
 
 /* ---- commands ---- */
 int cmd_login(struct cli *cli);
-int cmd_whoami(struct cli *cli);
 int cmd_project_create(struct cli *cli);
 int cmd_project_list(struct cli *cli);
 int cmd_project_use(struct cli *cli);

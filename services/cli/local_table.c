@@ -183,6 +183,13 @@ static const struct {
     {"notifier", "ENCLII_SEAL_KEY_FILE", "{home}/secrets/seal"},
     {"api", "ENCLII_DATABASE_URL_FILE", "{home}/secrets/database_url"},
     {"api", "ENCLII_LISTEN", "127.0.0.1:{api}"},
+    {"api", "ENCLII_PUBLIC_URL", "http://127.0.0.1:{api}"},
+    {"api", "ENCLII_BOOTSTRAP_TOKEN_FILE", "{home}/secrets/admin_token"},
+    {"api", "ENCLII_REGISTRY", "127.0.0.1:{registry}"},
+    {"api", "ENCLII_REGISTRY_INSECURE", "true"},
+    {"api", "ENCLII_OBJECT_STORE", "file://{home}/objects"},
+    {"api", "ENCLII_SIGNING_PUBLIC_KEY_FILE", "{home}/secrets/signing.pub"},
+    {"api", "ENCLII_PLATFORM_DOMAIN", "apps.localhost"},
     {"api", "ENCLII_SEAL_KEY_FILE", "{home}/secrets/seal"},
 };
 

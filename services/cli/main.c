@@ -14,7 +14,6 @@
 /* A command without help is for machinery, not for people. */
 const struct command commands[] = {
     {"login", "[URL]", "token=", "keeps the platform's address and a token", cmd_login, false},
-    {"whoami", "", "", "who the token belongs to, and where", cmd_whoami, false},
     {"project create", "NAME", "slug=", "makes a project and uses it", cmd_project_create, false},
     {"project list", "", "", "all projects", cmd_project_list, false},
     {"project use", "NAME", "", "takes it as the default of this user", cmd_project_use, false},

@@ -1,0 +1,210 @@
+/* enclii deploy, rollback and logs. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "follow.h"
+
+#define LOG_DEADLINE_MS 3600000
+
+static const char *wanted_service(const struct cli *cli)
+{
+    return cli->arg_count ? cli->args[0] : option(cli, "service");
+}
+
+/* The commit of the working copy here, when none is named. */
+static const char *commit_here(struct cli *cli)
+{
+    FILE *git = popen("git rev-parse --verify -q HEAD 2>/dev/null", "re");
+    char line[128] = "";
+    if (git && !fgets(line, sizeof line, git)) {
+        line[0] = '\0';
+    }
+    if (git) {
+        pclose(git);
+    }
+    line[strcspn(line, "\n")] = '\0';
+    return ec_arena_strdup(cli->arena, line);
+}
+
+static int deploy_release(struct cli *cli, const json_t *service, const char *name)
+{
+    int status = EXIT_OK;
+    struct reply reply;
+    json_t *release = find_release(cli, service, name, &status);
+    if (!release) {
+        return status;
+    }
+    json_t *body = json_pack("{s:s}", "release_id", ec_json_text(release, "id"));
+    if (option(cli, "environment")) {
+        json_object_set_new(body, "environment_name", json_string(option(cli, "environment")));
+    }
+    bool sent = api_call(cli, "POST", api_path(cli, "/v1/services/%s/deploy", service_id(service)), body,
+                         &reply, &status);
+    json_decref(body);
+    if (!sent) {
+        return status;
+    }
+    if (option(cli, "wait")) {
+        return follow_deployment(cli, service, ec_json_text(reply.body, "id"));
+    }
+    return cli->json ? print_json(reply.body)
+                     : (printf("%s is being deployed. See:  enclii watch %s\n",
+                               ec_json_text(release, "version"), ec_json_text(service, "name")),
+                        EXIT_OK);
+}
+
+static int deploy_commit(struct cli *cli, const json_t *service, const char *commit)
+{
+    int status = EXIT_OK;
+    struct reply reply;
+    if (!commit[0]) {
+        return fail(EXIT_ERROR, "which commit? Say --commit SHA, --release vN, or run this in a clone");
+    }
+    json_t *body = json_pack("{s:s}", "git_sha", commit);
+    bool sent = api_call(cli, "POST", api_path(cli, "/v1/services/%s/build", service_id(service)), body,
+                         &reply, &status);
+    json_decref(body);
+    if (!sent) {
+        return status;
+    }
+    if (option(cli, "wait")) {
+        return follow_commit(cli, service, commit);
+    }
+    return cli->json ? print_json(reply.body)
+                     : (printf("%.7s is being built. See:  enclii watch %s --commit %.7s\n", commit,
+                               ec_json_text(service, "name"), commit),
+                        EXIT_OK);
+}
+
+int cmd_deploy(struct cli *cli)
+{
+    int status = EXIT_OK;
+    json_t *service = find_service(cli, wanted_service(cli), &status);
+    const char *release = option(cli, "release"), *commit = option(cli, "commit");
+    if (!service) {
+        return status;
+    }
+    if (release && commit) {
+        return fail(EXIT_ERROR, "--release or --commit, not both");
+    }
+    return release ? deploy_release(cli, service, release)
+                   : deploy_commit(cli, service, commit ? commit : commit_here(cli));
+}
+
+int cmd_rollback(struct cli *cli)
+{
+    int status = EXIT_OK;
+    struct reply reply;
+    json_t *service = find_service(cli, wanted_service(cli), &status);
+    if (!service || !api_call(cli, "GET",
+                              api_path(cli, "/v1/services/%s/deployments/latest", service_id(service)),
+                              NULL, &reply, &status)) {
+        return status;
+    }
+    const char *deployment = ec_arena_strdup(cli->arena, ec_json_text(reply.body, "deployment.id"));
+    const char *to = option(cli, "to");
+    json_t *release = to ? find_release(cli, service, to, &status) : NULL;
+    if (to && !release) {
+        return status;
+    }
+    json_t *body = json_object();
+    if (release) {
+        json_object_set_new(body, "to_release", json_string(ec_json_text(release, "id")));
+    }
+    bool sent = api_call(cli, "POST", api_path(cli, "/v1/deployments/%s/rollback", deployment), body,
+                         &reply, &status);
+    json_decref(body);
+    if (!sent) {
+        return status;
+    }
+    if (option(cli, "wait")) {
+        return follow_next_deployment(cli, service, deployment);
+    }
+    return cli->json ? print_json(reply.body)
+                     : (printf("going back to %s. See:  enclii status %s\n",
+                               ec_json_text(reply.body, "rolled_back_to.version"),
+                               ec_json_text(service, "name")),
+                        EXIT_OK);
+}
+
+/* ---- logs ---- */
+static void print_log_line(struct cli *cli, const json_t *line)
+{
+    const char *step = ec_json_text(line, "s");
+    if (cli->json) {
+        printf("%s\n", ec_json_dump(cli->arena, line));
+    } else if (step[0]) {
+        printf("%s %s\n", paint(cli, step, "dim"), ec_json_text(line, "l"));
+    } else {
+        puts(ec_json_text(line, "l"));
+    }
+}
+
+static bool on_log_event(void *arg, const struct sse_event *event)
+{
+    struct cli *cli = arg;
+    json_t *root = NULL;
+    if (ec_failed(ec_json_parse(cli->arena, ec_span_of(event->data), &root))) {
+        return true; /* not ours to understand */
+    }
+    const json_t *lines = ec_json_at(root, "lines");
+    for (size_t i = 0; i < json_array_size(lines); i++) {
+        print_log_line(cli, json_array_get(lines, i));
+    }
+    fflush(stdout);
+    bool last = strcmp(event->name, "end") == 0 || ec_json_bool(root, "last", false);
+    json_decref(root);
+    return !last;
+}
+
+static int newest_build(struct cli *cli, const json_t *service, const char **ret_id)
+{
+    int status = EXIT_OK;
+    struct reply reply;
+    if (!api_call(cli, "GET", api_path(cli, "/v1/services/%s/builds", service_id(service)), NULL, &reply,
+                  &status)) {
+        return status;
+    }
+    *ret_id = ec_json_text(json_array_get(ec_json_at(reply.body, "builds"), 0), "id");
+    return (*ret_id)[0] ? EXIT_OK
+                        : fail(EXIT_NOT_FOUND, "%s was never built. Push something, or:  enclii deploy",
+                               ec_json_text(service, "name"));
+}
+
+int cmd_logs(struct cli *cli)
+{
+    int status = EXIT_OK;
+    struct reply reply;
+    const char *build = option(cli, "build");
+    if (!build) {
+        json_t *service = find_service(cli, cli->args[0], &status);
+        status = service ? newest_build(cli, service, &build) : status;
+        if (status != EXIT_OK) {
+            return status;
+        }
+    }
+    if (option(cli, "follow")) {
+        return api_stream(cli, api_path(cli, "/v1/builds/%s/logs/stream", build), LOG_DEADLINE_MS,
+                          on_log_event, cli);
+    }
+    if (!api_call(cli, "GET", api_path(cli, "/v1/builds/%s/logs", build), NULL, &reply, &status)) {
+        return status;
+    }
+    if (cli->json) {
+        return print_json(reply.body);
+    }
+    const json_t *lines = ec_json_at(reply.body, "lines");
+    size_t count = json_array_size(lines), from = 0;
+    const char *only = option(cli, "lines");
+    if (only && (size_t)atoi(only) < count) {
+        from = count - (size_t)atoi(only);
+    }
+    for (size_t i = from; i < count; i++) {
+        print_log_line(cli, json_array_get(lines, i));
+    }
+    return EXIT_OK;
+}

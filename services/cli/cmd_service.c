@@ -1,0 +1,127 @@
+/* enclii service: a service is what its enclii.yaml says. The file is checked here first, so that a
+ * fault is told with its line before anything is sent. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "local.h"
+#include "spec/spec.h"
+
+static const char *origin_url(struct cli *cli)
+{
+    FILE *git = popen("git config --get remote.origin.url 2>/dev/null", "re");
+    char line[2048] = "";
+    if (git && !fgets(line, sizeof line, git)) {
+        line[0] = '\0';
+    }
+    if (git) {
+        pclose(git);
+    }
+    line[strcspn(line, "\n")] = '\0';
+    return ec_arena_strdup(cli->arena, line);
+}
+
+/* Sends the spec; an existing service of that name is changed to it. */
+static int send_spec(struct cli *cli, const json_t *project, const struct ec_spec *spec,
+                     const char *yaml)
+{
+    const char *slug = ec_json_text(project, "slug");
+    const char *repo = option(cli, "repo");
+    if (!repo && spec->service) {
+        repo = spec->service->repo_url;
+    }
+    if (!repo || !repo[0]) {
+        repo = origin_url(cli);
+    }
+    if (!repo[0]) {
+        return fail(EXIT_ERROR, "which repository? Say --repo URL, write it into the spec, or run this "
+                                "in a clone with a remote \"origin\"");
+    }
+    struct reply reply;
+    int status = EXIT_OK;
+    json_t *body = json_pack("{s:s, s:s, s:s}", "name", spec->name, "git_repo", repo, "spec", yaml);
+    bool made = api_call(cli, "POST", api_path(cli, "/v1/projects/%s/services", slug), body, &reply,
+                         &status);
+    json_decref(body);
+    if (!made) {
+        return status;
+    }
+    if (cli->json) {
+        return print_json(reply.body);
+    }
+    printf("service %s/%s from %s\n", slug, spec->name, repo);
+    if (spec->service) {
+        for (size_t i = 0; i < spec->service->n_routes; i++) {
+            const Enclii__V1__RouteSpec *route = spec->service->routes[i];
+            printf("  route %s://%s%s\n", route->tls ? "https" : "http", route->hostname, route->path);
+        }
+    }
+    return EXIT_OK;
+}
+
+int cmd_service_create(struct cli *cli)
+{
+    struct local files = {.arena = cli->arena};
+    const char *file = option(cli, "file");
+    file = file ? file : "enclii.yaml";
+    const char *yaml = local_read_file(&files, file);
+    if (!yaml) {
+        return fail(EXIT_ERROR, "cannot read %s: %s. Name another:  enclii service create -f FILE",
+                    file, strerror(errno));
+    }
+    struct ec_spec spec = {0};
+    ec_spec_parse(cli->arena, ec_span_of(yaml), &spec);
+    if (spec.fault_count > 0) {
+        fputs(ec_spec_faults_text(cli->arena, &spec, file), stderr);
+        return fail(EXIT_ERROR, "%s has %zu fault%s, nothing was sent", file, spec.fault_count,
+                    spec.fault_count == 1 ? "" : "s");
+    }
+    if (!cli->project[0] && spec.project) {
+        cli->project = spec.project;
+    }
+    int status = EXIT_OK;
+    json_t *project = find_project(cli, &status);
+    return project ? send_spec(cli, project, &spec, yaml) : status;
+}
+
+int cmd_service_list(struct cli *cli)
+{
+    int status = EXIT_OK;
+    struct reply reply;
+    json_t *project = find_project(cli, &status);
+    if (!project || !api_call(cli, "GET",
+                              api_path(cli, "/v1/projects/%s/services", ec_json_text(project, "slug")),
+                              NULL, &reply, &status)) {
+        return status;
+    }
+    static const struct column columns[] = {{"SERVICE", "name", PLAIN},
+                                            {"STATUS", "status", STATE},
+                                            {"HEALTH", "health", STATE},
+                                            {"BRANCH", "auto_deploy_branch", PLAIN},
+                                            {"REPOSITORY", "git_repo", PLAIN}};
+    return print_list(cli, ec_json_at(reply.body, "services"), columns, EC_LEN(columns));
+}
+
+int cmd_service_delete(struct cli *cli)
+{
+    int status = EXIT_OK;
+    struct reply reply;
+    json_t *service = find_service(cli, cli->args[0], &status);
+    if (!service) {
+        return status;
+    }
+    if (!option(cli, "force")) {
+        return fail(EXIT_ERROR, "this stops %s everywhere and removes its routes. If you mean it:  "
+                    "enclii service delete %s --force", cli->args[0], cli->args[0]);
+    }
+    if (!api_call(cli, "DELETE", api_path(cli, "/v1/services/%s", service_id(service)), NULL, &reply,
+                  &status)) {
+        return status;
+    }
+    printf("service %s is being removed\n", cli->args[0]);
+    return EXIT_OK;
+}

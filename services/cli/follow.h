@@ -1,0 +1,13 @@
+/* Following one push, or one deployment, from event to event until it has ended. */
+#pragma once
+
+#include <jansson.h>
+
+#include "cli.h"
+
+/* Each prints what happens and gives the exit status that fits the end: EXIT_OK when it serves,
+ * EXIT_BUILD, EXIT_DEPLOYMENT. */
+int follow_commit(struct cli *cli, const json_t *service, const char *commit);
+int follow_deployment(struct cli *cli, const json_t *service, const char *deployment_id);
+/* The one that comes after `deployment_id`. */
+int follow_next_deployment(struct cli *cli, const json_t *service, const char *deployment_id);
