@@ -117,7 +117,10 @@ json_t *local_state_read(const struct local *local); /* NULL when there is none 
 EC_RESULT local_state_write(const struct local *local, json_t *state);
 /* Start time of a process, from /proc, so that a reused pid is not taken for the old process. */
 int64_t local_process_start(pid_t pid);
-/* What a supervisor that was killed left behind: processes, app containers, mounts. */
+/* Environment variable of every process of the platform: its home. */
+#define LOCAL_MARK "LOCAL_PLATFORM"
+/* What a supervisor that was killed left behind: processes and, with `containers`, also app containers
+ * and mounts. */
 void local_sweep(const struct local *local, bool containers);
 
 /* ---- local_supervise.c ---- */

@@ -79,31 +79,60 @@ int64_t local_process_start(pid_t pid)
     return at ? strtoll(at + 1, NULL, 10) : -1;
 }
 
-static bool alive(pid_t pid, int64_t start)
+/* Every process of the platform carries home in its environment, whatever it was started by. */
+static bool carries_mark(const struct local *local, const char *pid)
 {
-    return pid > 1 && start >= 0 && local_process_start(pid) == start;
+    char path[64], text[32768];
+    const char *mark = ec_arena_format(local->arena, LOCAL_MARK "=%s", local->home);
+    snprintf(path, sizeof path, "/proc/%s/environ", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[len > 0 ? len : 0] = '\0';
+    for (const char *at = text; at < text + len; at += strlen(at) + 1) {
+        if (strcmp(at, mark) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
-static void wait_gone(pid_t pid, int64_t start, int64_t ms)
+/* Keepers of containers are left to the engine, which knows how to end them well. */
+static bool is_container_keeper(const struct local *local, const char *pid)
 {
-    for (int64_t until = ec_mono_ms() + ms; ec_mono_ms() < until && alive(pid, start);) {
+    const char *name = local_read_file(local, ec_arena_format(local->arena, "/proc/%s/comm", pid));
+    return name && strncmp(name, "conmon", 6) == 0;
+}
+
+static size_t signal_left_over(const struct local *local, int number, bool containers)
+{
+    DIR *all = opendir("/proc");
+    size_t count = 0;
+    for (struct dirent *entry; all && (entry = readdir(all));) {
+        pid_t pid = (pid_t)atoi(entry->d_name);
+        if (pid > 1 && pid != getpid() && carries_mark(local, entry->d_name) &&
+            (containers || !is_container_keeper(local, entry->d_name))) {
+            count += kill(pid, number) == 0;
+        }
+    }
+    if (all) {
+        closedir(all);
+    }
+    return count;
+}
+
+static void kill_left_over(const struct local *local, bool containers)
+{
+    int number = SIGTERM;
+    for (int64_t began = ec_mono_ms(); signal_left_over(local, number, containers) > 0;) {
+        int64_t waited = ec_mono_ms() - began;
+        if (waited > 7000) {
+            return; /* stuck in the kernel: nothing more can be done from here */
+        }
+        number = waited > 5000 ? SIGKILL : 0;
         usleep(20000);
-    }
-}
-
-/* Each component leads a process group of its own. */
-static void kill_left_over(const json_t *member)
-{
-    pid_t pid = (pid_t)ec_json_int(member, "pid", 0);
-    int64_t start = ec_json_int(member, "start", -1);
-    if (!alive(pid, start)) {
-        return;
-    }
-    kill(-pid, SIGTERM);
-    wait_gone(pid, start, 5000);
-    if (alive(pid, start)) {
-        kill(-pid, SIGKILL);
-        wait_gone(pid, start, 2000);
     }
 }
 
@@ -149,16 +178,12 @@ static void unmount_all(const struct local *local)
 
 void local_sweep(const struct local *local, bool containers)
 {
-    json_t *state = local_state_read(local);
-    size_t i;
-    json_t *member;
-    json_array_foreach(ec_json_at(state, "components"), i, member) {
-        kill_left_over(member);
-    }
-    json_decref(state);
     if (containers && access(local_path(local, "engine/storage"), F_OK) == 0) {
         static const char *const argv[] = {"podman", "rm", "--all", "--force", "--time", "1", NULL};
         run_quietly(local, argv);
     }
-    unmount_all(local);
+    kill_left_over(local, containers);
+    if (containers) {
+        unmount_all(local);
+    }
 }

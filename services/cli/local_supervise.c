@@ -266,6 +266,15 @@ static void on_process_end(void *arg, const struct ec_process_result *result)
     start_later(member);
 }
 
+/* A socket that a killed process left behind keeps some programs from starting. */
+static void remove_socket(const struct local *local, const struct component *component)
+{
+    const char *const *words = local_words(local, component, component->probe ? component->probe : "");
+    if (words[0] && (strcmp(words[0], "unix") == 0 || strcmp(words[0], "socket") == 0)) {
+        unlink(words[1]);
+    }
+}
+
 static void start_member(struct member *member)
 {
     const struct component *component = member->component;
@@ -276,6 +285,7 @@ static void start_member(struct member *member)
         set_state(member, READY);
         return;
     }
+    remove_socket(&local, component);
     const char *input = component->input ? local_secret(&local, component->input) : NULL;
     const struct ec_process_spec spec = {
         .argv = local_argv(&local, component),

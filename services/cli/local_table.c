@@ -146,6 +146,7 @@ static const struct {
     const char *who, *name, *value;
 } environment[] = {
     {"*", "LANG", "C.UTF-8"},
+    {"*", LOCAL_MARK, "{home}"},
     {"kafka", "MALLOC_ARENA_MAX", "2"},
     {"kafka-init", "MALLOC_ARENA_MAX", "2"},
     {"engine", "CONTAINERS_CONF", "{home}/conf/containers.conf"},
