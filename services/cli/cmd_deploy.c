@@ -122,11 +122,11 @@ int cmd_rollback(struct cli *cli)
         return status;
     }
     if (option(cli, "wait")) {
-        return follow_next_deployment(cli, service, deployment);
+        return follow_deployment(cli, service, ec_json_text(reply.body, "deployment_id"));
     }
     return cli->json ? print_json(reply.body)
                      : (printf("going back to %s. See:  enclii status %s\n",
-                               ec_json_text(reply.body, "rolled_back_to.version"),
+                               ec_json_text(reply.body, "version"),
                                ec_json_text(service, "name")),
                         EXIT_OK);
 }
@@ -134,31 +134,27 @@ int cmd_rollback(struct cli *cli)
 /* ---- logs ---- */
 static void print_log_line(struct cli *cli, const json_t *line)
 {
-    const char *step = ec_json_text(line, "s");
+    const char *step = ec_json_text(line, "step");
     if (cli->json) {
         printf("%s\n", ec_json_dump(cli->arena, line));
     } else if (step[0]) {
-        printf("%s %s\n", paint(cli, step, "dim"), ec_json_text(line, "l"));
+        printf("%s %s\n", paint(cli, step, "dim"), ec_json_text(line, "text"));
     } else {
-        puts(ec_json_text(line, "l"));
+        puts(ec_json_text(line, "text"));
     }
 }
 
 static bool on_log_event(void *arg, const struct sse_event *event)
 {
     struct cli *cli = arg;
-    json_t *root = NULL;
-    if (ec_failed(ec_json_parse(cli->arena, ec_span_of(event->data), &root))) {
-        return true; /* not ours to understand */
+    json_t *line = NULL;
+    if (strcmp(event->name, "log") == 0 &&
+        !ec_failed(ec_json_parse(cli->arena, ec_span_of(event->data), &line))) {
+        print_log_line(cli, line);
+        fflush(stdout);
     }
-    const json_t *lines = ec_json_at(root, "lines");
-    for (size_t i = 0; i < json_array_size(lines); i++) {
-        print_log_line(cli, json_array_get(lines, i));
-    }
-    fflush(stdout);
-    bool last = strcmp(event->name, "end") == 0 || ec_json_bool(root, "last", false);
-    json_decref(root);
-    return !last;
+    json_decref(line);
+    return strcmp(event->name, "end") != 0;
 }
 
 static int newest_build(struct cli *cli, const json_t *service, const char **ret_id)

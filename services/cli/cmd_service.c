@@ -3,7 +3,6 @@
 #include "cli.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -11,56 +10,58 @@
 #include "local.h"
 #include "spec/spec.h"
 
-static const char *origin_url(struct cli *cli)
+static int print_service(struct cli *cli, const json_t *project, const struct ec_spec *spec,
+                         const char *done)
 {
-    FILE *git = popen("git config --get remote.origin.url 2>/dev/null", "re");
-    char line[2048] = "";
-    if (git && !fgets(line, sizeof line, git)) {
-        line[0] = '\0';
+    printf("service %s/%s %s\n", ec_json_text(project, "slug"), spec->name, done);
+    for (size_t i = 0; spec->service && i < spec->service->n_routes; i++) {
+        const Enclii__V1__RouteSpec *route = spec->service->routes[i];
+        printf("  route %s://%s%s\n", route->tls ? "https" : "http", route->hostname, route->path);
     }
-    if (git) {
-        pclose(git);
-    }
-    line[strcspn(line, "\n")] = '\0';
-    return ec_arena_strdup(cli->arena, line);
+    (void)cli;
+    return EXIT_OK;
 }
 
-/* Sends the spec; an existing service of that name is changed to it. */
+/* The id of the project's service of that name; "" when there is none. NULL = told. */
+static const char *existing(struct cli *cli, const char *slug, const char *name, int *ret_exit)
+{
+    struct reply reply;
+    if (!api_call(cli, "GET", api_path(cli, "/v1/projects/%s/services", slug), NULL, &reply, ret_exit)) {
+        return NULL;
+    }
+    size_t i;
+    json_t *service;
+    json_array_foreach(ec_json_at(reply.body, "services"), i, service) {
+        if (strcmp(ec_json_text(service, "name"), name) == 0) {
+            return ec_json_text(service, "id");
+        }
+    }
+    return "";
+}
+
+/* A service of that name is changed to the spec; else it is made. */
 static int send_spec(struct cli *cli, const json_t *project, const struct ec_spec *spec,
                      const char *yaml)
 {
-    const char *slug = ec_json_text(project, "slug");
-    const char *repo = option(cli, "repo");
-    if (!repo && spec->service) {
-        repo = spec->service->repo_url;
-    }
-    if (!repo || !repo[0]) {
-        repo = origin_url(cli);
-    }
-    if (!repo[0]) {
-        return fail(EXIT_ERROR, "which repository? Say --repo URL, write it into the spec, or run this "
-                                "in a clone with a remote \"origin\"");
-    }
-    struct reply reply;
     int status = EXIT_OK;
-    json_t *body = json_pack("{s:s, s:s, s:s}", "name", spec->name, "git_repo", repo, "spec", yaml);
-    bool made = api_call(cli, "POST", api_path(cli, "/v1/projects/%s/services", slug), body, &reply,
-                         &status);
-    json_decref(body);
-    if (!made) {
+    const char *slug = ec_json_text(project, "slug");
+    const char *id = existing(cli, slug, spec->name, &status);
+    if (!id) {
         return status;
     }
-    if (cli->json) {
-        return print_json(reply.body);
+    struct reply reply;
+    json_t *body = json_pack("{s:s}", "spec_yaml", yaml);
+    bool sent = id[0] ? api_call(cli, "PATCH", api_path(cli, "/v1/services/%s", id), body, &reply,
+                                 &status)
+                      : api_call(cli, "POST", api_path(cli, "/v1/projects/%s/services", slug), body,
+                                 &reply, &status);
+    json_decref(body);
+    if (!sent) {
+        return status;
     }
-    printf("service %s/%s from %s\n", slug, spec->name, repo);
-    if (spec->service) {
-        for (size_t i = 0; i < spec->service->n_routes; i++) {
-            const Enclii__V1__RouteSpec *route = spec->service->routes[i];
-            printf("  route %s://%s%s\n", route->tls ? "https" : "http", route->hostname, route->path);
-        }
-    }
-    return EXIT_OK;
+    return cli->json ? print_json(reply.body)
+                     : print_service(cli, project, spec,
+                                     id[0] ? "changed; it takes effect with the next push" : "made");
 }
 
 int cmd_service_create(struct cli *cli)

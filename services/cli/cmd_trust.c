@@ -107,7 +107,7 @@ int cmd_why(struct cli *cli)
     if (summary[0]) {
         puts(paint(cli, summary, "bold"));
     }
-    static const struct column columns[] = {{"WHEN", "at", AGO},          {"WHAT", "subject_kind", PLAIN},
+    static const struct column columns[] = {{"WHEN", "time", AGO},          {"WHAT", "subject_kind", PLAIN},
                                             {"OUTCOME", "outcome", STATE}, {"RULE", "rule", PLAIN},
                                             {"DETAIL", "detail", PLAIN}};
     return print_list(cli, ec_json_at(reply.body, "decisions"), columns, EC_LEN(columns));

@@ -16,9 +16,9 @@
 struct follow {
     struct cli *cli;
     const json_t *service;
+    const char *query;         /* of the stream: with what happened already, or only from now on */
     const char *commit;        /* followed by commit: full or its beginning; "" = the next push */
     const char *deployment;    /* followed by deployment; "" = not known yet */
-    const char *not_deployment; /* any but this one */
     const char *build, *release; /* ids, once known; "" before */
     struct stream *logs;       /* output of the build */
     int64_t began_unix_ms;     /* the push's arrival */
@@ -36,6 +36,7 @@ struct row {
     const char *style;
 };
 static const struct row rows[] = {
+    {"push.received", "push received", "{pusher} {ref}", NULL},
     {"delivery.accepted", "delivery accepted", "{commit.sha} {commit.message}", "green"},
     {"delivery.ignored", "delivery ignored", "{reason}: {detail}", "yellow"},
     {"build.queued", "build queued", "", NULL},
@@ -120,23 +121,20 @@ static void show_log_line(struct follow *follow, const json_t *line)
         return;
     }
     printf("%s\n", paint(cli, ec_arena_format(cli->arena, "%9s %-18.18s %8s  %.140s", "", "", "|",
-                                              ec_json_text(line, "l")), "dim"));
+                                              ec_json_text(line, "text")), "dim"));
 }
 
 static bool on_log(void *arg, const struct sse_event *event)
 {
     struct follow *follow = arg;
-    json_t *root = NULL;
-    if (!ec_failed(ec_json_parse(follow->cli->arena, ec_span_of(event->data), &root))) {
-        const json_t *lines = ec_json_at(root, "lines");
-        for (size_t i = 0; i < json_array_size(lines); i++) {
-            show_log_line(follow, json_array_get(lines, i));
-        }
+    json_t *line = NULL;
+    if (strcmp(event->name, "log") == 0 &&
+        !ec_failed(ec_json_parse(follow->cli->arena, ec_span_of(event->data), &line))) {
+        show_log_line(follow, line);
         fflush(stdout);
     }
-    bool last = strcmp(event->name, "end") == 0 || ec_json_bool(root, "last", false);
-    json_decref(root);
-    return !last;
+    json_decref(line);
+    return strcmp(event->name, "end") != 0;
 }
 
 static void open_logs(struct follow *follow)
@@ -177,9 +175,11 @@ static bool ours(struct follow *follow, const char *type, const json_t *body)
         return true;
     }
     bool new_deployment = strcmp(type, "deployment.created") == 0 && !follow->deployment[0] &&
-                          (follow->commit ? same_commit(follow, sha)
-                                          : !same(follow->not_deployment, deployment));
+                          same_commit(follow, sha);
     bool by_commit = follow->commit && same_commit(follow, sha);
+    if (by_commit && !follow->commit[0]) {
+        follow->commit = keep(follow, sha); /* "the next push" is the first one seen */
+    }
     if (by_commit && build[0] && strcmp(type, "build.queued") == 0) {
         follow->build = keep(follow, build);
     }
@@ -228,15 +228,6 @@ static void show(struct follow *follow, const char *type, const json_t *body, in
     }
 }
 
-/* "dev.enclii.build.leased.v1" → "build.leased" */
-static const char *short_type(struct cli *cli, const char *type)
-{
-    const char *from = strncmp(type, "dev.enclii.", 11) == 0 ? type + 11 : type;
-    size_t len = strlen(from);
-    len -= len > 3 && strcmp(from + len - 3, ".v1") == 0 ? 3 : 0;
-    return ec_arena_text(cli->arena, (struct ec_span){from, len});
-}
-
 static bool on_event(void *arg, const struct sse_event *event)
 {
     struct follow *follow = arg;
@@ -244,18 +235,18 @@ static bool on_event(void *arg, const struct sse_event *event)
     if (ec_failed(ec_json_parse(follow->cli->arena, ec_span_of(event->data), &root))) {
         return true;
     }
-    const json_t *body = ec_json_at(root, "data");
-    const char *type = short_type(follow->cli, ec_json_text(root, "type"));
+    const char *type = ec_arena_strdup(follow->cli->arena, ec_json_text(root, "type"));
     int64_t at = ec_rfc3339_parse(ec_json_text(root, "time"));
-    if (body && ours(follow, type, body)) {
+    if (ours(follow, type, root)) {
         if (!follow->began_unix_ms) {
-            follow->began_unix_ms = ec_json_int(body, "received_unix_ms", at);
+            int64_t received = ec_json_int(root, "received_unix_ms", 0);
+            follow->began_unix_ms = received > 0 ? received : at;
         }
         if (follow->cli->json) {
             printf("%s\n", ec_json_dump(follow->cli->arena, root));
             fflush(stdout);
         } else {
-            show(follow, type, body, at);
+            show(follow, type, root, at);
         }
         if (strcmp(type, "build.started") == 0 && follow->build[0]) {
             open_logs(follow);
@@ -277,7 +268,7 @@ static int run(struct follow *follow)
     const char *limit = option(cli, "timeout");
     int64_t until = ec_mono_ms() + (limit ? atoll(limit) * 1000 : FOLLOW_DEADLINE_MS);
     struct stream *events = stream_open(
-        cli, api_path(cli, "/v1/services/%s/events", service_id(follow->service)),
+        cli, api_path(cli, "/v1/services/%s/events%s", service_id(follow->service), follow->query),
         FOLLOW_DEADLINE_MS, on_event, follow);
     uv_timer_t tick;
     uv_timer_init(ec_loop_uv(cli->loop), &tick);
@@ -306,22 +297,28 @@ static int run(struct follow *follow)
 
 int follow_commit(struct cli *cli, const json_t *service, const char *commit)
 {
-    struct follow follow = {.cli = cli, .service = service, .commit = commit, .deployment = "",
-                            .build = "", .release = ""};
+    struct follow follow = {
+        .cli = cli,
+        .service = service,
+        .commit = commit,
+        /* A whole id is picked by the server; a short one here, among all that is known. */
+        .query = strlen(commit) >= 40 ? api_path(cli, "?commit=%s", commit)
+                 : commit[0]          ? "?replay=true"
+                                      : "",
+        .deployment = "",
+        .build = "",
+        .release = ""};
     return run(&follow);
 }
 
 int follow_deployment(struct cli *cli, const json_t *service, const char *deployment_id)
 {
-    struct follow follow = {.cli = cli, .service = service, .deployment = deployment_id, .build = "",
+    struct follow follow = {.cli = cli,
+                            .service = service,
+                            .query = "?replay=true",
+                            .deployment = deployment_id,
+                            .build = "",
                             .release = ""};
-    return run(&follow);
-}
-
-int follow_next_deployment(struct cli *cli, const json_t *service, const char *deployment_id)
-{
-    struct follow follow = {.cli = cli, .service = service, .deployment = "",
-                            .not_deployment = deployment_id, .build = "", .release = ""};
     return run(&follow);
 }
 

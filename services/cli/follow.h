@@ -9,5 +9,3 @@
  * EXIT_BUILD, EXIT_DEPLOYMENT. */
 int follow_commit(struct cli *cli, const json_t *service, const char *commit);
 int follow_deployment(struct cli *cli, const json_t *service, const char *deployment_id);
-/* The one that comes after `deployment_id`. */
-int follow_next_deployment(struct cli *cli, const json_t *service, const char *deployment_id);

@@ -20,7 +20,7 @@ const struct command commands[] = {
     {"environment create", "NAME", "", "makes an environment of the project",
      cmd_environment_create, false},
     {"environment list", "", "", "environments of the project", cmd_environment_list, false},
-    {"service create", "", "file|f= repo=", "makes or changes a service from enclii.yaml",
+    {"service create", "", "file|f=", "makes or changes a service from enclii.yaml",
      cmd_service_create, false},
     {"service list", "", "", "services of the project", cmd_service_list, false},
     {"service delete", "SERVICE", "force", "removes a service and all it runs", cmd_service_delete,
