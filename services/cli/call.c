@@ -73,7 +73,7 @@ static struct ec_err send_call(struct cli *cli, const char *method, const char *
 
 static int unreachable(const struct cli *cli, struct ec_err err)
 {
-    return fail(EXIT_UNREACHABLE,
+    return give_up(EXIT_UNREACHABLE,
                 "the platform at %s does not answer: %s\n"
                 "Is it running?  enclii local status   Another one?  enclii login URL",
                 cli->api_url, err.what);
@@ -97,19 +97,19 @@ static int refused(const struct cli *cli, const struct reply *reply)
     const char *detail = detail_of(reply);
     switch (reply->status) {
     case 401:
-        return fail(EXIT_NOT_ALLOWED, "%s\nSign in:  enclii login %s --token TOKEN", detail,
+        return give_up(EXIT_NOT_ALLOWED, "%s\nSign in:  enclii login %s --token TOKEN", detail,
                     cli->api_url);
     case 403:
-        return fail(EXIT_NOT_ALLOWED, "%s", detail);
+        return give_up(EXIT_NOT_ALLOWED, "%s", detail);
     case 404:
-        return fail(EXIT_NOT_FOUND, "%s", detail);
+        return give_up(EXIT_NOT_FOUND, "%s", detail);
     case 502:
     case 503:
     case 504:
-        return fail(EXIT_UNREACHABLE, "the platform cannot do this now: %s\nSee:  enclii local status",
+        return give_up(EXIT_UNREACHABLE, "the platform cannot do this now: %s\nSee:  enclii local status",
                     detail);
     default:
-        return fail(EXIT_ERROR, "%s (HTTP %d)", detail, reply->status);
+        return give_up(EXIT_ERROR, "%s (HTTP %d)", detail, reply->status);
     }
 }
 

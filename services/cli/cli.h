@@ -120,7 +120,7 @@ int print_json(const json_t *root);
 const char *paint(const struct cli *cli, const char *text, const char *style); /* "green", "dim" ... */
 const char *state_style(const char *state);
 const char *ago_text(struct cli *cli, const char *rfc3339);
-int fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int give_up(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- commands ---- */
 int cmd_login(struct cli *cli);

@@ -89,7 +89,7 @@ int cmd_channel_delete(struct cli *cli)
         printf("channel %s is gone\n", cli->args[0]);
         return EXIT_OK;
     }
-    return channels ? fail(EXIT_NOT_FOUND, "there is no channel \"%s\". See:  enclii channel list",
+    return channels ? give_up(EXIT_NOT_FOUND, "there is no channel \"%s\". See:  enclii channel list",
                            cli->args[0])
                     : status;
 }

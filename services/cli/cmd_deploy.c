@@ -62,7 +62,7 @@ static int deploy_commit(struct cli *cli, const json_t *service, const char *com
     int status = EXIT_OK;
     struct reply reply;
     if (!commit[0]) {
-        return fail(EXIT_ERROR, "which commit? Say --commit SHA, --release vN, or run this in a clone");
+        return give_up(EXIT_ERROR, "which commit? Say --commit SHA, --release vN, or run this in a clone");
     }
     json_t *body = json_pack("{s:s}", "git_sha", commit);
     bool sent = api_call(cli, "POST", api_path(cli, "/v1/services/%s/build", service_id(service)), body,
@@ -89,7 +89,7 @@ int cmd_deploy(struct cli *cli)
         return status;
     }
     if (release && commit) {
-        return fail(EXIT_ERROR, "--release or --commit, not both");
+        return give_up(EXIT_ERROR, "--release or --commit, not both");
     }
     return release ? deploy_release(cli, service, release)
                    : deploy_commit(cli, service, commit ? commit : commit_here(cli));
@@ -167,7 +167,7 @@ static int newest_build(struct cli *cli, const json_t *service, const char **ret
     }
     *ret_id = ec_json_text(json_array_get(ec_json_at(reply.body, "builds"), 0), "id");
     return (*ret_id)[0] ? EXIT_OK
-                        : fail(EXIT_NOT_FOUND, "%s was never built. Push something, or:  enclii deploy",
+                        : give_up(EXIT_NOT_FOUND, "%s was never built. Push something, or:  enclii deploy",
                                ec_json_text(service, "name"));
 }
 

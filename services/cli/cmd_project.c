@@ -32,7 +32,7 @@ int cmd_login(struct cli *cli)
         token = read_token(cli);
     }
     if (!token[0]) {
-        return fail(EXIT_ERROR, "a token is needed:  enclii login %s --token TOKEN", cli->api_url);
+        return give_up(EXIT_ERROR, "a token is needed:  enclii login %s --token TOKEN", cli->api_url);
     }
     ec_secret_free(cli->token);
     cli->token = ec_secret_new(ec_span_of(token));
@@ -44,7 +44,7 @@ int cmd_login(struct cli *cli)
     }
     struct ec_err err = config_save(cli, cli->api_url, token, NULL);
     if (ec_failed(err)) {
-        return fail(EXIT_ERROR, "%s", err.what);
+        return give_up(EXIT_ERROR, "%s", err.what);
     }
     printf("signed in to %s (kept in %s)\n", cli->api_url, config_path(cli));
     return EXIT_OK;
@@ -114,7 +114,7 @@ int cmd_project_use(struct cli *cli)
     }
     struct ec_err err = config_save(cli, NULL, NULL, ec_json_text(project, "slug"));
     if (ec_failed(err)) {
-        return fail(EXIT_ERROR, "%s", err.what);
+        return give_up(EXIT_ERROR, "%s", err.what);
     }
     printf("project %s\n", ec_json_text(project, "slug"));
     return EXIT_OK;

@@ -71,14 +71,14 @@ int cmd_service_create(struct cli *cli)
     file = file ? file : "enclii.yaml";
     const char *yaml = local_read_file(&files, file);
     if (!yaml) {
-        return fail(EXIT_ERROR, "cannot read %s: %s. Name another:  enclii service create -f FILE",
+        return give_up(EXIT_ERROR, "cannot read %s: %s. Name another:  enclii service create -f FILE",
                     file, strerror(errno));
     }
     struct ec_spec spec = {0};
     ec_spec_parse(cli->arena, ec_span_of(yaml), &spec);
     if (spec.fault_count > 0) {
         fputs(ec_spec_faults_text(cli->arena, &spec, file), stderr);
-        return fail(EXIT_ERROR, "%s has %zu fault%s, nothing was sent", file, spec.fault_count,
+        return give_up(EXIT_ERROR, "%s has %zu fault%s, nothing was sent", file, spec.fault_count,
                     spec.fault_count == 1 ? "" : "s");
     }
     if (!cli->project[0] && spec.project) {
@@ -116,7 +116,7 @@ int cmd_service_delete(struct cli *cli)
         return status;
     }
     if (!option(cli, "force")) {
-        return fail(EXIT_ERROR, "this stops %s everywhere and removes its routes. If you mean it:  "
+        return give_up(EXIT_ERROR, "this stops %s everywhere and removes its routes. If you mean it:  "
                     "enclii service delete %s --force", cli->args[0], cli->args[0]);
     }
     if (!api_call(cli, "DELETE", api_path(cli, "/v1/services/%s", service_id(service)), NULL, &reply,

@@ -30,9 +30,9 @@ json_t *find_release(struct cli *cli, const json_t *service, const char *name, i
             return release;
         }
     }
-    *ret_exit = name ? fail(EXIT_NOT_FOUND, "there is no release \"%s\". See:  enclii releases %s", name,
+    *ret_exit = name ? give_up(EXIT_NOT_FOUND, "there is no release \"%s\". See:  enclii releases %s", name,
                             ec_json_text(service, "name"))
-                     : fail(EXIT_NOT_FOUND, "%s has no signed release yet. See:  enclii why %s",
+                     : give_up(EXIT_NOT_FOUND, "%s has no signed release yet. See:  enclii why %s",
                             ec_json_text(service, "name"), ec_json_text(service, "name"));
     return NULL;
 }

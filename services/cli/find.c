@@ -37,8 +37,8 @@ static json_t *only_project(struct cli *cli, int *ret_exit)
         return json_array_get(projects, 0);
     }
     *ret_exit = json_array_size(projects) == 0
-                    ? fail(EXIT_NOT_FOUND, "there is no project yet. Make one:  enclii project create NAME")
-                    : fail(EXIT_ERROR, "which project? Say --project NAME, or  enclii project use NAME");
+                    ? give_up(EXIT_NOT_FOUND, "there is no project yet. Make one:  enclii project create NAME")
+                    : give_up(EXIT_ERROR, "which project? Say --project NAME, or  enclii project use NAME");
     return NULL;
 }
 
@@ -57,7 +57,7 @@ json_t *find_project(struct cli *cli, int *ret_exit)
         return reply.body;
     }
     if (*ret_exit == EXIT_NOT_FOUND) {
-        fail(EXIT_NOT_FOUND, "there is no project \"%s\". See:  enclii project list", name);
+        give_up(EXIT_NOT_FOUND, "there is no project \"%s\". See:  enclii project list", name);
     }
     return NULL;
 }
@@ -91,13 +91,13 @@ json_t *find_service(struct cli *cli, const char *name, int *ret_exit)
                     : json_array_size(services) == 1 ? json_array_get(services, 0)
                                                      : NULL;
     if (!found && name) {
-        *ret_exit = fail(EXIT_NOT_FOUND, "there is no service \"%s\" in project %s. See:  "
+        *ret_exit = give_up(EXIT_NOT_FOUND, "there is no service \"%s\" in project %s. See:  "
                          "enclii service list", name, ec_json_text(project, "slug"));
     } else if (!found && json_array_size(services) == 0) {
-        *ret_exit = fail(EXIT_NOT_FOUND, "project %s has no service yet. Make one:  "
+        *ret_exit = give_up(EXIT_NOT_FOUND, "project %s has no service yet. Make one:  "
                          "enclii service create -f enclii.yaml", ec_json_text(project, "slug"));
     } else if (!found) {
-        *ret_exit = fail(EXIT_ERROR, "which service? Name one of:  enclii service list");
+        *ret_exit = give_up(EXIT_ERROR, "which service? Name one of:  enclii service list");
     }
     return found;
 }

@@ -290,9 +290,9 @@ static int run(struct follow *follow)
     if (status != EXIT_OK || follow->ended_ms) {
         return status != EXIT_OK ? status : follow->status;
     }
-    return cut ? fail(EXIT_UNREACHABLE, "the stream of events ended early. Try again, or see:  "
+    return cut ? give_up(EXIT_UNREACHABLE, "the stream of events ended early. Try again, or see:  "
                       "enclii status")
-               : fail(EXIT_ERROR, "nothing ended within the time given. See:  enclii why");
+               : give_up(EXIT_ERROR, "nothing ended within the time given. See:  enclii why");
 }
 
 int follow_commit(struct cli *cli, const json_t *service, const char *commit)

@@ -174,6 +174,7 @@ static const char *owner_of(const struct local *local, int port)
 
 static void check_ports(const struct local *local, struct ec_buf *faults)
 {
+    size_t before = faults->len;
     for (int i = 0; i < PORT_COUNT; i++) {
         int last = i == PORT_ADMIN ? PORT_ADMIN_COUNT : 1;
         for (int n = 0; n < last; n++) {
@@ -183,9 +184,13 @@ static void check_ports(const struct local *local, struct ec_buf *faults)
                             "  port %d (%s) is already used%s\n"
                             "    stop that, or choose another:  %s=%d\n",
                             port, local_ports[i].purpose, owner_of(local, port),
-                            local_ports[i].setting, local->ports[i] + 10000);
+                            local_ports[i].setting,
+                            local->ports[i] + (local->ports[i] < 50000 ? 10000 : -10000));
             }
         }
+    }
+    if (faults->len > before) {
+        ec_buf_add_text(faults, "  or move all ports together:  ENCLII_LOCAL_PORT_BASE=24000\n");
     }
 }
 

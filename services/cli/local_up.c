@@ -37,7 +37,7 @@ static bool open_local(struct cli *cli, struct local *local, int *ret_exit)
 {
     struct ec_err err = local_open(local, cli->arena);
     if (ec_failed(err)) {
-        *ret_exit = fail(EXIT_ERROR, "%s", err.what);
+        *ret_exit = give_up(EXIT_ERROR, "%s", err.what);
         return false;
     }
     widen_path(cli);
@@ -168,7 +168,7 @@ static int up_failed(struct watch_up *watch, const char *name, const char *why)
     printf("  last lines of %s:\n", log);
     print_tail(log, 15, "    ");
     stop_platform(watch->cli, local);
-    return fail(EXIT_ERROR, "%s did not come up, everything was stopped again", name);
+    return give_up(EXIT_ERROR, "%s did not come up, everything was stopped again", name);
 }
 
 static const char *why_failed(const json_t *state, const char *name)
@@ -252,7 +252,7 @@ int cmd_local_up(struct cli *cli)
         err = local_prepare(&local);
     }
     if (ec_failed(err)) {
-        return fail(EXIT_ERROR, "%s", err.what);
+        return give_up(EXIT_ERROR, "%s", err.what);
     }
     unlink(local_path(&local, "run/state.json"));
     if (!cli->json) {
@@ -260,7 +260,7 @@ int cmd_local_up(struct cli *cli)
     }
     pid_t supervisor = start_supervisor(&local);
     if (supervisor < 0) {
-        return fail(EXIT_ERROR, "cannot start the supervisor: %s", strerror(errno));
+        return give_up(EXIT_ERROR, "cannot start the supervisor: %s", strerror(errno));
     }
     return follow_up(cli, &local, supervisor);
 }
@@ -293,7 +293,7 @@ static int purge(const struct local *local)
 {
     /* Only what is ours: the folder must carry our mark. */
     if (access(local_path(local, "local.json"), F_OK) != 0) {
-        return fail(EXIT_ERROR, "%s is no folder of a local platform, nothing was removed",
+        return give_up(EXIT_ERROR, "%s is no folder of a local platform, nothing was removed",
                     local->home);
     }
     pid_t pid = fork();
@@ -303,7 +303,7 @@ static int purge(const struct local *local)
     }
     int status = 0;
     if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0) {
-        return fail(EXIT_ERROR, "%s could not be removed whole", local->home);
+        return give_up(EXIT_ERROR, "%s could not be removed whole", local->home);
     }
     printf("removed %s\n", local->home);
     return EXIT_OK;
@@ -342,7 +342,7 @@ int cmd_local_status(struct cli *cli)
         if (cli->json) {
             puts("{\"running\": false}");
         }
-        return fail(EXIT_UNREACHABLE, "the platform is not running. Start it:  enclii local up");
+        return give_up(EXIT_UNREACHABLE, "the platform is not running. Start it:  enclii local up");
     }
     if (cli->json) {
         json_object_set_new(state, "running", json_true());
@@ -393,7 +393,7 @@ int cmd_local_logs(struct cli *cli)
         const char *command = ec_arena_format(cli->arena, "exec tail -n %d -F \"$1\"/logs/%s.log",
                                               lines ? atoi(lines) : 10, pattern);
         execlp("sh", "sh", "-c", command, "tail", local.home, (char *)NULL);
-        return fail(EXIT_ERROR, "cannot run tail: %s", strerror(errno));
+        return give_up(EXIT_ERROR, "cannot run tail: %s", strerror(errno));
     }
     for (size_t i = 0; i <= local_component_count; i++) {
         const char *name = i < local_component_count ? local_components[i].name : "supervisor";
@@ -418,7 +418,7 @@ int cmd_local_env(struct cli *cli)
     }
     const char *token = local_secret(&local, "admin_token");
     if (!token) {
-        return fail(EXIT_NOT_FOUND, "no platform has been started in %s", local.home);
+        return give_up(EXIT_NOT_FOUND, "no platform has been started in %s", local.home);
     }
     printf("export ENCLII_HOME=%s\nexport ENCLII_API_URL=%s\nexport ENCLII_API_TOKEN=%s\n", local.home,
            local_api_url(&local), token);
@@ -441,7 +441,7 @@ int cmd_local_topics(struct cli *cli)
     (void)cli;
     const struct ec_bus_spec spec = {.brokers = getenv("ENCLII_KAFKA_BROKERS"), .service = "cli"};
     struct ec_err err = ec_bus_create_topics(&spec, 1);
-    return ec_failed(err) ? fail(EXIT_ERROR, "topics: %s", err.what) : EXIT_OK;
+    return ec_failed(err) ? give_up(EXIT_ERROR, "topics: %s", err.what) : EXIT_OK;
 }
 
 int cmd_local_hook(struct cli *cli)

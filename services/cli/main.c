@@ -106,13 +106,13 @@ static int run_online(struct cli *cli)
 {
     struct ec_err err = config_load(cli);
     if (ec_failed(err)) {
-        return fail(EXIT_ERROR, "%s", err.what);
+        return give_up(EXIT_ERROR, "%s", err.what);
     }
     cli->loop = ec_loop_new();
     err = ec_fetcher_open(cli->loop, ec_arena_format(cli->arena, "enclii/%s", ec_version), 4,
                           &cli->fetcher);
     if (ec_failed(err)) {
-        return fail(EXIT_ERROR, "%s", err.what);
+        return give_up(EXIT_ERROR, "%s", err.what);
     }
     int status = cli->command->run(cli);
     ec_fetcher_close(cli->fetcher);

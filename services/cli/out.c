@@ -11,7 +11,7 @@
 
 #define COLUMNS_MAX 12
 
-int fail(int status, const char *format, ...)
+int give_up(int status, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
