@@ -1,0 +1,259 @@
+/* webhook, its real handlers over a real HTTP server and an in-process Kafka. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../services/webhook/webhook.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "support/kafka.h"
+#include "trust/digest.h"
+
+#define SECRET "It's a Secret to Everybody"
+#define PUSH                                                                                       \
+    "{\"ref\":\"refs/heads/main\",\"before\":\"1111111111111111111111111111111111111111\","        \
+    "\"after\":\"2222222222222222222222222222222222222222\","                                      \
+    "\"repository\":{\"full_name\":\"acme/%s\",\"clone_url\":\"https://git.example/acme/%s.git\"},"    \
+    "\"pusher\":{\"name\":\"ann\"},\"head_commit\":null,\"commits\":[]}"
+
+static struct ec_loop *loop;
+static struct test_kafka *kafka;
+static struct ec_fetcher *fetcher;
+static struct webhook wh;
+static struct ec_arena *arena;
+
+/* What came back, and what arrived on the topic. */
+static struct {
+    bool answered;
+    int status;
+    char body[2048];
+    char retry_after[16];
+} answer;
+static struct {
+    int count;
+    char ids[8][64];
+    char trace[64];
+    char repo_key[128];
+} intake;
+
+static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result *result)
+{
+    (void)arg;
+    assert_false(ec_failed(err));
+    answer.answered = true;
+    answer.status = result->status;
+    snprintf(answer.body, sizeof answer.body, "%.*s", (int)result->body.len, result->body.ptr);
+    const char *retry = ec_fetch_header(result, "retry-after");
+    snprintf(answer.retry_after, sizeof answer.retry_after, "%s", retry ? retry : "");
+}
+
+struct delivery_spec {
+    const char *event, *type, *id, *secret, *signature;
+};
+
+static int deliver(const struct delivery_spec *spec, const char *body)
+{
+    struct ec_header headers[4];
+    size_t count = 0;
+    ec_arena_reset(arena);
+    ec_cleanup(ec_secret_freep) struct ec_secret *key =
+        ec_secret_new(ec_span_of(spec->secret ? spec->secret : SECRET));
+    const char *signature =
+        spec->signature ? spec->signature
+                        : ec_arena_format(arena, "sha256=%s",
+                                          ec_hmac_sha256_hex(arena, key, ec_span_of(body)));
+    headers[count++] = (struct ec_header){"Content-Type", spec->type ? spec->type
+                                                                     : "application/json"};
+    headers[count++] = (struct ec_header){"X-GitHub-Event", spec->event ? spec->event : "push"};
+    if (*signature) {
+        headers[count++] = (struct ec_header){"X-Hub-Signature-256", signature};
+    }
+    if (spec->id) {
+        headers[count++] = (struct ec_header){"X-GitHub-Delivery", spec->id};
+    }
+    const struct ec_fetch_spec fetch = {
+        .method = "POST",
+        .url = ec_arena_format(arena, "http://127.0.0.1:%u/v1/webhooks/github",
+                               ec_http_server_port(wh.server)),
+        .headers = headers,
+        .header_count = count,
+        .body = ec_span_of(body)};
+    memset(&answer, 0, sizeof answer);
+    assert_false(ec_failed(ec_fetch_start(fetcher, &fetch, on_answer, NULL, NULL)));
+    assert_true(test_run_until(loop, 10000, test_is_true, &answer.answered));
+    return answer.status;
+}
+
+static const char *push_of(const char *repo)
+{
+    static char text[2048];
+    snprintf(text, sizeof text, PUSH, repo, repo);
+    return text;
+}
+
+static void on_intake(void *state, struct ec_event *ev)
+{
+    (void)state;
+    const Enclii__V1__PushReceived *push = ec_event_body(ev);
+    snprintf(intake.ids[intake.count++ % 8], 64, "%s", ec_event_id(ev));
+    snprintf(intake.trace, sizeof intake.trace, "%s", ec_event_trace(ev));
+    snprintf(intake.repo_key, sizeof intake.repo_key, "%s", push->repo_key);
+}
+
+static bool two_arrived(void *arg)
+{
+    (void)arg;
+    return intake.count >= 2;
+}
+
+static void nothing_without_a_secret(void **state)
+{
+    (void)state;
+    struct ec_secret *secret = EC_TAKE(wh.settings.secret);
+    assert_int_equal(deliver(&(struct delivery_spec){.id = "d"}, push_of("shop")), 503);
+    assert_non_null(strstr(answer.body, "\"no_secret\""));
+    assert_string_equal(answer.retry_after, "10");
+    wh.settings.secret = secret;
+}
+
+static void strangers_are_told_nothing(void **state)
+{
+    (void)state;
+    double before = ec_metric_value(&deliveries, "bad_signature");
+    struct delivery_spec spec = {.id = "d", .signature = ""};
+    assert_int_equal(deliver(&spec, push_of("shop")), 401);
+    spec = (struct delivery_spec){.id = "d", .secret = "guess"};
+    assert_int_equal(deliver(&spec, push_of("shop")), 401);
+    assert_int_equal(deliver(&spec, "not json"), 401);
+    spec.event = "ping";
+    assert_int_equal(deliver(&spec, "{}"), 401);
+    spec = (struct delivery_spec){.id = "d", .signature = "sha256=00"};
+    assert_int_equal(deliver(&spec, push_of("shop")), 401);
+    assert_true(ec_metric_value(&deliveries, "bad_signature") - before == 4);
+}
+
+static void what_is_no_push(void **state)
+{
+    (void)state;
+    assert_int_equal(deliver(&(struct delivery_spec){.event = "ping"}, "{\"zen\":\"x\"}"), 200);
+    assert_int_equal(deliver(&(struct delivery_spec){.event = "star"}, "{}"), 202);
+    assert_non_null(strstr(answer.body, "\"ignored\""));
+    assert_int_equal(deliver(&(struct delivery_spec){.type = "text/xml"}, "<x/>"), 415);
+    assert_int_equal(deliver(&(struct delivery_spec){.id = "d"}, "{\"ref\":"), 400);
+    assert_int_equal(deliver(&(struct delivery_spec){.id = "d"}, "{}"), 400);
+    assert_non_null(strstr(answer.body, "\"repository.full_name\""));
+    assert_int_equal(deliver(&(struct delivery_spec){.id = NULL}, push_of("shop")), 400);
+    assert_non_null(strstr(answer.body, "X-GitHub-Delivery"));
+    assert_int_equal(deliver(&(struct delivery_spec){.id = "d"}, push_of("nobodys")), 404);
+    assert_non_null(strstr(answer.body, "git.example/acme/nobodys"));
+    assert_int_equal(intake.count, 0);
+}
+
+static void a_push_is_published_and_a_redelivery_has_the_same_id(void **state)
+{
+    (void)state;
+    struct delivery_spec spec = {.id = "72d3162e-cc78-11e3-81ab-4c9367dc0958"};
+    assert_int_equal(deliver(&spec, push_of("shop")), 202);
+    ec_cleanup(ec_json_freep) json_t *root = NULL;
+    assert_false(ec_failed(ec_json_parse(arena, ec_span_of(answer.body), &root)));
+    assert_string_equal(ec_json_text(root, "delivery_id"), spec.id);
+    assert_string_equal(ec_json_text(root, "commit"), "2222222222222222222222222222222222222222");
+    spec.type = "application/x-www-form-urlencoded"; /* the same delivery in the other form */
+    char form[4096] = "payload=";
+    for (const char *c = push_of("shop"); *c; c++) {
+        snprintf(form + strlen(form), 4, "%%%02X", (unsigned char)*c);
+    }
+    assert_int_equal(deliver(&spec, form), 202);
+    assert_true(test_run_until(loop, 5000, two_arrived, NULL));
+    assert_string_equal(intake.ids[0], intake.ids[1]);
+    assert_string_equal(intake.ids[0], ec_json_text(root, "event_id"));
+    assert_string_equal(intake.repo_key, "git.example/acme/shop");
+    assert_true(ec_trace_valid(intake.trace));
+}
+
+static void a_broker_that_does_not_answer(void **state)
+{
+    (void)state;
+    wh.ack_deadline_ms = 300;
+    test_kafka_down(kafka, true);
+    assert_int_equal(deliver(&(struct delivery_spec){.id = "late"}, push_of("shop")), 503);
+    assert_string_equal(answer.retry_after, "10");
+    test_kafka_down(kafka, false);
+    wh.ack_deadline_ms = ACK_DEADLINE_MS;
+}
+
+static bool ready(void *arg)
+{
+    (void)arg;
+    return wh.repos_known && ec_bus_ready(wh.bus);
+}
+
+static int start(void **state)
+{
+    static const struct ec_http_route routes[] = {
+        {"POST", "/v1/webhooks/github", on_github_delivery, BODY_MAX_BYTES, 0}};
+    static const char *const topics[] = {"enclii.intake", NULL};
+    static const struct ec_route intake_routes[] = {
+        {"dev.enclii.push.received.v1", &enclii__v1__push_received__descriptor, NULL}};
+    (void)state;
+    arena = ec_arena_new(1 << 20);
+    loop = ec_loop_new();
+    kafka = test_kafka_start(loop, "enclii.intake:2", "enclii.repos:1", NULL);
+    wh = (struct webhook){.loop = loop, .ack_deadline_ms = ACK_DEADLINE_MS};
+    wh.bus = test_kafka_bus(kafka, "webhook");
+    wh.settings.secret = ec_secret_new(EC_SPAN(SECRET));
+    Enclii__V1__RepoBound repo = ENCLII__V1__REPO_BOUND__INIT;
+    test_kafka_publish(kafka, wh.bus,
+                       &(struct ec_message){.topic = "enclii.repos", .id = "1",
+                                            .key = "git.example/acme/shop", .body = &repo.base,
+                                            .type = "dev.enclii.repo.bound.v1"});
+    assert_false(ec_failed(ec_fetcher_open(loop, "test", 4, &fetcher)));
+    assert_false(ec_failed(ec_http_server_open(
+        loop, &(struct ec_http_server_spec){.listen = "127.0.0.1:0", .routes = routes,
+                                            .route_count = 1, .state = &wh}, &wh.server)));
+    assert_false(ec_failed(repos_follow(&wh)));
+    assert_false(ec_failed(ec_bus_table(
+        wh.bus, &(struct ec_table_spec){.topics = topics, .routes = intake_routes,
+                                        .route_count = 1, .on_event = on_intake}, NULL)));
+    assert_true(test_run_until(loop, 10000, ready, NULL));
+    return 0;
+}
+
+static void set_true(void *flag)
+{
+    *(bool *)flag = true;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    bool closed = false;
+    ec_fetcher_close(fetcher);
+    ec_http_server_close(wh.server, 100, set_true, &closed);
+    assert_true(test_run_until(loop, 2000, test_is_true, &closed));
+    test_kafka_close_bus(kafka, wh.bus);
+    test_kafka_stop(kafka);
+    repos_free(&wh);
+    ec_secret_free(wh.settings.secret);
+    ec_loop_free(loop);
+    ec_arena_free(arena);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_without_a_secret),
+        cmocka_unit_test(strangers_are_told_nothing),
+        cmocka_unit_test(what_is_no_push),
+        cmocka_unit_test(a_push_is_published_and_a_redelivery_has_the_same_id),
+        cmocka_unit_test(a_broker_that_does_not_answer),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}

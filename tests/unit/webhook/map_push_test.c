@@ -1,0 +1,236 @@
+/* GitHub's push payload → PushReceived, and the other pure decisions about a delivery. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../../services/webhook/webhook.h"
+#include "base/json.h"
+
+#define SHA_A "1111111111111111111111111111111111111111"
+#define SHA_B "2222222222222222222222222222222222222222"
+#define ZERO "0000000000000000000000000000000000000000"
+#define REPO "\"repository\":{\"full_name\":\"acme/shop\",\"clone_url\":\"https://github.com/acme/shop.git\"}"
+#define HEAD "\"head_commit\":{\"id\":\"" SHA_B "\",\"message\":\"fix: it\\n\\nlong\",\"timestamp\":"     \
+             "\"2026-01-02T03:04:05Z\",\"author\":{\"name\":\"Ann\",\"email\":\"ann@example.org\"}}"
+#define COMMIT(added, modified, removed)                                                           \
+    "{\"added\":[" added "],\"modified\":[" modified "],\"removed\":[" removed "]}"
+#define PUSH(ref, before, after, more)                                                             \
+    "{\"ref\":\"" ref "\",\"before\":\"" before "\",\"after\":\"" after "\"," REPO                 \
+    ",\"pusher\":{\"name\":\"ann\"}" more "}"
+
+static struct ec_arena *arena;
+
+static struct push_fault map(const char *text, Enclii__V1__PushReceived **ret_push)
+{
+    static json_t *root; /* the result borrows from it until the next call */
+    json_decref(root);
+    root = NULL;
+    assert_false(ec_failed(ec_json_parse(arena, ec_span_of(text), &root)));
+    return map_push(arena, root, ret_push);
+}
+
+static Enclii__V1__PushReceived *good(const char *text)
+{
+    Enclii__V1__PushReceived *push = NULL;
+    struct push_fault fault = map(text, &push);
+    assert_null(fault.field);
+    return push;
+}
+
+static void a_plain_push(void **state)
+{
+    (void)state;
+    Enclii__V1__PushReceived *push =
+        good(PUSH("refs/heads/main", SHA_A, SHA_B,
+                  "," HEAD ",\"commits\":[" COMMIT("\"a.c\"", "\"b.c\"", "") ","
+                  COMMIT("\"c.c\"", "\"a.c\"", "\"d.c\"") "]"));
+    assert_string_equal(push->host, "github");
+    assert_string_equal(push->repo_key, "github.com/acme/shop");
+    assert_string_equal(push->repo_full_name, "acme/shop");
+    assert_string_equal(push->ref, "refs/heads/main");
+    assert_string_equal(push->before, SHA_A);
+    assert_string_equal(push->after, SHA_B);
+    assert_false(push->created || push->deleted || push->forced);
+    assert_string_equal(push->head->sha, SHA_B);
+    assert_string_equal(push->head->ref, "refs/heads/main");
+    assert_string_equal(push->head->message, "fix: it");
+    assert_string_equal(push->head->author_name, "Ann");
+    assert_int_equal(push->head->committed_unix_ms, 1767323045000);
+    assert_string_equal(push->pusher, "ann");
+    assert_int_equal(push->n_changed_paths, 4); /* a.c once */
+    assert_true(push->changed_paths_complete);
+}
+
+static void kinds_of_pushes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *text;
+        bool created, deleted, forced, head, complete;
+    } rows[] = {
+        {"branch deleted",
+         PUSH("refs/heads/x", SHA_A, ZERO, ",\"deleted\":true,\"head_commit\":null,\"commits\":[]"),
+         false, true, false, false, false},
+        {"new branch", PUSH("refs/heads/x", ZERO, SHA_B, ",\"created\":true," HEAD
+                            ",\"commits\":[" COMMIT("\"a\"", "", "") "]"),
+         true, false, false, true, false},
+        {"tag without a commit", PUSH("refs/tags/v1", ZERO, SHA_B, ",\"head_commit\":null"), true,
+         false, false, true, false},
+        {"forced backwards", PUSH("refs/heads/x", SHA_A, SHA_B, ",\"forced\":true," HEAD
+                                  ",\"commits\":[]"),
+         false, false, true, true, false},
+        {"no flags at all (Gitea)", PUSH("refs/heads/x", SHA_A, ZERO, ""), false, true, false, false,
+         false},
+        {"list of commits was cut", PUSH("refs/heads/x", SHA_A, SHA_B, "," HEAD
+                                         ",\"total_commits\":9,\"commits\":["
+                                         COMMIT("\"a\"", "", "") "]"),
+         false, false, false, true, false},
+        {"a path that is no text", PUSH("refs/heads/x", SHA_A, SHA_B, "," HEAD ",\"commits\":["
+                                        COMMIT("7", "\"b\"", "") "]"),
+         false, false, false, true, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Enclii__V1__PushReceived *push = good(rows[i].text);
+        if (push->created != rows[i].created || push->deleted != rows[i].deleted ||
+            push->forced != rows[i].forced || !!push->head != rows[i].head ||
+            push->changed_paths_complete != rows[i].complete) {
+            fail_msg("%s: created %d deleted %d forced %d head %d complete %d", rows[i].name,
+                     push->created, push->deleted, push->forced, !!push->head,
+                     push->changed_paths_complete);
+        }
+        if (push->head) {
+            assert_string_equal(push->head->sha, SHA_B); /* always `after` */
+        }
+    }
+}
+
+static void faults_name_the_field(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *field;
+    } rows[] = {
+        {"[]", "payload"},
+        {"{}", "repository.full_name"},
+        {"{\"repository\":{\"full_name\":\"a/b\"}}", "repository.clone_url"},
+        {"{\"repository\":{\"full_name\":7,\"clone_url\":\"https://x/a/b\"}}", "repository.full_name"},
+        {PUSH("main", SHA_A, SHA_B, ""), "ref"},
+        {PUSH("refs/heads/x", "abc", SHA_B, ""), "before"},
+        {PUSH("refs/heads/x", SHA_A, "ABCDEF1111111111111111111111111111111111", ""), "after"},
+        {PUSH("refs/heads/x", SHA_A, SHA_B "; rm -rf /", ""), "after"},
+        {PUSH("refs/heads/x", SHA_A, SHA_B, ",\"head_commit\":[]"), "head_commit"},
+        {PUSH("refs/heads/x", SHA_A, SHA_B, ",\"commits\":{}"), "commits"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        Enclii__V1__PushReceived *push = NULL;
+        struct push_fault fault = map(rows[i].text, &push);
+        assert_non_null(fault.field);
+        assert_string_equal(fault.field, rows[i].field);
+        assert_null(push);
+    }
+}
+
+static void long_messages_are_cut_between_characters(void **state)
+{
+    (void)state;
+    char text[2048], message[600] = "";
+    for (int i = 0; i < 120; i++) {
+        strcat(message, "\xe2\x82\xac"); /* 3 bytes: 200 is in the middle of one */
+    }
+    snprintf(text, sizeof text,
+             "{\"ref\":\"refs/heads/x\",\"before\":\"" SHA_A "\",\"after\":\"" SHA_B "\"," REPO
+             ",\"head_commit\":{\"message\":\"%s\"}}",
+             message);
+    assert_int_equal(strlen(good(text)->head->message), 198);
+}
+
+static void payloads(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *body;
+        enum payload want;
+        const char *json;
+    } rows[] = {
+        {"application/json", "{}", PAYLOAD_JSON, "{}"},
+        {"Application/JSON; charset=utf-8", "{}", PAYLOAD_JSON, "{}"},
+        {"application/jsonx", "{}", PAYLOAD_UNSUPPORTED, NULL},
+        {NULL, "{}", PAYLOAD_UNSUPPORTED, NULL},
+        {"text/plain", "{}", PAYLOAD_UNSUPPORTED, NULL},
+        {"application/x-www-form-urlencoded", "a=b&payload=%7B%22a%22%3A+1%7d", PAYLOAD_JSON,
+         "{\"a\": 1}"},
+        {"application/x-www-form-urlencoded", "payloads=1&xpayload=2", PAYLOAD_MALFORMED, NULL},
+        {"application/x-www-form-urlencoded", "payload=%7", PAYLOAD_MALFORMED, NULL},
+        {"application/x-www-form-urlencoded", "payload=%zz", PAYLOAD_MALFORMED, NULL},
+        {"application/x-www-form-urlencoded", "", PAYLOAD_MALFORMED, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct ec_span json = {"", 0};
+        assert_int_equal(decide_payload(arena, rows[i].type, ec_span_of(rows[i].body), &json),
+                         rows[i].want);
+        if (rows[i].json) {
+            assert_true(ec_span_is(json, rows[i].json));
+        }
+    }
+}
+
+static void signatures_and_ids(void **state)
+{
+    (void)state;
+    char header[128], id[200];
+    memset(header, 'a', sizeof header);
+    memcpy(header, "sha256=", 7);
+    header[71] = '\0';
+    assert_int_equal(decide_signature(header).len, 64);
+    header[70] = '\0';
+    assert_int_equal(decide_signature(header).len, 0);
+    header[70] = 'A'; /* upper case is not what the contract says */
+    header[71] = '\0';
+    assert_int_equal(decide_signature(header).len, 0);
+    assert_int_equal(decide_signature(NULL).len, 0);
+    assert_int_equal(decide_signature("sha1=aaaa").len, 0);
+    memset(id, 'x', sizeof id);
+    id[128] = '\0';
+    assert_true(decide_delivery_id(id));
+    id[128] = 'x';
+    id[129] = '\0';
+    assert_false(decide_delivery_id(id));
+    assert_false(decide_delivery_id("a b"));
+    assert_false(decide_delivery_id(""));
+    assert_false(decide_delivery_id(NULL));
+    assert_int_equal(decide_event("push"), EVENT_PUSH);
+    assert_int_equal(decide_event("ping"), EVENT_PING);
+    assert_int_equal(decide_event("pull_request"), EVENT_OTHER);
+    assert_int_equal(decide_event(NULL), EVENT_OTHER);
+}
+
+static int open_arena(void **state)
+{
+    (void)state;
+    arena = ec_arena_new(1 << 20);
+    return 0;
+}
+
+static int close_arena(void **state)
+{
+    (void)state;
+    ec_arena_free(arena);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plain_push),
+        cmocka_unit_test(kinds_of_pushes),
+        cmocka_unit_test(faults_name_the_field),
+        cmocka_unit_test(long_messages_are_cut_between_characters),
+        cmocka_unit_test(payloads),
+        cmocka_unit_test(signatures_and_ids),
+    };
+    return cmocka_run_group_tests(tests, open_arena, close_arena);
+}
