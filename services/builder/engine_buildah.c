@@ -1,0 +1,228 @@
+/* Buildah: no daemon, runs where we run. Its storage lives in our work folder unless the
+ * environment names another (CONTAINERS_STORAGE_CONF), and names of images resolve as
+ * CONTAINERS_REGISTRIES_CONF says. Builds of strangers (forks) get a storage of their own that dies
+ * with the job: buildah takes any local image for a cache, so a shared one could be poisoned. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "builder.h"
+
+#define ARGS_MAX 256
+#define BUILD_ARGS_MAX 64
+
+struct args {
+    struct ec_arena *arena;
+    const char **list;
+    size_t count;
+};
+
+static void add(struct args *args, const char *word)
+{
+    if (args->count + 1 < ARGS_MAX) {
+        args->list[args->count++] = word;
+    }
+}
+
+static struct args begin(struct ec_arena *arena)
+{
+    struct args args = {arena, ec_arena_alloc(arena, ARGS_MAX * sizeof(char *)), 0};
+    add(&args, "buildah");
+    return args;
+}
+
+static struct args begin_job(struct job *job)
+{
+    struct args args = begin(job->arena);
+    if (!job->run->trusted) {
+        add(&args, "--root");
+        add(&args, ec_arena_format(job->arena, "%s/storage", job->dir));
+        add(&args, "--runroot");
+        add(&args, ec_arena_format(job->arena, "%s/run", job->dir));
+    }
+    return args;
+}
+
+const char *const *tool_env(struct ec_arena *arena, const char *home, const char *const *more)
+{
+    static const char *const passed[] = {
+        "PATH",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "CONTAINERS_CONF",
+        "CONTAINERS_REGISTRIES_CONF",
+    };
+    const char **env = ec_arena_alloc(arena, 32 * sizeof(*env));
+    size_t count = 0;
+    env[count++] = ec_arena_format(arena, "HOME=%s", home);
+    env[count++] = "LANG=C.UTF-8";
+    for (size_t i = 0; i < EC_LEN(passed); i++) {
+        if (getenv(passed[i])) {
+            env[count++] = ec_arena_format(arena, "%s=%s", passed[i], getenv(passed[i]));
+        }
+    }
+    for (; more && *more && count < 31; more++) {
+        env[count++] = *more;
+    }
+    return env;
+}
+
+static EC_RESULT write_text(struct builder *b, const char *path, const char *content)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    size_t len = strlen(content);
+    bool ok = fd >= 0 && write(fd, content, len) == (ssize_t)len;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok ? ec_ok() : ec_fatal(0, ec_arena_format(b->arena, "cannot write %s", path));
+}
+
+static struct ec_err buildah_open(struct builder *b)
+{
+    const char *storage = builder_path(b, "storage.conf");
+    b->policy_file = builder_path(b, "policy.json");
+    EC_TRY(
+        write_text(b, b->policy_file, "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n"));
+    EC_TRY(write_text(b, storage,
+                      ec_arena_format(b->arena,
+                                      "[storage]\ndriver = \"overlay\"\ngraphroot = \"%s\"\n"
+                                      "runroot = \"%s\"\n",
+                                      builder_path(b, "storage"), builder_path(b, "run"))));
+    const char *more[] = {
+        ec_arena_format(b->arena, "CONTAINERS_STORAGE_CONF=%s", storage),
+        ec_arena_format(b->arena, "TMPDIR=%s", builder_path(b, "tmp")),
+        ec_arena_format(b->arena, "XDG_RUNTIME_DIR=%s", builder_path(b, "tmp")),
+        "BUILDAH_ISOLATION=chroot",
+        NULL,
+    };
+    b->engine.env = tool_env(b->arena, builder_path(b, "home"), more);
+    return ec_ok();
+}
+
+static const char *const *version_argv(struct builder *b, struct ec_arena *arena)
+{
+    (void)b;
+    struct args args = begin(arena);
+    add(&args, "--version");
+    return args.list;
+}
+
+static const char *const *tidy_argv(struct builder *b, struct ec_arena *arena)
+{
+    (void)b;
+    struct args args = begin(arena);
+    add(&args, "rm");
+    add(&args, "--all");
+    return args.list;
+}
+
+static const char *const *prune_argv(struct builder *b, struct ec_arena *arena, bool all)
+{
+    (void)b;
+    struct args args = begin(arena);
+    add(&args, "rmi");
+    add(&args, all ? "--all" : "--prune");
+    add(&args, "--force");
+    return args.list;
+}
+
+static void add_common(struct args *args, struct job *job)
+{
+    const struct builder_settings *settings = &job->builder->settings;
+    add(args, "--signature-policy");
+    add(args, job->builder->policy_file);
+    if (settings->registry_auth_file[0]) {
+        add(args, "--authfile");
+        add(args, settings->registry_auth_file);
+    }
+}
+
+static const char *const *build_argv(struct job *job)
+{
+    const Enclii__V1__RunBuild *run = job->run;
+    struct args args = begin_job(job);
+    add(&args, "bud");
+    add(&args, "--isolation=chroot");
+    add(&args, "--format=docker"); /* keeps HEALTHCHECK */
+    add(&args, "--layers=true");
+    add_common(&args, job);
+    add(&args, "--iidfile");
+    add(&args, job->image_id_file);
+    add(&args, "--file");
+    add(&args, job->dockerfile_path);
+    if (run->spec && run->spec->target && run->spec->target[0]) {
+        add(&args, "--target");
+        add(&args, run->spec->target);
+    }
+    for (size_t i = 0; run->spec && i < run->spec->n_args && i < BUILD_ARGS_MAX; i++) {
+        add(&args, "--build-arg");
+        add(&args, ec_arena_format(args.arena, "%s=%s", run->spec->args[i]->key,
+                                   run->spec->args[i]->value));
+    }
+    add(&args, "--label");
+    add(&args,
+        ec_arena_format(args.arena, "org.opencontainers.image.revision=%s", run->commit->sha));
+    /* The tag keeps this service's layers for its next build; prune takes what has none. */
+    add(&args, "--tag");
+    add(&args, ec_arena_format(args.arena, "localhost/enclii/%s:cache", run->service->service_id));
+    add(&args, job->context_path);
+    return args.list;
+}
+
+static const char *const *images_argv(struct job *job)
+{
+    struct args args = begin_job(job);
+    add(&args, "images");
+    add(&args, "--noheading");
+    add(&args, "--digests");
+    add(&args, "--format");
+    add(&args, "{{.Name}}:{{.Tag}} {{.Digest}}");
+    return args.list;
+}
+
+static const char *const *push_argv(struct job *job)
+{
+    struct args args = begin_job(job);
+    add(&args, "push");
+    add_common(&args, job);
+    if (job->builder->settings.registry_insecure) {
+        add(&args, "--tls-verify=false");
+    }
+    add(&args, "--digestfile");
+    add(&args, job->digest_file);
+    add(&args, job->image_id);
+    add(&args, ec_arena_format(args.arena, "docker://%s:build-%s", job->run->image_repo,
+                               job->run->build_id));
+    return args.list;
+}
+
+static const char *const *size_argv(struct job *job)
+{
+    struct args args = begin_job(job);
+    add(&args, "inspect");
+    add(&args, "--type=image");
+    add(&args, "--format={{.Manifest}}");
+    add(&args, job->image_id);
+    return args.list;
+}
+
+const struct engine engine_buildah = {
+    .name = "buildah",
+    .open = buildah_open,
+    .version_argv = version_argv,
+    .tidy_argv = tidy_argv,
+    .prune_argv = prune_argv,
+    .build_argv = build_argv,
+    .images_argv = images_argv,
+    .push_argv = push_argv,
+    .size_argv = size_argv,
+};

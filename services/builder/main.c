@@ -1,0 +1,85 @@
+/* builder: takes build commands, makes images. Read the settings, then builder.c, then job.c. */
+#include "base/mem.h"
+#include "builder.h"
+#include "service/service.h"
+
+#define S(field) offsetof(struct builder, settings.field)
+#define HOUR_MS 3600000
+#define GIB ((int64_t)1 << 30)
+
+static const struct ec_setting settings[] = {
+    {"ENCLII_BUILDER_ID", EC_SETTING_TEXT, S(builder_id), "",
+     "Name of this builder; the host's name when empty.", "builder-1", 0, 0},
+    {"ENCLII_BUILDER_SLOTS", EC_SETTING_INT, S(slots), "2", "Builds at the same time.", "4", 1, 64},
+    {"ENCLII_WORK_DIR", EC_SETTING_PATH, S(work_dir), "/var/lib/enclii/builder",
+     "Folder for sources, caches and image storage; may be lost at any time.",
+     "/var/lib/enclii/builder", 0, 0},
+    {"ENCLII_BUILD_TIMEOUT", EC_SETTING_DURATION_MS, S(build_timeout_ms), "1800",
+     "Longest time of a build, all steps together.", "30m", 1000, 24 * HOUR_MS},
+    {"ENCLII_FETCH_TIMEOUT", EC_SETTING_DURATION_MS, S(fetch_timeout_ms), "5m",
+     "Longest time of one git command.", "5m", 1000, HOUR_MS},
+    {"ENCLII_PUSH_TIMEOUT", EC_SETTING_DURATION_MS, S(push_timeout_ms), "10m",
+     "Longest time of one push of an image.", "10m", 1000, HOUR_MS},
+    {"ENCLII_CLONE_MAX", EC_SETTING_BYTES, S(clone_max_bytes), "1GiB",
+     "Largest file that git may write.", "1GiB", 1 << 20, 1024 * GIB},
+    {"ENCLII_BUILD_LOG_MAX", EC_SETTING_BYTES, S(log_max_bytes), "16MiB",
+     "Largest log of a build; what follows is dropped and said so.", "16MiB", 1 << 16, GIB},
+    {"ENCLII_BUILD_MEMORY_MAX", EC_SETTING_BYTES, S(memory_max_bytes), "2GiB",
+     "Memory of a build: default and upper bound of what a service may ask for.", "4GiB", 1 << 26,
+     1024 * GIB},
+    {"ENCLII_BUILD_PIDS_MAX", EC_SETTING_INT, S(pids_max), "4096", "Processes of a build.", "4096",
+     16, 1000000},
+    {"ENCLII_CACHE_MAX", EC_SETTING_BYTES, S(cache_max_bytes), "20GiB",
+     "Disk for git caches and image storage; the least recently used goes first.", "20GiB", 1 << 26,
+     1024 * 1024 * GIB},
+    {"ENCLII_REGISTRY_INSECURE", EC_SETTING_BOOL, S(registry_insecure), "false",
+     "Plain HTTP to the registry; registries on loopback only.", "true", 0, 0},
+    {"ENCLII_REGISTRY_AUTH_FILE", EC_SETTING_TEXT, S(registry_auth_file), "",
+     "Registry credentials in Docker's config.json form.", "/run/secrets/registry.json", 0, 0},
+    {"ENCLII_GIT_PROTOCOLS", EC_SETTING_TEXT, S(git_protocols), "http:https:ssh",
+     "Protocols of clone URLs, separated by colons.", "https", 0, 0},
+    {NULL, EC_SETTING_TEXT, 0, NULL, NULL, NULL, 0, 0},
+};
+
+static struct ec_err start(struct ec_service *svc, void *state)
+{
+    struct builder *b = state;
+    b->loop = ec_service_loop(svc);
+    b->bus = ec_service_bus(svc);
+    b->engine = engine_buildah;
+    return builder_start(b);
+}
+
+static void on_drained(void *arg)
+{
+    ec_service_stopped(arg);
+}
+
+static void stop(struct ec_service *svc, void *state)
+{
+    builder_stop(state, on_drained, svc);
+}
+
+static const char *unready(void *state)
+{
+    const struct builder *b = state;
+    return b->ready ? NULL : "leftovers of the last run are being removed";
+}
+
+int main(int argc, char **argv)
+{
+    static struct builder b;
+    int code = ec_service_main(argc, argv,
+                               &(struct ec_service_spec){
+                                   .name = "builder",
+                                   .help = "builds images from commits and pushes them",
+                                   .state = &b,
+                                   .settings = &b,
+                                   .setting_table = settings,
+                                   .needs_bus = true,
+                                   .start = start,
+                                   .stop = stop,
+                                   .unready = unready,
+                               });
+    return code;
+}

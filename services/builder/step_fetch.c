@@ -1,0 +1,143 @@
+/* git, by commit: init → fetch → checkout, each a command. The fetch is partial (no history, files
+ * only as the checkout needs them). Nothing of the repository's own can run: no hooks, no
+ * submodules, no configuration but ours, and only the protocols we allow. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "builder.h"
+
+#define ARGS_MAX 32
+
+static void on_init(struct job *job, const struct ec_process_result *result);
+static void on_fetched(struct job *job, const struct ec_process_result *result);
+static void on_checked_out(struct job *job, const struct ec_process_result *result);
+
+static const char *const *git_env(struct job *job)
+{
+    const char *protocols = job->builder->settings.git_protocols;
+    const char *more[] = {
+        "GIT_CONFIG_GLOBAL=/dev/null",
+        "GIT_CONFIG_SYSTEM=/dev/null",
+        "GIT_CONFIG_NOSYSTEM=1",
+        "GIT_TERMINAL_PROMPT=0",
+        "GIT_ASKPASS=true",
+        "GIT_SSH_COMMAND=ssh -oBatchMode=yes",
+        "GIT_LFS_SKIP_SMUDGE=1",
+        ec_arena_format(job->arena, "GIT_ALLOW_PROTOCOL=%s", protocols),
+        ec_arena_format(job->arena, "GIT_INDEX_FILE=%s/index", job->dir),
+        NULL,
+    };
+    return tool_env(job->arena, job->home_dir, more);
+}
+
+/* Runs "git --git-dir=G -c ... <args>". */
+static struct ec_err git(struct job *job, const char *const *args,
+                         void (*ended)(struct job *, const struct ec_process_result *))
+{
+    const char **argv = ec_arena_alloc(job->arena, ARGS_MAX * sizeof(*argv));
+    const char *usual[] = {
+        "git", ec_arena_format(job->arena, "--git-dir=%s", job->git_dir),
+        "-c",  "core.hooksPath=/dev/null",
+        "-c",  "gc.auto=0",
+        "-c",  "maintenance.auto=false",
+        "-c",  "advice.detachedHead=false",
+        "-c",  "http.lowSpeedLimit=1000",
+        "-c",  "http.lowSpeedTime=30",
+        "-c",  "remote.origin.promisor=true",
+        "-c",  "remote.origin.partialclonefilter=blob:none",
+        "-c",  ec_arena_format(job->arena, "remote.origin.url=%s", job->run->clone_url),
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < EC_LEN(usual); i++) {
+        argv[count++] = usual[i];
+    }
+    for (; *args && count + 1 < ARGS_MAX; args++) {
+        argv[count++] = *args;
+    }
+    return job_run(job,
+                   &(struct command){
+                       .argv = argv,
+                       .env = git_env(job),
+                       .cwd = job->dir,
+                       .deadline_ms = job_deadline_ms(job, job->builder->settings.fetch_timeout_ms),
+                       .file_max_bytes = (uint64_t)job->builder->settings.clone_max_bytes,
+                       .ended = ended,
+                   });
+}
+
+static void end_with(struct job *job, struct ec_err err)
+{
+    if (ec_failed(err)) {
+        job_step_done(job, err);
+    }
+}
+
+static struct ec_err fetch_failed(struct job *job, const struct ec_process_result *result)
+{
+    if (result->timed_out && job_deadline_ms(job, 1) == 0) {
+        return job_out_of_time(job);
+    }
+    return job_fail(job, decide_fetch_end(job->arena, result, job->log.tail));
+}
+
+static struct ec_err fetch(struct job *job)
+{
+    const char *what = job->fetched_branch ? job->run->commit->ref : job->run->commit->sha;
+    const char *const args[] = {"fetch",
+                                "--no-tags",
+                                "--no-write-fetch-head",
+                                "--no-recurse-submodules",
+                                "--depth",
+                                job->fetched_branch ? "50" : "1",
+                                "--filter=blob:none",
+                                "--quiet",
+                                "origin",
+                                what,
+                                NULL};
+    return git(job, args, on_fetched);
+}
+
+struct ec_err start_fetch(void *arg)
+{
+    struct job *job = arg;
+    job_enter(job, "fetch");
+    cache_take(job);
+    build_log_say(&job->log, job->step, "fetching %s at %s", job->run->clone_url,
+                  job->run->commit->sha);
+    const char *const args[] = {"init", "--quiet", "--bare", job->git_dir, NULL};
+    return git(job, args, on_init);
+}
+
+static void on_init(struct job *job, const struct ec_process_result *result)
+{
+    end_with(job, result->exit_code == 0 ? fetch(job) : fetch_failed(job, result));
+}
+
+static void on_fetched(struct job *job, const struct ec_process_result *result)
+{
+    if (result->exit_code == 0) {
+        const char *const args[] = {ec_arena_format(job->arena, "--work-tree=%s", job->source_dir),
+                                    "checkout",
+                                    "--quiet",
+                                    "--force",
+                                    "--detach",
+                                    "--no-recurse-submodules",
+                                    job->run->commit->sha,
+                                    NULL};
+        end_with(job, git(job, args, on_checked_out));
+    } else if (!job->fetched_branch && job->run->commit->ref[0] &&
+               decide_fetch_wants_branch(job->log.tail)) {
+        job->fetched_branch = true;
+        build_log_say(&job->log, job->step, "the host gives no single commits; fetching %s",
+                      job->run->commit->ref);
+        end_with(job, fetch(job));
+    } else {
+        end_with(job, fetch_failed(job, result));
+    }
+}
+
+static void on_checked_out(struct job *job, const struct ec_process_result *result)
+{
+    cache_release(job); /* the files are ours now */
+    job_step_done(job, result->exit_code == 0 ? ec_ok() : fetch_failed(job, result));
+}
