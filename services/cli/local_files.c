@@ -28,7 +28,7 @@ static const struct {
 } folders[] = {
     {"secrets", 0700},      {"run", 0711},          {"conf", 0755},        {"logs", 0755},
     {"postgres", 0700},     {"kafka", 0700},        {"kafka/logs", 0700},  {"registry", 0700},
-    {"engine", 0700},       {"builder", 0700},      {"builder/work", 0700}, {"git", 0755},
+    {"engine", 0700},       {"builder", 0700},      {"git", 0755},
     {"objects", 0700},      {"router", 0755},       {"router/certs", 0700}, {"ca", 0700},
     {"signer", 0700},
 };
@@ -126,8 +126,8 @@ static const char containers_config[] =
 static const char storage_config[] =
     "[storage]\n"
     "driver = \"overlay\"\n"
-    "graphroot = \"%1$s/%2$s/storage\"\n"
-    "runroot = \"%1$s/run/%2$s\"\n";
+    "graphroot = \"%1$s/engine/storage\"\n"
+    "runroot = \"%1$s/run/engine\"\n";
 
 static const char policy_config[] = "{\"default\": [{\"type\": \"insecureAcceptAnything\"}]}\n";
 
@@ -295,9 +295,7 @@ static EC_RESULT write_configs(const struct local *local)
     EC_TRY(write_config(local, "containers.conf",
                         ec_arena_format(arena, containers_config, container_runtime(), local->home)));
     EC_TRY(write_config(local, "storage-engine.conf",
-                        ec_arena_format(arena, storage_config, local->home, "engine")));
-    EC_TRY(write_config(local, "storage-builder.conf",
-                        ec_arena_format(arena, storage_config, local->home, "builder")));
+                        ec_arena_format(arena, storage_config, local->home)));
     EC_TRY(write_config(local, "nginx.conf",
                         ec_arena_format(arena, git_config, ports[PORT_GIT], local->home,
                                         "/usr/lib/git-core/git-http-backend")));
