@@ -1,0 +1,131 @@
+/* Private to services/notifier. */
+#pragma once
+
+#include "base/map.h"
+#include "base/secret.h"
+#include "bus/topics.h"
+#include "enclii/v1/build.pb-c.h"
+#include "enclii/v1/deployment.pb-c.h"
+#include "enclii/v1/intake.pb-c.h"
+#include "enclii/v1/notification.pb-c.h"
+#include "enclii/v1/release.pb-c.h"
+#include "service/service.h"
+
+#define CHANNELS_MAX 20000
+#define SENDING_MAX 16             /* exchanges at once */
+#define SEND_DEADLINE_MS 10000
+#define CLAIM_S 60                 /* a claim is longer than an exchange */
+#define GIVE_UP_MS (3LL * 24 * 3600 * 1000)
+#define KEEP_DAYS 30
+#define BUILTIN_GITHUB "github"    /* the channel that ENCLII_GITHUB_TOKEN makes */
+
+struct notifier_settings {
+    const char *github_api_url;
+    struct ec_secret *github_token; /* NULL = no built-in GitHub channel */
+    struct ec_secret *seal_key;     /* opens the channels' secrets */
+    const char *public_url;         /* what target_url of statuses begins with; "" = none */
+    bool private_addresses;         /* webhooks may go to this machine and private networks */
+};
+
+/* Where notifications of one project go, from topic enclii.channels. */
+struct channel {
+    char *id;
+    char *project_id;          /* "" = every project (the built-in one) */
+    char *kind;                /* "webhook", "github" */
+    char *url;
+    struct ec_secret *secret;  /* signing secret or token; NULL = none */
+    char **event_types;        /* NULL-ended; none = all final states */
+    bool enabled;
+};
+
+struct notifier {
+    struct notifier_settings settings;
+    struct ec_loop *loop;
+    struct ec_bus *bus;
+    struct ec_store *store;
+    struct ec_fetcher *fetcher;
+    void *owner;                             /* struct ec_service, NULL in tests */
+    void (*failed)(void *owner, struct ec_err err);
+    struct ec_map *channels; /* channel id → struct channel */
+    bool channels_known;     /* read to the end of the topic: events may be handled now */
+    struct ec_consumer *events;
+    struct ec_timer *tick;   /* looks for what is due */
+    struct ec_timer *sweep;  /* deletes what is old */
+    uint32_t sending;        /* exchanges under way */
+    bool claiming;           /* a claim is being asked for */
+    bool claim_again;
+    bool stopping;
+    void (*stopped)(void *owner); /* called once nothing is under way */
+};
+
+/* ---- notifier.c ---- */
+EC_RESULT notifier_start(struct notifier *no); /* fields above `channels` are filled in */
+void notifier_stop(struct notifier *no);       /* then `stopped` */
+void notifier_done(struct notifier *no);
+
+/* ---- decide_notice.c: pure ---- */
+struct notice_rule {
+    const char *event_type; /* "dev.enclii.deployment.healthy.v1" */
+    const char *about;      /* "deployment.healthy" */
+    const char *type;       /* name outside: "deployment.succeeded" */
+    const char *status;     /* GitHub's state */
+    const char *text;       /* for people */
+    bool final;
+    bool of_build;          /* told in the build's context, else the deployment's */
+};
+const struct notice_rule *decide_rule(const char *event_type); /* NULL = nothing to tell */
+/* A builder's failure that `pipeline` may still turn (another attempt, its own timeout word). */
+bool decide_build_failure_final(const Enclii__V1__BuildFailed *fact);
+
+/* All a notification says. Texts borrowed. */
+struct notice {
+    const struct notice_rule *rule;
+    const char *event_id, *trace;
+    int64_t time_unix_ms;
+    const char *project_id, *project_slug;
+    const char *service_id, *service_name;
+    const char *environment, *url, *detail;
+    const char *subject_id;
+    const char *commit_sha, *commit_ref, *commit_message;
+};
+bool decide_channel_wants(const struct channel *channel, const struct notice *notice);
+char *decide_context(struct ec_arena *arena, const struct notice *notice);
+char *decide_body(struct ec_arena *arena, const struct notice *notice, const char *id);
+char *decide_github_body(struct ec_arena *arena, const struct notice *notice, const char *public_url);
+/* "/repos/acme/shop/statuses/<sha>"; NULL when the key is no owner/name repository. */
+char *decide_status_path(struct ec_arena *arena, const char *repo_key, const char *commit_sha);
+/* How long to wait after the attempt that failed (attempt from 1): 5 s doubling to 6 h. */
+int64_t decide_wait_ms(int attempt, int64_t asked_ms);
+
+/* What an answer means. */
+enum outcome { OUTCOME_SENT, OUTCOME_AGAIN, OUTCOME_NEVER };
+enum outcome decide_outcome(const char *kind, int status);
+
+/* ---- channels.c ---- */
+EC_RESULT channels_follow(struct notifier *no);
+void channels_free(struct notifier *no);
+
+/* ---- handlers.c: events → rows ---- */
+EC_RESULT events_follow(struct notifier *no);
+
+/* ---- sender.c: rows → the world ---- */
+void sender_wake(struct notifier *no);
+
+/* ---- targets.c: one exchange ---- */
+struct outgoing {
+    struct notifier *no;
+    struct ec_arena *arena; /* everything below; freed by sender.c */
+    const char *id, *channel_id, *kind, *about, *type, *service_id, *subject_id, *commit_sha, *body;
+    const char *trace, *repo_key; /* repo_key "" = not known (yet) */
+    int attempts;                 /* this one included */
+    int64_t created_unix_ms;
+    int64_t started_mono_ms;
+    bool final;
+    ec_fetch_fn done;
+};
+/* REJECT: it can never be sent (no channel, no secret); RETRY: not now. */
+EC_RESULT target_send(struct outgoing *out, const struct channel *channel);
+
+extern struct ec_metric notifications;
+extern const struct ec_migration notifier_migrations[];
+extern const size_t notifier_migration_count;

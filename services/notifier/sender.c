@@ -1,0 +1,212 @@
+/* Rows → the world. Due rows are claimed (SKIP LOCKED, so several instances share the work), sent, and
+ * settled by what the answer means. A claim ends by itself, so a killed instance loses nothing. For one
+ * commit and context only the oldest waiting row is due: a "pending" never overtakes a final state. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "notifier.h"
+
+#define OUTGOING_ARENA_BYTES (4u << 20)
+
+struct ec_metric notifications =
+    EC_COUNTER("enclii_notifications_total", "Notifications, by result.", "result");
+
+/* The row is locked while it is chosen, so claimed_until needs no further guard. */
+#define CLAIM                                                                                      \
+    "with due as (select id from notifier.notification n where state = 'waiting'"                  \
+    " and next_try_at <= now() and coalesce(claimed_until, '-infinity') < now()"                   \
+    " and not (kind = 'github' and exists (select 1 from notifier.notification o"                  \
+    "   where o.kind = 'github' and o.state = 'waiting' and o.channel_id = n.channel_id"           \
+    "   and o.commit_sha = n.commit_sha and o.context = n.context"                                 \
+    "   and (o.created_at, o.id) < (n.created_at, n.id)))"                                         \
+    " order by next_try_at limit $1::int for update skip locked)"                                  \
+    " update notifier.notification n set attempts = attempts + 1,"                                 \
+    " claimed_until = now() + $2::int * interval '1 second' from due where n.id = due.id"          \
+    " returning n.*, (extract(epoch from n.created_at) * 1000)::bigint as created_ms,"             \
+    " coalesce((select repo_key from notifier.service s where s.service_id = n.service_id), '')"   \
+    "   as repo_key"
+
+/* A pending status whose end is already known is not tried again. */
+#define SETTLE                                                                                     \
+    "update notifier.notification n set claimed_until = null, last_error = $3,"                    \
+    " next_try_at = now() + $4::bigint * interval '1 millisecond',"                                \
+    " state = case when $2 = 'waiting' and not final and exists (select 1"                         \
+    "   from notifier.notification o where o.kind = 'github' and o.final"                          \
+    "   and o.channel_id = n.channel_id and o.commit_sha = n.commit_sha"                           \
+    "   and o.context = n.context) then 'dropped' else $2 end where id = $1::uuid"
+
+static void end_if_stopping(struct notifier *no)
+{
+    if (no->stopping && no->sending == 0 && !no->claiming && no->stopped) {
+        void (*stopped)(void *) = no->stopped;
+        no->stopped = NULL;
+        stopped(no->owner);
+    }
+}
+
+static void finish(struct outgoing *out)
+{
+    struct notifier *no = out->no;
+    ec_arena_free(out->arena); /* out lives in it */
+    no->sending--;
+    sender_wake(no);
+    end_if_stopping(no);
+}
+
+static void on_settled(void *arg, struct ec_err err, const struct ec_rows *rows)
+{
+    struct outgoing *out = arg;
+    (void)rows;
+    if (ec_failed(err)) {
+        /* The claim runs out and it is sent once more: receivers know it by its id. */
+        ec_log(EC_LOG_WARN, out->trace, "notification.not_settled", "it will be sent again",
+               EC_ERR(err), EC_T("notification", out->id));
+    }
+    finish(out);
+}
+
+/* Nobody waits for this fact: if it is lost, the row still tells. */
+static void publish_end(struct outgoing *out, bool sent, const char *reason)
+{
+    Enclii__V1__NotificationSent yes = ENCLII__V1__NOTIFICATION_SENT__INIT;
+    Enclii__V1__NotificationFailed not = ENCLII__V1__NOTIFICATION_FAILED__INIT;
+    yes.notification_id = not.notification_id = ec_arena_strdup(out->arena, out->id);
+    yes.channel_id = not.channel_id = ec_arena_strdup(out->arena, out->channel_id);
+    yes.kind = not.kind = ec_arena_strdup(out->arena, out->kind);
+    yes.service_id = not.service_id = ec_arena_strdup(out->arena, out->service_id);
+    yes.about = not.about = ec_arena_strdup(out->arena, out->about);
+    yes.subject_id = not.subject_id = ec_arena_strdup(out->arena, out->subject_id);
+    yes.attempts = not.attempts = out->attempts;
+    yes.duration_ms = ec_mono_ms() - out->started_mono_ms;
+    not.reason = ec_arena_strdup(out->arena, reason);
+    struct ec_id id = ec_id_derive(out->id, sent ? "sent" : "failed");
+    const struct ec_message message = {.topic = EC_TOPIC_NOTIFICATION_EVENTS,
+                                       .key = out->channel_id,
+                                       .type = sent ? "dev.enclii.notification.sent.v1"
+                                                    : "dev.enclii.notification.failed.v1",
+                                       .subject = out->id,
+                                       .id = id.text,
+                                       .trace = out->trace,
+                                       .body = sent ? &yes.base : &not.base};
+    ec_ignore(ec_bus_publish(out->no->bus, &message, NULL, NULL));
+}
+
+static void settle(struct outgoing *out, enum outcome outcome, const char *reason, int64_t asked_ms)
+{
+    bool too_old = ec_unix_ms() - out->created_unix_ms > GIVE_UP_MS;
+    const char *state = outcome == OUTCOME_SENT                 ? "sent"
+                        : outcome == OUTCOME_NEVER || too_old ? "failed"
+                                                                : "waiting";
+    bool again = strcmp(state, "waiting") == 0;
+    int64_t wait_ms = again ? decide_wait_ms(out->attempts, asked_ms) : 0;
+    const char *args[] = {out->id, state, reason,
+                          ec_arena_format(out->arena, "%lld", (long long)wait_ms)};
+    ec_metric_add(&notifications, again ? "retried" : state, 1);
+    ec_log(outcome == OUTCOME_SENT ? EC_LOG_INFO : EC_LOG_WARN, out->trace,
+           again ? "notification.retried" : outcome == OUTCOME_SENT ? "notification.sent"
+                                                                    : "notification.failed",
+           outcome == OUTCOME_SENT ? "told" : reason, EC_T("notification", out->id),
+           EC_T("channel", out->channel_id), EC_T("about", out->about),
+           EC_N("attempts", out->attempts), EC_N("wait_ms", wait_ms));
+    if (!again) {
+        publish_end(out, outcome == OUTCOME_SENT, reason);
+    }
+    struct ec_err err =
+        ec_store_exec(out->no->store, SETTLE, args, EC_LEN(args), on_settled, out);
+    if (ec_failed(err)) {
+        on_settled(out, err, NULL);
+    }
+}
+
+static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result *result)
+{
+    struct outgoing *out = arg;
+    if (ec_failed(err)) {
+        settle(out, err.fate == EC_FATE_REJECT ? OUTCOME_NEVER : OUTCOME_AGAIN,
+               ec_arena_strdup(out->arena, err.what), 0);
+        return;
+    }
+    const char *asked = ec_fetch_header(result, "retry-after");
+    int64_t asked_ms = asked ? strtoll(asked, NULL, 10) * 1000 : 0;
+    settle(out, decide_outcome(out->kind, result->status),
+           ec_arena_format(out->arena, "answer %d", result->status), asked_ms);
+}
+
+static void send_row(struct notifier *no, const struct ec_rows *rows, size_t row)
+{
+    struct ec_arena *arena = ec_arena_new(OUTGOING_ARENA_BYTES);
+    struct outgoing *out = ec_arena_alloc(arena, sizeof *out);
+#define COLUMN(name) ec_arena_strdup(arena, ec_rows_text(rows, row, #name))
+    *out = (struct outgoing){.no = no,
+                             .arena = arena,
+                             .id = COLUMN(id),
+                             .channel_id = COLUMN(channel_id),
+                             .kind = COLUMN(kind),
+                             .about = COLUMN(about),
+                             .type = COLUMN(type),
+                             .service_id = COLUMN(service_id),
+                             .subject_id = COLUMN(subject_id),
+                             .commit_sha = COLUMN(commit_sha),
+                             .body = COLUMN(body),
+                             .trace = COLUMN(trace),
+                             .repo_key = COLUMN(repo_key),
+                             .attempts = (int)ec_rows_int(rows, row, "attempts"),
+                             .created_unix_ms = ec_rows_int(rows, row, "created_ms"),
+                             .started_mono_ms = ec_mono_ms(),
+                             .final = ec_rows_bool(rows, row, "final"),
+                             .done = on_answer};
+#undef COLUMN
+    no->sending++;
+    struct ec_err err = target_send(out, ec_map_get(no->channels, out->channel_id));
+    if (ec_failed(err)) {
+        settle(out, err.fate == EC_FATE_REJECT ? OUTCOME_NEVER : OUTCOME_AGAIN, err.what, 0);
+    }
+}
+
+static void on_claimed(void *arg, struct ec_err err, const struct ec_rows *rows)
+{
+    struct notifier *no = arg;
+    no->claiming = false;
+    if (ec_failed(err)) {
+        ec_log(EC_LOG_WARN, NULL, "notifications.not_claimed", "asking again in a second",
+               EC_ERR(err));
+    }
+    for (size_t i = 0; !ec_failed(err) && i < ec_rows_count(rows); i++) {
+        send_row(no, rows, i);
+    }
+    if (no->claim_again) {
+        sender_wake(no);
+    }
+    end_if_stopping(no);
+}
+
+static void claim(struct notifier *no)
+{
+    char limit[16], seconds[16];
+    snprintf(limit, sizeof limit, "%u", SENDING_MAX - no->sending);
+    snprintf(seconds, sizeof seconds, "%d", CLAIM_S);
+    const char *args[] = {limit, seconds};
+    no->claim_again = false;
+    no->claiming = true;
+    struct ec_err err = ec_store_exec(no->store, CLAIM, args, EC_LEN(args), on_claimed, no);
+    if (ec_failed(err)) {
+        no->claiming = false; /* the next tick asks again */
+    }
+}
+
+void sender_wake(struct notifier *no)
+{
+    if (no->stopping || !no->channels_known) {
+        return;
+    }
+    if (no->claiming || no->sending >= SENDING_MAX) {
+        no->claim_again = true;
+        return;
+    }
+    claim(no);
+}
