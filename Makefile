@@ -49,6 +49,7 @@ all: build
 build: $(PROGRAMS)
 
 # ---- generated code ----
+.SECONDARY: $(GEN_H)
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: proto/%.proto
 	@mkdir -p $(@D)
 	protoc-c --proto_path=proto --c_out=$(B)/gen $<

@@ -128,11 +128,14 @@ static struct ec_span trim_path(struct ec_span path)
         path.ptr++;
         path.len--;
     }
-    while (path.len > 0 && path.ptr[path.len - 1] == '/') {
-        path.len--;
-    }
-    if (path.len > 4 && memcmp(path.ptr + path.len - 4, ".git", 4) == 0) {
-        path.len -= 4;
+    for (size_t before = 0; before != path.len;) { /* "shop.git.git/": until nothing more goes */
+        before = path.len;
+        if (path.len > 0 && path.ptr[path.len - 1] == '/') {
+            path.len--;
+        } else if (path.len > 4 && memcmp(path.ptr + path.len - 4, ".git", 4) == 0 &&
+                   path.ptr[path.len - 5] != '/') {
+            path.len -= 4;
+        }
     }
     return path;
 }

@@ -24,6 +24,8 @@ static void all_forms_give_one_key(void **state)
         {"ssh://git@github.com:22/acme/shop", "github.com/acme/shop"},
         {"git://github.com/acme/shop", "github.com/acme/shop"},
         {"github.com/acme/shop", "github.com/acme/shop"},
+        {"https://github.com/acme/shop.git.git//", "github.com/acme/shop"},
+        {"https://github.com/acme/.git", "github.com/acme/.git"},
         {"http://127.0.0.1:3000/acme/shop.git", "127.0.0.1:3000/acme/shop"},
         {"127.0.0.1:3000/acme/shop", "127.0.0.1:3000/acme/shop"},
         {"http://gitea/acme/shop", "gitea/acme/shop"},
