@@ -86,6 +86,7 @@ SUPPORT     := $(B)/libsupport.a
 SUPPORT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/support/*.c))
 UNIT    := $(wildcard tests/unit/*/*_test.c)
 SERVICE := $(wildcard tests/service/*_test.c)
+BENCH   := $(wildcard tests/bench/*_bench.c)
 TESTS   := $(patsubst %.c,$(B)/%,$(UNIT) $(SERVICE))
 CHOSEN   = $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))
 svc_of_unit    = $(word 3,$(subst /, ,$(1)))
@@ -99,7 +100,7 @@ $(B)/$(1): $(B)/obj/$(1).o $(filter-out %/main.o,$(call objs_of,$(2))) $(SUPPORT
 endef
 $(B)/obj/tests/%.o: CPPFLAGS += -Itests $(addprefix -Iservices/,$(SERVICES))
 $(foreach t,$(UNIT:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_unit,$(t)))))
-$(foreach t,$(SERVICE:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_service,$(t)))))
+$(foreach t,$(SERVICE:%.c=%) $(BENCH:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_service,$(t)))))
 
 check: build $(CHOSEN)
 	tools/run-tests $(CHOSEN)

@@ -10,7 +10,7 @@
 #include "store/leader.h"
 
 #define PIPELINE_GROUP "pipeline"
-#define PIPELINE_BATCH_MAX 500
+#define PIPELINE_BATCH_MAX 1000
 
 struct pipeline_settings {
     const char *registry;       /* where builders push */
