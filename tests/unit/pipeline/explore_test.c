@@ -519,8 +519,8 @@ static void test_every_sequence_from_every_stage(void **state)
     (void)state;
     size_t kinds = EC_LEN(happenings), walked = 0;
     for (size_t stage = 0; stage <= EC_LEN(prefix); stage++) {
-        /* Three deep where a build runs, where the next push comes, where the second one rolls. */
-        size_t depth = stage % 4 == 3 ? DEPTH_MAX : DEPTH_MAX - 1;
+        /* Three deep where a build runs and where the second release rolls over the first. */
+        size_t depth = stage % 8 == 3 ? DEPTH_MAX : DEPTH_MAX - 1;
         size_t sequences = depth == DEPTH_MAX ? kinds * kinds * kinds : kinds * kinds;
         for (size_t n = 0; n < sequences; n++, walked++) {
             struct walk walk = begin();
