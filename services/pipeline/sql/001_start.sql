@@ -55,6 +55,7 @@ create table enclii.api_token (
     role         text not null check (role in ('admin', 'developer', 'viewer')),
     project_id   uuid references enclii.project on delete cascade, -- null: all projects
     created_at   timestamptz not null default now(),
+    created_by   uuid,                           -- the token that made it; null: the installation
     expires_at   timestamptz,
     revoked_at   timestamptz,
     last_used_at timestamptz

@@ -1,0 +1,375 @@
+/* The hub: one reader per api process follows the topics with live facts, keeps the last RING_MAX of
+ * them as JSON and hands each to the open streams it concerns. A stream may resume with Last-Event-ID
+ * (topic-partition-offset); what is no longer in the ring is announced by an event "gap", after which a
+ * client reads the state again. Facts about hosts and repositories carry no service: their services are
+ * looked up first. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "bus/topics.h"
+#include "enclii/v1/build.pb-c.h"
+#include "enclii/v1/deployment.pb-c.h"
+#include "enclii/v1/domain.pb-c.h"
+#include "enclii/v1/intake.pb-c.h"
+#include "enclii/v1/notification.pb-c.h"
+#include "enclii/v1/release.pb-c.h"
+
+#define RING_MAX 2000
+#define TAIL_MS (10 * 60 * 1000)
+#define STREAM_BUFFER_MAX_BYTES (512u << 10)
+#define SHORT_MAX 128
+
+struct hub_event {
+    char id[SHORT_MAX];
+    char *json;
+    char *services;      /* "id id id": what it concerns */
+    char commit[72];     /* "" when not known */
+    char subject[3][40]; /* build, release, deployment id: to find the commit of later facts */
+};
+
+struct stream {
+    struct hub *hub;
+    struct ec_stream *out;
+    char service_id[EC_ID_SIZE];
+    char commit[72]; /* "" = all */
+    struct stream *next;
+};
+
+struct hub_follower {
+    char build_id[EC_ID_SIZE];
+    hub_log_fn fn;
+    void *arg;
+    struct hub_follower *next;
+};
+
+struct hub {
+    struct api *api;
+    struct hub_event *ring[RING_MAX];
+    size_t first, count;
+    struct stream *streams;
+    struct hub_follower *followers;
+};
+
+/* ---- followers of log lines ---- */
+
+struct hub_follower *hub_follow_logs(struct hub *hub, const char *build_id, hub_log_fn fn, void *arg)
+{
+    struct hub_follower *follower = ec_alloc(sizeof(*follower));
+    snprintf(follower->build_id, sizeof(follower->build_id), "%s", build_id);
+    follower->fn = fn;
+    follower->arg = arg;
+    follower->next = hub->followers;
+    hub->followers = follower;
+    return follower;
+}
+
+void hub_unfollow(struct hub *hub, struct hub_follower *follower)
+{
+    for (struct hub_follower **at = &hub->followers; *at; at = &(*at)->next) {
+        if (*at == follower) {
+            *at = follower->next;
+            free(follower);
+            return;
+        }
+    }
+}
+
+static void tell_followers(struct hub *hub, const Enclii__V1__BuildLog *log)
+{
+    struct hub_follower *next = NULL;
+    for (struct hub_follower *at = hub->followers; at; at = next) {
+        next = at->next; /* it may leave while being told */
+        if (strcmp(at->build_id, log->build_id) == 0) {
+            at->fn(at->arg, log);
+        }
+    }
+}
+
+/* ---- the ring ---- */
+
+static struct hub_event *ring_at(const struct hub *hub, size_t index)
+{
+    return hub->ring[(hub->first + index) % RING_MAX];
+}
+
+static void event_free(struct hub_event *event)
+{
+    free(event->json);
+    free(event->services);
+    free(event);
+}
+
+static bool concerns(const struct stream *stream, const struct hub_event *event)
+{
+    return strstr(event->services, stream->service_id) &&
+           (!stream->commit[0] || strcmp(stream->commit, event->commit) == 0);
+}
+
+static void send_event(struct stream *stream, const struct hub_event *event)
+{
+    ec_stream_send(stream->out, event->id, NULL, ec_span_of(event->json));
+}
+
+/* A fact without a commit has that of the newest fact about the same build, release or deployment. */
+static void find_commit(const struct hub *hub, struct hub_event *event)
+{
+    for (size_t i = hub->count; i-- > 0 && !event->commit[0];) {
+        const struct hub_event *older = ring_at(hub, i);
+        for (size_t s = 0; s < EC_LEN(event->subject); s++) {
+            if (event->subject[s][0] && strcmp(event->subject[s], older->subject[s]) == 0) {
+                memcpy(event->commit, older->commit, sizeof(event->commit));
+            }
+        }
+    }
+}
+
+/* takes the event */
+static void ring_add(struct hub *hub, struct hub_event *event)
+{
+    if (hub->count == RING_MAX) {
+        event_free(ring_at(hub, 0));
+        hub->first = (hub->first + 1) % RING_MAX;
+        hub->count--;
+    }
+    hub->ring[(hub->first + hub->count++) % RING_MAX] = event;
+    for (struct stream *at = hub->streams; at; at = at->next) {
+        if (concerns(at, event)) {
+            send_event(at, event);
+        }
+    }
+}
+
+/* ---- from Kafka ---- */
+
+/* "dev.enclii.build.queued.v1" → "build.queued" */
+static const char *short_type(struct ec_arena *arena, const char *type)
+{
+    const char *prefix = "dev.enclii.";
+    type += strncmp(type, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
+    size_t len = strlen(type);
+    return ec_arena_text(arena, (struct ec_span){type, len > 3 ? len - 3 : len});
+}
+
+static void copy_short(char *out, size_t size, const char *text)
+{
+    snprintf(out, size, "%s", text);
+}
+
+static struct hub_event *new_event(const struct ec_event *ev, const json_t *fields)
+{
+    struct hub_event *event = ec_alloc(sizeof(*event));
+    snprintf(event->id, sizeof(event->id), "%s-%d-%lld", ec_event_topic(ev), ec_event_partition(ev),
+             (long long)ec_event_offset(ev));
+    const char *commit = ec_json_text(fields, "commit.sha");
+    if (!commit[0]) {
+        commit = ec_json_text(fields, "head.sha");
+    }
+    copy_short(event->commit, sizeof(event->commit), commit);
+    copy_short(event->subject[0], sizeof(event->subject[0]), ec_json_text(fields, "build_id"));
+    copy_short(event->subject[1], sizeof(event->subject[1]), ec_json_text(fields, "release_id"));
+    copy_short(event->subject[2], sizeof(event->subject[2]), ec_json_text(fields, "deployment_id"));
+    return event;
+}
+
+static void set_json(struct hub_event *event, struct ec_event *ev, json_t *fields)
+{
+    char time[EC_RFC3339_SIZE];
+    ec_rfc3339(ec_event_time_unix_ms(ev), time);
+    json_object_set_new(fields, "type", json_string(short_type(ec_event_arena(ev), ec_event_type(ev))));
+    json_object_set_new(fields, "time", json_string(time));
+    if (event->commit[0] && !json_object_get(fields, "commit")) {
+        json_object_set_new(fields, "commit", json_pack("{s:s}", "sha", event->commit));
+    }
+    event->json = ec_strdup(ec_json_dump(ec_event_arena(ev), fields));
+}
+
+/* The services of a host name or repository come from the database; the event waits for them. */
+struct lookup {
+    struct hub *hub;
+    struct hub_event *event;
+};
+
+static void on_services_found(void *arg, struct ec_err err, const struct ec_rows *rows)
+{
+    struct lookup *lookup = arg;
+    lookup->event->services = ec_strdup(ec_failed(err) ? "" : ec_rows_text(rows, 0, "ids"));
+    if (lookup->event->services[0] && lookup->hub->api->hub) {
+        ring_add(lookup->hub, lookup->event);
+    } else {
+        event_free(lookup->event);
+    }
+    free(lookup);
+}
+
+static void find_services(struct hub *hub, struct hub_event *event, const char *sql, const char *key)
+{
+    struct lookup *lookup = ec_alloc(sizeof(*lookup));
+    *lookup = (struct lookup){hub, event};
+    struct ec_err err = ec_store_exec(hub->api->store, sql, ARGS(key), on_services_found, lookup);
+    if (ec_failed(err)) {
+        event_free(event); /* a live view may miss one; the state is in the database */
+        free(lookup);
+    }
+}
+
+static const char by_repo[] = "select coalesce(string_agg(id::text, ' '), '') as ids from"
+                              " enclii.service where repo_key = $1 and removed_at is null";
+static const char by_host[] = "select coalesce(string_agg(service_id::text, ' '), '') as ids from"
+                              " enclii.domain where hostname = $1";
+
+static void on_event(void *state, struct ec_event *ev)
+{
+    struct hub *hub = state;
+    const ProtobufCMessage *body = ec_event_body(ev);
+    const char *topic = ec_event_topic(ev);
+    if (!body) {
+        return;
+    }
+    if (strcmp(topic, EC_TOPIC_BUILD_LOGS) == 0) {
+        tell_followers(hub, (const Enclii__V1__BuildLog *)body);
+        return;
+    }
+    ec_cleanup(ec_json_freep) json_t *fields = render_message(body);
+    struct hub_event *event = new_event(ev, fields);
+    find_commit(hub, event);
+    set_json(event, ev, fields);
+    if (strcmp(topic, EC_TOPIC_INTAKE) == 0) {
+        find_services(hub, event, by_repo, ec_event_key(ev));
+    } else if (strcmp(topic, EC_TOPIC_DOMAIN_EVENTS) == 0) {
+        find_services(hub, event, by_host, ec_event_key(ev));
+    } else {
+        const char *service = ec_json_text(fields, "service_id");
+        bool notified = strcmp(topic, EC_TOPIC_NOTIFICATION_EVENTS) == 0;
+        event->services = ec_strdup(notified ? service : ec_event_key(ev));
+        ring_add(hub, event);
+    }
+}
+
+#define FACT(type, message) {"dev.enclii." type ".v1", &enclii__v1__##message##__descriptor, NULL}
+static const struct ec_route facts[] = {
+    FACT("push.received", push_received),
+    FACT("delivery.accepted", delivery_accepted),
+    FACT("delivery.ignored", delivery_ignored),
+    FACT("build.queued", build_queued),
+    FACT("build.leased", build_leased),
+    FACT("build.started", build_started),
+    FACT("build.step", build_step_finished),
+    FACT("build.succeeded", build_succeeded),
+    FACT("build.failed", build_failed),
+    FACT("build.cancelled", build_ended),
+    FACT("build.superseded", build_ended),
+    FACT("build.timed_out", build_ended),
+    FACT("build.log", build_log),
+    FACT("release.created", release_created),
+    FACT("release.step", release_step_finished),
+    FACT("release.signed", release_signed),
+    FACT("release.refused", release_refused),
+    FACT("release.ready", release_decided),
+    FACT("release.rejected", release_decided),
+    FACT("deployment.created", deployment_created),
+    FACT("deployment.step", deployment_step_finished),
+    FACT("deployment.rolled_out", deployment_rolled_out),
+    FACT("deployment.reverted", deployment_reverted),
+    FACT("deployment.status", deployment_status),
+    FACT("deployment.healthy", deployment_ended),
+    FACT("deployment.failed", deployment_ended),
+    FACT("deployment.rolled_back", deployment_ended),
+    FACT("deployment.superseded", deployment_ended),
+    FACT("deployment.cancelled", deployment_ended),
+    FACT("domain.issued", domain_issued),
+    FACT("domain.failed", domain_failed),
+    FACT("notification.sent", notification_sent),
+    FACT("notification.failed", notification_failed),
+};
+
+EC_RESULT hub_open(struct api *api)
+{
+    static const char *const topics[] = {
+        EC_TOPIC_INTAKE, EC_TOPIC_BUILD_EVENTS, EC_TOPIC_BUILD_LOGS, EC_TOPIC_RELEASE_EVENTS,
+        EC_TOPIC_DEPLOYMENT_EVENTS, EC_TOPIC_DOMAIN_EVENTS, EC_TOPIC_NOTIFICATION_EVENTS, NULL,
+    };
+    api->hub = ec_alloc(sizeof(*api->hub));
+    api->hub->api = api;
+    struct ec_table_spec spec = {
+        .topics = topics,
+        .routes = facts,
+        .route_count = EC_LEN(facts),
+        .state = api->hub,
+        .on_event = on_event,
+        .tail_ms = TAIL_MS,
+    };
+    return ec_bus_table(api->bus, &spec, NULL);
+}
+
+void hub_free(struct hub *hub)
+{
+    for (size_t i = 0; hub && i < hub->count; i++) {
+        event_free(ring_at(hub, i));
+    }
+    free(hub);
+}
+
+/* ---- GET /v1/services/{id}/events ---- */
+
+static void on_stream_closed(void *arg)
+{
+    struct stream *stream = arg;
+    for (struct stream **at = &stream->hub->streams; *at; at = &(*at)->next) {
+        if (*at == stream) {
+            *at = stream->next;
+            break;
+        }
+    }
+    stream->hub->api->streams--;
+    free(stream);
+}
+
+/* Sends what came after `last`; without it, everything when asked for. */
+static void replay(struct stream *stream, const char *last, bool all)
+{
+    const struct hub *hub = stream->hub;
+    size_t from = all ? 0 : hub->count;
+    if (last) {
+        for (from = hub->count; from > 0 && strcmp(ring_at(hub, from - 1)->id, last) != 0; from--) {
+        }
+        if (from == 0) {
+            ec_stream_send(stream->out, NULL, "gap",
+                           EC_SPAN("{\"type\":\"gap\",\"message\":\"older events are gone; read the "
+                                   "state again\"}"));
+        }
+    }
+    for (; from < hub->count; from++) {
+        if (concerns(stream, ring_at(hub, from))) {
+            send_event(stream, ring_at(hub, from));
+        }
+    }
+}
+
+void on_service_events(void *state, struct ec_request *req)
+{
+    struct call *call = call_of(state, req);
+    struct api *api = call->api;
+    if (api->streams >= STREAMS_MAX) {
+        ec_reply_header(req, "Retry-After", "5");
+        call_problem(call, 503, "too_many_streams", NULL, "too many open streams; try again later");
+        return;
+    }
+    const char *commit = ec_request_query(req, "commit");
+    const char *last = ec_request_header(req, "Last-Event-ID");
+    const char *wants_all = ec_request_query(req, "replay");
+    struct stream *stream = ec_alloc(sizeof(*stream));
+    stream->hub = api->hub;
+    copy_short(stream->service_id, sizeof(stream->service_id), call->service_id);
+    copy_short(stream->commit, sizeof(stream->commit), commit ? commit : "");
+    last = last ? ec_arena_strdup(call->arena, last) : NULL;
+    bool all = stream->commit[0] || (wants_all && strcmp(wants_all, "true") == 0);
+    api->streams++;
+    stream->next = api->hub->streams;
+    api->hub->streams = stream;
+    stream->out = ec_reply_stream(req, STREAM_BUFFER_MAX_BYTES, on_stream_closed, stream);
+    replay(stream, last, all);
+}
