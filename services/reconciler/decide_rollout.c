@@ -29,6 +29,7 @@ const char *rollout_step_name(enum rollout_step step)
         [STEP_WAIT] = "wait",
         [STEP_PULL] = "pull",
         [STEP_START] = "start",
+        [STEP_JUDGE] = "judge",
         [STEP_ROUTE] = "weight",
         [STEP_REMOVE] = "remove",
         [STEP_FAIL] = "fail",
@@ -150,7 +151,7 @@ static const char *reason_to_fail(const struct rollout_facts *facts,
         return reasons[wanted->trouble];
     }
     if (facts->deadline_unix_ms > 0 && facts->now_unix_ms >= facts->deadline_unix_ms) {
-        return "deadline";
+        return facts->pulled ? "deadline" : "image_pull_failed";
     }
     return decide_errors_bad(facts) ? "error_rate" : NULL;
 }
@@ -181,6 +182,9 @@ static struct rollout_decision decide_traffic(const struct rollout_facts *facts,
     int has = wanted->weight_percent;
     bool alone = fallback == NULL || fallback->weight_percent == 0;
     int percent = has >= 100 || alone ? 100 : decide_percent(facts, has);
+    if (percent != has && !alone && has > 0 && !facts->settled && !facts->judged) {
+        return (struct rollout_decision){.step = STEP_JUDGE, .percent = has, .version = fallback};
+    }
     if (percent != has) {
         return (struct rollout_decision){
             .step = STEP_ROUTE, .percent = percent, .version = fallback};

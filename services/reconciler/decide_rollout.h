@@ -9,6 +9,7 @@ enum rollout_step {
     STEP_WAIT,            /* look again after wait_ms */
     STEP_PULL,            /* fetch the image of the new version */
     STEP_START,           /* bring the new version to its replicas */
+    STEP_JUDGE,           /* read the counters once more before the new version gets more */
     STEP_ROUTE,           /* give the new version `percent` of the traffic, the rest to `version` */
     STEP_REMOVE,          /* remove `version` */
     STEP_FAIL,            /* the new version is bad: remember `reason`, collect its last words */
@@ -40,6 +41,7 @@ struct rollout_facts {
     const struct target_view *view;
     bool pulled;           /* the image is known to be there */
     const char *failure;   /* reason of a failure that was decided; NULL = none */
+    bool judged;           /* the counters are from after the running step's time */
     bool reported;         /* the end was told; when gone: everything was removed once */
     int64_t retry_unix_ms; /* nothing is started before (back-off); 0 = now */
     int64_t step_unix_ms;  /* when the running step got its weight */

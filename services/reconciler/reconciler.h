@@ -54,10 +54,12 @@ struct rollout {
 
     /* Progress of this deployment; begins anew with every new one. */
     bool pulled;
+    bool judged;               /* the counters were read after the running step's time */
     bool reported;             /* the final event was acknowledged (or is on its way) */
     bool healthy_told;
     const char *failure;       /* literal; see DeploymentReverted.reason */
     char detail[2048];         /* of the failure, for people */
+    char fault[TARGET_DETAIL_SIZE]; /* what the last step that was retried met */
     struct ec_backoff backoff; /* of starts */
     int64_t retry_unix_ms;
     int64_t started_unix_ms;   /* last successful start */

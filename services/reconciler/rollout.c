@@ -58,13 +58,26 @@ static void arena_free(void *arena, void *pointer)
     (void)pointer;
 }
 
-/* A release, a run part, ids: without these there is nothing to do but to remove. */
-static bool is_complete(const Enclii__V1__Desired *desired)
+/* NULL when this record can be acted on; else what is wrong with it. */
+static const char *decide_fault(const struct rollout *ro, const Enclii__V1__Desired *desired)
 {
+    if (desired == NULL) {
+        return "it cannot be decoded";
+    }
+    if (desired->target[0] != '\0' && strcmp(desired->target, ro->rec->ops->name) != 0) {
+        return "it is for another target";
+    }
+    if (ro->desired != NULL && desired->revision < ro->desired->revision) {
+        return "a newer revision came before";
+    }
     const Enclii__V1__DesiredRelease *release = desired->release;
-    return desired->service != NULL && desired->environment != NULL && release != NULL &&
-           release->run != NULL && release->image[0] != '\0' &&
-           strlen(release->release_id) < EC_ID_SIZE;
+    if (release == NULL) {
+        return NULL; /* nothing should run */
+    }
+    bool named = desired->service != NULL && desired->environment != NULL &&
+                 release->run != NULL && release->image[0] != '\0' &&
+                 strlen(release->release_id) < EC_ID_SIZE;
+    return named ? NULL : "service, environment, image, run or a valid release id is missing";
 }
 
 static void begin_anew(struct rollout *ro, bool same_wanted)
@@ -72,6 +85,8 @@ static void begin_anew(struct rollout *ro, bool same_wanted)
     ro->reported = false;
     ro->failure = NULL;
     ro->detail[0] = '\0';
+    ro->fault[0] = '\0';
+    ro->judged = false;
     ro->step_count = 0;
     ro->healthy_told = false;
     ro->retry_unix_ms = 0;
@@ -132,20 +147,16 @@ void rollout_set(struct rollout *ro, struct ec_event *ev)
     struct ec_span raw = ec_event_raw(ev);
     const Enclii__V1__Desired *desired =
         enclii__v1__desired__unpack(&allocator, raw.len, (const uint8_t *)raw.ptr);
-    bool ours = desired != NULL &&
-                (desired->target[0] == '\0' || strcmp(desired->target, rec->ops->name) == 0);
-    bool old = desired != NULL && ro->desired != NULL &&
-               desired->revision < ro->desired->revision;
-    if (!ours || old || !is_complete(desired)) {
-        ec_log(EC_LOG_WARN, ro->trace, "desired.ignored",
-               old ? "an older revision came late"
-                   : "not for this target, or without a release that can run",
-               EC_T("key", ro->key));
+    const char *fault = decide_fault(ro, desired);
+    if (fault != NULL) { /* what runs keeps running: a bad record must not take a service down */
+        ec_log(EC_LOG_ERROR, ro->trace, "desired.ignored", fault, EC_T("key", ro->key));
         ec_arena_free(arena);
-        if (ours && !old) {
-            drop_desired(ro);
-            rollout_look(ro);
-        }
+        return;
+    }
+    if (desired->release == NULL) {
+        ec_arena_free(arena);
+        drop_desired(ro);
+        rollout_look(ro);
         return;
     }
     take_desired(ro, desired, arena);
@@ -207,6 +218,7 @@ static void fill_facts(struct rollout *ro, const struct target_view *view,
         .pulled = ro->pulled,
         .failure = ro->failure,
         .reported = ro->reported,
+        .judged = ro->judged,
         .retry_unix_ms = ro->retry_unix_ms,
         .step_unix_ms = ro->step_unix_ms,
         .drain_unix_ms = ro->drain_unix_ms,
@@ -252,6 +264,7 @@ static void begin_step(struct rollout *ro)
     ro->base_new = wanted ? *wanted : (struct target_version){.total = 0};
     ro->base_old = rest_of(ro, &view);
     ro->step_unix_ms = ec_unix_ms();
+    ro->judged = false;
     if (ro->doing.percent >= 100) {
         ro->drain_unix_ms = ro->step_unix_ms;
     }
@@ -277,6 +290,7 @@ static void after_failure(struct rollout *ro, struct ec_err err)
         give_up(ro, step == STEP_PULL ? "image_pull_failed" : "start_failed", err.what);
         return;
     }
+    snprintf(ro->fault, sizeof ro->fault, "%s", err.what);
     ro->retry_unix_ms = ec_unix_ms() + 200 + ec_backoff_next_ms(&ro->backoff);
     ec_timer_start(ro->timer, (uint64_t)(ro->retry_unix_ms - ec_unix_ms()), 0);
 }
@@ -315,6 +329,9 @@ static void on_effect(void *arg, struct ec_err err)
         break;
     case STEP_RESTORE:
         ro->retry_unix_ms = ec_unix_ms() + ec_backoff_next_ms(&ro->backoff);
+        break;
+    case STEP_JUDGE:
+        ro->judged = true;
         break;
     case STEP_ROUTE:
         begin_step(ro);
@@ -390,8 +407,11 @@ static struct ec_err collect_last_words(struct rollout *ro,
     char text[TARGET_DETAIL_SIZE];
     const struct target_version *version = decision->version;
     snprintf(text, sizeof text, "%s", version ? version->detail : "");
-    if (strcmp(decision->reason, "deadline") == 0) {
-        snprintf(text, sizeof text, "the rollout did not end within its deadline");
+    if (strcmp(decision->reason, "image_pull_failed") == 0) {
+        snprintf(text, sizeof text, "%s", ro->fault);
+    } else if (strcmp(decision->reason, "deadline") == 0) {
+        snprintf(text, sizeof text, "the rollout did not end within its deadline%s%.400s",
+                 ro->fault[0] ? "; what it met last: " : "", ro->fault);
     } else if (strcmp(decision->reason, "error_rate") == 0) {
         snprintf(text, sizeof text,
                  "%lld of %lld requests to the new version failed at %d%% of the traffic "
@@ -416,6 +436,7 @@ static struct ec_err start_effect(struct rollout *ro, const struct rollout_decis
         return apply(ro, ro->desired->release, &ro->wanted);
     case STEP_RESTORE:
         return apply(ro, ro->desired->previous, &ro->previous);
+    case STEP_JUDGE: /* the same shares again: done means that the router was looked at */
     case STEP_ROUTE:
     case STEP_ROUTE_BACK:
         return route(ro, decision);
@@ -446,7 +467,7 @@ static void note_health(struct rollout *ro, const struct target_view *view)
     if (ready && wanted->weight_percent >= 100 && ro->drain_unix_ms == 0) {
         ro->drain_unix_ms = now;
     }
-    if (ro->desired->settled || ro->reported) {
+    if (ro->desired->settled || (ro->reported && ro->failure == NULL)) {
         publish_status(ro, view, NULL);
     }
 }
