@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bus/topics.h"
 
 #define CLOSE_TICK_MS 20
 #define DEAD_TOPICS_MAX 1024
@@ -47,6 +48,31 @@ static EC_RESULT check_spec(const struct ec_bus_spec *spec)
     return ec_ok();
 }
 
+static bool writes(const struct ec_topic *topic, const char *service)
+{
+    size_t len = strlen(service);
+    for (const char *at = topic->writers; *at; at += strcspn(at, ",") + (strchr(at, ',') != NULL)) {
+        if (strncmp(at, service, len) == 0 && (at[len] == ',' || at[len] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first event to a topic would wait up to a second for the client to ask who leads it. */
+static void warm_up(struct ec_bus *bus)
+{
+    for (size_t i = 0; i < ec_topic_count && bus->warm_count < BUS_WARM_MAX; i++) {
+        rd_kafka_topic_t *topic =
+            writes(&ec_topics[i], bus->spec.service)
+                ? rd_kafka_topic_new(bus->producer.rk, ec_topics[i].name, NULL)
+                : NULL;
+        if (topic) {
+            bus->warm[bus->warm_count++] = topic;
+        }
+    }
+}
+
 EC_RESULT ec_bus_open(struct ec_loop *loop, const struct ec_bus_spec *spec, struct ec_bus **ret_bus)
 {
     EC_TRY(check_spec(spec));
@@ -74,6 +100,7 @@ EC_RESULT ec_bus_open(struct ec_loop *loop, const struct ec_bus_spec *spec, stru
         free(bus);
         return err;
     }
+    warm_up(bus);
     *ret_bus = bus;
     return ec_ok();
 }
@@ -108,6 +135,9 @@ static void finish_close(struct ec_bus *bus)
                EC_N("count", bus->waiting));
     }
     ec_timer_free(bus->deadline);
+    while (bus->warm_count > 0) {
+        rd_kafka_topic_destroy(bus->warm[--bus->warm_count]);
+    }
     bus_source_close(&bus->producer, true);
     while (bus->kept_count > 0) {
         ec_arena_free(bus->kept[--bus->kept_count]);

@@ -23,6 +23,7 @@
 #define BUS_EVENT_ARENA_BYTES ((size_t)BUS_VALUE_MAX_BYTES * (BUS_UNPACK_GROWTH + 2) + (16u << 20))
 #define BUS_TURN_BUDGET 256
 #define BUS_ARENAS_KEPT 64
+#define BUS_WARM_MAX 32
 
 /* ---- source.c: a librdkafka handle in our loop ---- */
 struct bus_source {
@@ -62,6 +63,8 @@ struct ec_bus {
     struct ec_arena *arena;
     char *source_name;          /* ce_source */
     struct bus_source producer;
+    rd_kafka_topic_t *warm[BUS_WARM_MAX]; /* topics this service writes: their leaders are known */
+    unsigned warm_count;
     uint32_t waiting;           /* published, not acknowledged */
     bool up;                    /* a broker connection is up, by the last statistics */
     bool told, told_up;         /* what the log said last about it */
