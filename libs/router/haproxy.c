@@ -29,6 +29,7 @@ struct ec_haproxy {
     size_t waiting_count;
     bool running;
     bool closed;
+    bool calling_back; /* ec_haproxy_close may be called from there */
     struct ec_timer *deadline;
     char chunk[65536]; /* read buffer of the one call under way */
 };
@@ -65,7 +66,9 @@ static void finish_first(struct ec_haproxy *hap)
     if (!ec_failed(call->err) && call->reply.overflowed) {
         call->err = ec_retry(0, "HAProxy's answer is longer than 4 MiB");
     }
+    hap->calling_back = true;
     call->done(call->arg, call->err, ec_buf_span(&call->reply));
+    hap->calling_back = false;
     ec_buf_done(&call->reply);
     free(call->command);
     free(call);
@@ -199,7 +202,7 @@ void ec_haproxy_close(struct ec_haproxy *hap)
     hap->closed = true;
     if (hap->running) {
         end_call(hap->first, ec_retry(0, "HAProxy's client was closed"));
-    } else if (hap->first == NULL) {
+    } else if (!hap->calling_back) {
         free_if_over(hap);
-    } /* else: the deferred run_next ends them */
+    } /* else run_next, which follows every callback and every first call, ends the rest */
 }

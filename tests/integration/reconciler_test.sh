@@ -65,7 +65,7 @@ start_reconciler() {
     ENCLII_LOG_LEVEL=debug ENCLII_KAFKA_FETCH_WAIT=10ms ENCLII_KAFKA_BROKERS=$broker ENCLII_INSTANCE=$instance \
         ENCLII_DOCKER_SOCKET=$lab/engine.sock ENCLII_HAPROXY_SOCKET=$lab/admin.sock ENCLII_HAPROXY_DIR=$lab \
         ENCLII_ROUTER_HTTP=127.0.0.1:$http ENCLII_ROUTER_HTTPS=127.0.0.1:$https \
-        "$repo/build/bin/enclii-reconciler" >>"$lab/reconciler.log" 2>&1 &
+        "${RECONCILER:-$repo/build/bin/enclii-reconciler}" >>"$lab/reconciler.log" 2>&1 &
     rec_pid=$!
 }
 load() { wrk -t1 -c4 -d"$1" -H 'Host: shop.test' "http://127.0.0.1:$http/" >"$lab/load" 2>&1 & load_pid=$!; }
