@@ -2,8 +2,9 @@
 # The reconciler against real Podman and HAProxy: rollout in steps under load, warm rollback, five ways
 # to fail, healing, kill -9, a restarted router, removal. Kafka is librdkafka's mock cluster inside
 # reconciler_drive, which stands in for the pipeline. Prints TAP; takes about a minute.
+# shellcheck disable=SC2317 # functions are called through until_true
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 repo=$PWD
 for tool in podman buildah haproxy wrk jq curl socat; do
     command -v "$tool" >/dev/null || { echo "1..0 # SKIP $tool is not installed"; exit 0; }
@@ -100,8 +101,9 @@ flags=$(pkg-config --cflags --libs rdkafka libuv libprotobuf-c libpq jansson ope
 # shellcheck disable=SC2086
 gcc -std=gnu17 -O1 -D_GNU_SOURCE -Ilibs -Ibuild/gen -o "$lab/drive" tests/integration/reconciler_drive.c build/libenclii.a $flags -lm -lpthread ||
     { echo "Bail out! reconciler_drive does not compile"; exit 1; }
+# shellcheck disable=SC2089,SC2090 # the quotes are for the C compiler
 for spec in one: two:-DBODY='"two"' crash:-DCRASH deaf:-DDEAF sick:-DSTATUS='"500"' faulty:-DERRORS; do
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086,SC2090
     build_image "${spec%%:*}" ${spec#*:}
 done 2>"$lab/build.log"
 sed 's/sha256:.*/sha256:0000000000000000000000000000000000000000000000000000000000000000/' "$lab/image-one" |
