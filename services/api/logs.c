@@ -160,6 +160,7 @@ struct tail {
     bool last;                      /* the attempt's last line was sent */
     int quiet;                      /* looks in a row that found nothing */
     bool looking;                   /* a read of the rows is under way */
+    bool over;                      /* the end was said; only closing is left */
     bool again;                     /* and another one is wanted after it */
 };
 
@@ -269,6 +270,8 @@ static void on_looked(void *arg, struct ec_err err, const struct ec_rows *rows)
         char text[64];
         snprintf(text, sizeof(text), "{\"state\":\"%s\"}", state);
         ec_stream_send(tail->out, NULL, "end", ec_span_of(text));
+        tail->over = true;
+        ec_timer_stop(tail->look);
         ec_stream_end(tail->out);
     } else if (tail->again || count) {
         look_now(tail);
@@ -278,7 +281,7 @@ static void on_looked(void *arg, struct ec_err err, const struct ec_rows *rows)
 static void look_now(struct tail *tail)
 {
     tail->again = tail->looking;
-    if (tail->looking) {
+    if (tail->looking || tail->over) {
         return;
     }
     char attempt[24], seq[24];

@@ -1,0 +1,294 @@
+/* Live events and build logs over server-sent events: what arrives, what belongs to others, resuming,
+ * gaps, a second delivery, the end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/id.h"
+#include "base/mem.h"
+#include "bus/topics.h"
+#include "enclii/v1/build.pb-c.h"
+#include "enclii/v1/intake.pb-c.h"
+#include "support/api_fixture.h"
+
+static struct api_fixture fx;
+static struct api_place shop, other;
+
+#define BUILD_1 "00000000-0000-4000-8000-00000000b001"
+#define BUILD_2 "00000000-0000-4000-8000-00000000b002"
+
+static void publish(const char *topic, const char *key, const char *type,
+                    const ProtobufCMessage *body)
+{
+    struct ec_id id = ec_id_new();
+    struct ec_message message = {
+        .topic = topic, .key = key, .type = type, .id = id.text, .body = body};
+    test_kafka_publish(fx.kafka, fx.bus, &message);
+}
+
+static void queued(const char *service_id, char *build_id, char *sha)
+{
+    Enclii__V1__BuildQueued fact;
+    Enclii__V1__Commit commit;
+    enclii__v1__build_queued__init(&fact);
+    enclii__v1__commit__init(&commit);
+    commit.sha = sha;
+    fact.build_id = build_id;
+    fact.commit = &commit;
+    publish(EC_TOPIC_BUILD_EVENTS, service_id, "dev.enclii.build.queued.v1", &fact.base);
+}
+
+static void started(const char *service_id, char *build_id)
+{
+    Enclii__V1__BuildStarted fact;
+    enclii__v1__build_started__init(&fact);
+    fact.build_id = build_id;
+    publish(EC_TOPIC_BUILD_EVENTS, service_id, "dev.enclii.build.started.v1", &fact.base);
+}
+
+static void log_lines(char *build_id, int attempt, int64_t first, const char *text, bool last)
+{
+    Enclii__V1__BuildLog log;
+    Enclii__V1__LogLine line, second;
+    enclii__v1__build_log__init(&log);
+    enclii__v1__log_line__init(&line);
+    enclii__v1__log_line__init(&second);
+    Enclii__V1__LogLine *lines[] = {&line, &second};
+    char copy[64];
+    snprintf(copy, sizeof(copy), "%s", text);
+    line.text = copy;
+    second.text = copy;
+    log.build_id = build_id;
+    log.attempt = attempt;
+    log.first_seq = first;
+    log.n_lines = 2;
+    log.lines = lines;
+    log.last = last;
+    publish(EC_TOPIC_BUILD_LOGS, shop.service_id, "dev.enclii.build.log.v1", &log.base);
+}
+
+static const char *events_path(const struct api_place *place, const char *query)
+{
+    static char path[256];
+    snprintf(path, sizeof(path), "/v1/services/%s/events%s", place->service_id, query);
+    return path;
+}
+
+static int times(const char *text, const char *what)
+{
+    int count = 0;
+    for (const char *at = strstr(text, what); at; at = strstr(at + 1, what)) {
+        count++;
+    }
+    return count;
+}
+
+/* The id of the last event in the stream's text. */
+static const char *last_id(const struct api_stream *stream)
+{
+    static char id[128];
+    const char *found = "", *at = stream->text;
+    while ((at = strstr(at, "id: "))) {
+        found = at += 4;
+    }
+    snprintf(id, sizeof(id), "%.*s", (int)strcspn(found, "\r\n"), found);
+    return id;
+}
+
+static void insert_build(const char *id, int number, const char *state)
+{
+    char sql[1024];
+    snprintf(sql, sizeof(sql),
+             "insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
+             " state, attempt, deadline_at) values ('%s', '%s', %d, '', '', '" SHA_1 "',"
+             " 'refs/heads/main', '', '%s', 1, now())",
+             id, shop.service_id, number, state);
+    test_pg_sql(fx.pg, sql);
+}
+
+static void test_events_are_live_and_only_of_the_service(void **state)
+{
+    (void)state;
+    struct api_stream stream;
+    api_stream_open(&fx, &stream, events_path(&shop, "?replay=true"), ADMIN_TOKEN, NULL);
+    queued(other.service_id, BUILD_2, SHA_2);
+    queued(shop.service_id, BUILD_1, SHA_1);
+    api_stream_until(&fx, &stream, "\"type\":\"build.queued\"", 5000);
+    assert_non_null(strstr(stream.text, BUILD_1));
+    assert_null(strstr(stream.text, BUILD_2));
+    started(shop.service_id, BUILD_1);
+    api_stream_until(&fx, &stream, "\"type\":\"build.started\"", 5000);
+    assert_int_equal(times(stream.text, SHA_1), 2); /* the later fact got its commit */
+    api_stream_close(&fx, &stream);
+}
+
+static void test_events_resume_after_the_last_seen(void **state)
+{
+    (void)state;
+    struct api_stream stream;
+    api_stream_open(&fx, &stream, events_path(&shop, "?replay=true"), ADMIN_TOKEN, NULL);
+    api_stream_until(&fx, &stream, "build.started", 5000);
+    api_stream_close(&fx, &stream);
+    char seen[128];
+    snprintf(seen, sizeof(seen), "%s", last_id(&stream));
+    assert_memory_equal(seen, "enclii.build.events-0-", 22);
+    queued(shop.service_id, BUILD_2, SHA_2); /* while nobody looks */
+    api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN, seen);
+    api_stream_until(&fx, &stream, BUILD_2, 5000);
+    assert_null(strstr(stream.text, BUILD_1)); /* nothing twice */
+    assert_null(strstr(stream.text, "gap"));
+    api_stream_close(&fx, &stream);
+    api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN, "enclii.build.events-0-777777");
+    api_stream_until(&fx, &stream, "event: gap", 5000);
+    api_stream_until(&fx, &stream, BUILD_1, 5000);
+    api_stream_close(&fx, &stream);
+}
+
+static void test_events_of_one_commit(void **state)
+{
+    (void)state;
+    struct api_stream stream;
+    api_stream_open(&fx, &stream, events_path(&shop, "?commit=" SHA_2), ADMIN_TOKEN, NULL);
+    api_stream_until(&fx, &stream, BUILD_2, 5000);
+    assert_null(strstr(stream.text, BUILD_1));
+    api_stream_close(&fx, &stream);
+}
+
+/* Intake facts carry no service: it is found by the repository. */
+static void test_pushes_reach_their_services(void **state)
+{
+    (void)state;
+    struct api_stream stream;
+    api_stream_open(&fx, &stream, events_path(&shop, "?replay=true"), ADMIN_TOKEN, NULL);
+    Enclii__V1__DeliveryIgnored fact;
+    enclii__v1__delivery_ignored__init(&fact);
+    char id[] = "delivery-1", key[] = "git.test/acme/shop", reason[] = "branch_not_watched";
+    fact.delivery_id = id;
+    fact.repo_key = key;
+    fact.reason = reason;
+    publish(EC_TOPIC_INTAKE, key, "dev.enclii.delivery.ignored.v1", &fact.base);
+    api_stream_until(&fx, &stream, "branch_not_watched", 5000);
+    api_stream_close(&fx, &stream);
+}
+
+static bool rows_are_stored(void *arg)
+{
+    return strcmp(test_pg_value(fx.pg, "select count(*) from enclii.build_log"), arg) == 0;
+}
+
+static void wait_rows(const char *count)
+{
+    char copy[16];
+    snprintf(copy, sizeof(copy), "%s", count);
+    assert_true(test_run_until(fx.loop, 10000, rows_are_stored, copy));
+}
+
+static void test_logs_are_kept_once(void **state)
+{
+    (void)state;
+    insert_build(BUILD_1, 1, "running");
+    log_lines(BUILD_1, 1, 1, "one", false);
+    log_lines(BUILD_1, 1, 1, "one", false); /* delivered again */
+    log_lines(BUILD_1, 1, 3, "two", false);
+    wait_rows("2");
+    assert_int_equal(api_ask(&fx, "GET", "/v1/builds/" BUILD_1 "/logs", ADMIN_TOKEN, NULL), 200);
+    assert_int_equal(json_array_size(json_object_get(fx.json, "lines")), 4);
+    assert_int_equal(ec_json_int(fx.json, "next_seq", 0), 5);
+    assert_int_equal(api_ask(&fx, "GET", "/v1/builds/" BUILD_1 "/logs?from_seq=2", ADMIN_TOKEN, NULL),
+                     200);
+    const json_t *lines = json_object_get(fx.json, "lines");
+    assert_int_equal(json_array_size(lines), 3);
+    assert_int_equal(ec_json_int(json_array_get(lines, 0), "seq", 0), 2);
+}
+
+static void test_log_stream_goes_from_stored_to_live_to_end(void **state)
+{
+    (void)state;
+    struct api_stream stream;
+    api_stream_open(&fx, &stream, "/v1/builds/" BUILD_1 "/logs/stream", ADMIN_TOKEN, NULL);
+    api_stream_until(&fx, &stream, "id: 1:4", 5000);
+    log_lines(BUILD_1, 1, 5, "three", false);
+    api_stream_until(&fx, &stream, "id: 1:6", 5000);
+    assert_int_equal(times(stream.text, "event: log"), 6);
+    /* A reader that comes back gets only what follows. */
+    struct api_stream resumed;
+    api_stream_open(&fx, &resumed, "/v1/builds/" BUILD_1 "/logs/stream", ADMIN_TOKEN, "1:5");
+    api_stream_until(&fx, &resumed, "id: 1:6", 5000);
+    assert_int_equal(times(resumed.text, "event: log"), 1);
+    api_stream_close(&fx, &resumed);
+    /* The builder was lost; the next attempt begins again at 1. */
+    test_pg_sql(fx.pg, "update enclii.build set attempt = 2 where id = '" BUILD_1 "'");
+    log_lines(BUILD_1, 2, 1, "again", false);
+    api_stream_until(&fx, &stream, "id: 2:2", 5000);
+    test_pg_sql(fx.pg, "update enclii.build set state = 'SUCCEEDED', deadline_at = null"
+                       " where id = '" BUILD_1 "'");
+    log_lines(BUILD_1, 2, 3, "done", true);
+    api_stream_until(&fx, &stream, "{\"state\":\"SUCCEEDED\"}", 5000);
+    assert_true(test_run_until(fx.loop, 3000, test_is_true, &stream.ended));
+    assert_int_equal(times(stream.text, "event: log"), 10);
+}
+
+/* Cancelled before a last line: the stream ends all the same. */
+static void test_log_stream_of_a_build_without_last_line_ends(void **state)
+{
+    (void)state;
+    insert_build(BUILD_2, 2, "running");
+    struct api_stream stream;
+    api_stream_open(&fx, &stream, "/v1/builds/" BUILD_2 "/logs/stream", ADMIN_TOKEN, NULL);
+    log_lines(BUILD_2, 1, 1, "half", false);
+    api_stream_until(&fx, &stream, "id: 1:2", 5000);
+    test_pg_sql(fx.pg, "update enclii.build set state = 'CANCELLED', deadline_at = null"
+                       " where id = '" BUILD_2 "'");
+    api_stream_until(&fx, &stream, "{\"state\":\"CANCELLED\"}", 8000);
+    assert_true(test_run_until(fx.loop, 3000, test_is_true, &stream.ended));
+}
+
+static bool no_streams(void *arg)
+{
+    (void)arg;
+    return fx.api.streams == 0;
+}
+
+static void test_streams_are_given_back(void **state)
+{
+    (void)state;
+    assert_true(test_run_until(fx.loop, 5000, no_streams, NULL));
+    fx.api.streams = STREAMS_MAX;
+    assert_int_equal(api_ask(&fx, "GET", events_path(&shop, ""), ADMIN_TOKEN, NULL), 503);
+    assert_string_equal(api_text(&fx, "code"), "too_many_streams");
+    fx.api.streams = 0;
+}
+
+static int close_fixture(void **state)
+{
+    (void)state;
+    api_fixture_close(&fx);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_events_are_live_and_only_of_the_service),
+        cmocka_unit_test(test_events_resume_after_the_last_seen),
+        cmocka_unit_test(test_events_of_one_commit),
+        cmocka_unit_test(test_pushes_reach_their_services),
+        cmocka_unit_test(test_logs_are_kept_once),
+        cmocka_unit_test(test_log_stream_goes_from_stored_to_live_to_end),
+        cmocka_unit_test(test_log_stream_of_a_build_without_last_line_ends),
+        cmocka_unit_test(test_streams_are_given_back),
+    };
+    if (!api_fixture_open(&fx, "")) {
+        print_message("SKIP: PostgreSQL is not installed\n");
+        return 0;
+    }
+    api_place(&fx, "shop", &shop);
+    api_place(&fx, "other", &other);
+    return cmocka_run_group_tests(tests, NULL, close_fixture);
+}
