@@ -16,9 +16,9 @@ void ec_arena_free(struct ec_arena *arena); /* accepts NULL */
 void ec_arena_freep(struct ec_arena **arena);
 void ec_arena_reset(struct ec_arena *arena); /* everything from it is gone; keeps one block */
 
-void *ec_arena_alloc(struct ec_arena *arena, size_t size_bytes); /* zeroed, 16-byte aligned */
-void *ec_arena_try(struct ec_arena *arena, size_t size_bytes);   /* NULL above the maximum */
-char *ec_arena_strdup(struct ec_arena *arena, const char *text); /* NULL stays NULL */
+void *ec_arena_alloc(struct ec_arena *arena, size_t size_bytes);  /* zeroed, 16-byte aligned */
+void *ec_arena_try(struct ec_arena *arena, size_t size_bytes);    /* NULL above the maximum */
+char *ec_arena_strdup(struct ec_arena *arena, const char *text);  /* NULL stays NULL */
 char *ec_arena_text(struct ec_arena *arena, struct ec_span span); /* NUL-terminated copy */
 char *ec_arena_format(struct ec_arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -1,5 +1,6 @@
 /* A growing byte buffer with a stated maximum. Above it nothing more is kept and `overflowed` is
- * set: the caller asks once, at the end. The bytes are always followed by a NUL that is not counted. */
+ * set: the caller asks once, at the end. The bytes are always followed by a NUL that is not
+ * counted. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* Hex, base64 (RFC 4648 §4), base64url without padding (§5) and percent encoding; checks of UTF-8. */
+/* Hex, base64 (RFC 4648 §4), base64url without padding (§5) and percent encoding; checks of UTF-8.
+ */
 #pragma once
 
 #include <stdbool.h>

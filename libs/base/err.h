@@ -1,8 +1,7 @@
-/* The one error type. An error says what the caller must do next (its fate), not where it came from:
- *   OK      go on
- *   RETRY   a dependency is in trouble; the same call may succeed later (events are redelivered)
- *   REJECT  this input is bad and will stay bad (events go to the dead-letter topic, HTTP answers 4xx)
- *   FATAL   we are broken; leave with a non-zero status and be restarted
+/* The one error type. An error says what the caller must do next (its fate), not where it came
+ * from: OK      go on RETRY   a dependency is in trouble; the same call may succeed later (events
+ * are redelivered) REJECT  this input is bad and will stay bad (events go to the dead-letter topic,
+ * HTTP answers 4xx) FATAL   we are broken; leave with a non-zero status and be restarted
  *
  * Errors are 16-byte values: no allocation, nothing to free, cannot be mistaken for an int.
  * `what` is a literal, or a string of an arena that outlives the error (ec_reject_in). */

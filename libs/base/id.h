@@ -11,7 +11,8 @@ struct ec_id {
 };
 
 struct ec_id ec_id_new(void);
-/* UUIDv5 of (cause, step): the id of the event that `cause` makes in `step`. `cause` is any text. */
+/* UUIDv5 of (cause, step): the id of the event that `cause` makes in `step`. `cause` is any text.
+ */
 struct ec_id ec_id_derive(const char *cause, const char *step);
 bool ec_id_valid(const char *text); /* 8-4-4-4-12 lower-case hex */
 
@@ -21,7 +22,8 @@ struct ec_trace {
     char parent[EC_TRACEPARENT_SIZE]; /* traceparent header value */
 };
 struct ec_trace ec_trace_new(void);
-struct ec_trace ec_trace_child(const char *traceparent); /* same trace id, new span; new if invalid */
+struct ec_trace
+ec_trace_child(const char *traceparent); /* same trace id, new span; new if invalid */
 bool ec_trace_valid(const char *traceparent);
 /* The 32 hex digits of the trace id, the correlation id in every log line. */
 void ec_trace_id(const char *traceparent, char ret_id[33]);

@@ -9,12 +9,13 @@
 #include "base/err.h"
 #include "base/span.h"
 
-/* gives *ret_root (json_decref it). REJECT with line and column (text in `arena`) when malformed. */
+/* gives *ret_root (json_decref it). REJECT with line and column (text in `arena`) when malformed.
+ */
 EC_RESULT ec_json_parse(struct ec_arena *arena, struct ec_span text, json_t **ret_root);
 void ec_json_freep(json_t **root); /* for ec_cleanup */
 
-json_t *ec_json_at(const json_t *root, const char *path);                 /* borrowed or NULL */
-const char *ec_json_text(const json_t *root, const char *path);          /* "" when absent */
+json_t *ec_json_at(const json_t *root, const char *path);       /* borrowed or NULL */
+const char *ec_json_text(const json_t *root, const char *path); /* "" when absent */
 int64_t ec_json_int(const json_t *root, const char *path, int64_t otherwise);
 bool ec_json_bool(const json_t *root, const char *path, bool otherwise);
 

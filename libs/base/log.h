@@ -1,6 +1,7 @@
 /* One JSON object per line on stderr: {"time","level","service","event","message","trace",...}.
  * `event` is "noun.happened" and an API: people alert on it. Values are typed pairs, escaped here,
- * so no input can forge a line; a line is cut at EC_LOG_LINE_MAX_BYTES. Secrets cannot be passed. */
+ * so no input can forge a line; a line is cut at EC_LOG_LINE_MAX_BYTES. Secrets cannot be passed.
+ */
 #pragma once
 
 #include <stdint.h>
@@ -35,4 +36,5 @@ bool ec_log_level_parse(const char *text, enum ec_log_level *ret_level);
 void ec_log_write(enum ec_log_level level, const char *trace, const char *event,
                   const char *message, const struct ec_log_pair *pairs);
 /* The usual pairs of a failure. */
-#define EC_ERR(err) EC_T("fate", ec_fate_name((err).fate)), EC_T("error", (err).what), EC_N("sys", (err).sys)
+#define EC_ERR(err)                                                                                \
+    EC_T("fate", ec_fate_name((err).fate)), EC_T("error", (err).what), EC_N("sys", (err).sys)

@@ -1,5 +1,6 @@
 /* A hash map from text to pointer: open addressing, copies its keys, never its values. Created with
- * the most entries it may hold: ec_map_put says false when full, so that no peer chooses our memory. */
+ * the most entries it may hold: ec_map_put says false when full, so that no peer chooses our
+ * memory. */
 #pragma once
 
 #include <stdbool.h>

@@ -19,7 +19,7 @@
 
 #define EC_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
-void *ec_alloc(size_t size_bytes);                        /* zeroed; free() it */
+void *ec_alloc(size_t size_bytes);                            /* zeroed; free() it */
 void *ec_grow(void *memory, size_t count, size_t item_bytes); /* realloc; overflow-checked */
 char *ec_strdup(const char *text);
 char *ec_strndup(const char *text, size_t len);

@@ -1,11 +1,11 @@
 /* Metrics of this process and their text form (Prometheus exposition format 0.0.4). Declared as
  * static variables, registered by first use, written from the loop thread only.
  *
- *   static struct ec_metric builds = EC_COUNTER("enclii_builds_total", "Builds by status.", "status");
- *   ec_metric_add(&builds, "succeeded", 1);
+ *   static struct ec_metric builds = EC_COUNTER("enclii_builds_total", "Builds by status.",
+ * "status"); ec_metric_add(&builds, "succeeded", 1);
  *
- * At most one label per metric and EC_METRIC_SERIES_MAX values of it: what is beyond is counted under
- * "other", so that no stranger can fill our memory. */
+ * At most one label per metric and EC_METRIC_SERIES_MAX values of it: what is beyond is counted
+ * under "other", so that no stranger can fill our memory. */
 #pragma once
 
 #include "base/buf.h"
@@ -27,10 +27,19 @@ struct ec_metric {
     bool registered;
 };
 
-#define EC_COUNTER(name, help, label) {(name), (help), (label), EC_METRIC_COUNTER, 0, 0, 0, false}
-#define EC_GAUGE(name, help, label) {(name), (help), (label), EC_METRIC_GAUGE, 0, 0, 0, false}
+#define EC_COUNTER(name, help, label)                                                              \
+    {                                                                                              \
+        (name), (help), (label), EC_METRIC_COUNTER, 0, 0, 0, false                                 \
+    }
+#define EC_GAUGE(name, help, label)                                                                \
+    {                                                                                              \
+        (name), (help), (label), EC_METRIC_GAUGE, 0, 0, 0, false                                   \
+    }
 /* Buckets in seconds: .001 .005 .01 .05 .1 .25 .5 1 5 30 120 600. */
-#define EC_HISTOGRAM(name, help, label) {(name), (help), (label), EC_METRIC_HISTOGRAM, 0, 0, 0, false}
+#define EC_HISTOGRAM(name, help, label)                                                            \
+    {                                                                                              \
+        (name), (help), (label), EC_METRIC_HISTOGRAM, 0, 0, 0, false                               \
+    }
 
 void ec_metric_add(struct ec_metric *metric, const char *label_value, double amount);
 void ec_metric_set(struct ec_metric *metric, const char *label_value, double value);

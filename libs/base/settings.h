@@ -25,11 +25,11 @@ enum ec_setting_type {
 struct ec_setting {
     const char *name; /* "ENCLII_..." */
     enum ec_setting_type type;
-    size_t offset;         /* into the service's settings struct */
-    const char *fallback;  /* text form of the default; NULL = required; "" = empty or absent */
-    const char *help;      /* one sentence */
+    size_t offset;        /* into the service's settings struct */
+    const char *fallback; /* text form of the default; NULL = required; "" = empty or absent */
+    const char *help;     /* one sentence */
     const char *example;
-    int64_t min, max;      /* of INT, DURATION_MS, BYTES; both 0 = unbounded */
+    int64_t min, max; /* of INT, DURATION_MS, BYTES; both 0 = unbounded */
 };
 
 /* Fills `settings` from the environment. Texts and secrets live in `arena`/until exit.

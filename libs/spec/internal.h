@@ -33,37 +33,40 @@ struct report {
     size_t fault_count, warning_count;
 };
 
-void report_fault(struct report *report, const struct node *node, const char *path,
-                  const char *hint, const char *format, ...) __attribute__((format(printf, 5, 6)));
-void report_warning(struct report *report, const struct node *node, const char *path,
-                    const char *format, ...) __attribute__((format(printf, 4, 5)));
+void spec_report_fault(struct report *report, const struct node *node, const char *path,
+                       const char *hint, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+void spec_report_warning(struct report *report, const struct node *node, const char *path,
+                         const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* All documents of the text, at most `room`; faults end up in the report. */
-size_t yaml_read(struct report *report, struct ec_span text, struct node **documents, size_t room);
+size_t spec_yaml_read(struct report *report, struct ec_span text, struct node **documents,
+                      size_t room);
 
 /* Plain and empty, ~ or null: the key counts as not written. */
-bool node_absent(const struct node *node);
+bool spec_node_absent(const struct node *node);
 /* The member of that name; NULL when there is none, it is absent, or `map` is no map. */
-struct node *node_member(const struct node *map, const char *name);
+struct node *spec_node_member(const struct node *map, const char *name);
 /* The same along "a.b.c". */
-struct node *node_at(const struct node *map, const char *path);
+struct node *spec_node_at(const struct node *map, const char *path);
 
 /* Checks a document against the table of keys: unknown keys, wrong types, numbers out of range are
  * faults; known keys without effect are warnings. */
-void keys_check(struct report *report, const struct node *document);
+void spec_keys_check(struct report *report, const struct node *document);
 
 /* Values with a form of their own; false when the text is not of that form. */
-bool value_bool(const struct node *node, bool *ret);
-bool value_int(const struct node *node, int64_t *ret);
-bool value_duration_ms(const char *text, int64_t *ret_ms); /* "90", "250ms", "30s", "5m", "1h30m" */
-bool value_bytes(const char *text, int64_t *ret_bytes);    /* "512Mi", "1G", "1000" */
-bool value_cpu_milli(const char *text, int64_t *ret_milli); /* "500m", "0.5", "2" */
-bool value_share(const char *text, double *ret);            /* "5%", "5" (percent), "0.05" */
-bool value_env_name(const char *text);
-bool value_label(const char *text);         /* 1-63 of a-z 0-9 -, no dash at the ends */
-bool value_hostname(const char *text);      /* lower-case A-labels */
-bool value_relative_path(const char *text); /* does not leave its folder */
+bool spec_value_bool(const struct node *node, bool *ret);
+bool spec_value_int(const struct node *node, int64_t *ret);
+bool spec_value_duration_ms(const char *text,
+                            int64_t *ret_ms); /* "90", "250ms", "30s", "5m", "1h30m" */
+bool spec_value_bytes(const char *text, int64_t *ret_bytes);     /* "512Mi", "1G", "1000" */
+bool spec_value_cpu_milli(const char *text, int64_t *ret_milli); /* "500m", "0.5", "2" */
+bool spec_value_share(const char *text, double *ret);            /* "5%", "5" (percent), "0.05" */
+bool spec_value_env_name(const char *text);
+bool spec_value_label(const char *text);         /* 1-63 of a-z 0-9 -, no dash at the ends */
+bool spec_value_hostname(const char *text);      /* lower-case A-labels */
+bool spec_value_relative_path(const char *text); /* does not leave its folder */
 
 /* Fills the service from a checked document. */
-void fill_service(struct report *report, const struct node *document,
-                  Enclii__V1__ServiceSpec *service);
+void spec_fill_service(struct report *report, const struct node *document,
+                       Enclii__V1__ServiceSpec *service);

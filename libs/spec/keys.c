@@ -282,9 +282,10 @@ static void fault_unknown(struct report *report, const char *shape, const struct
         }
     }
     const char *near = ec_nearest(ec_span_of(key->text), known, count);
-    report_fault(report, key, path,
-                 near != NULL ? ec_arena_format(report->arena, "did you mean %s?", near) : NULL,
-                 "is no key of a service spec");
+    spec_report_fault(report, key, path,
+                      near != NULL ? ec_arena_format(report->arena, "did you mean %s?", near)
+                                   : NULL,
+                      "is no key of a service spec");
 }
 
 static void check_map(struct report *report, const char *shape, const struct node *map,
@@ -299,8 +300,9 @@ static void check_map(struct report *report, const char *shape, const struct nod
         if (key == NULL) {
             fault_unknown(report, shape, m->key, inner);
         } else if (key->takes & UNUSED) {
-            report_warning(report, m->key, inner, "is known, but has no effect in this version");
-        } else if (!(key->takes & QUIET) && !node_absent(m->value)) {
+            spec_report_warning(report, m->key, inner,
+                                "is known, but has no effect in this version");
+        } else if (!(key->takes & QUIET) && !spec_node_absent(m->value)) {
             check_value(report, key, m->value, inner);
         }
     }
@@ -315,10 +317,11 @@ static void check_items(struct report *report, const struct key *key, const stru
         const char *inner = ec_arena_format(report->scratch, "%s[%d]", path, index);
         if (m->value->kind == NODE_MAP && shape != NULL) {
             check_map(report, shape, m->value, inner);
-        } else if (m->value->kind != NODE_TEXT || !(key->takes & TEXTS) || node_absent(m->value)) {
-            report_fault(report, m->value, inner, NULL, "must be %s",
-                         key->takes & TEXTS ? shape != NULL ? "a text or a map" : "a text"
-                                            : "a map");
+        } else if (m->value->kind != NODE_TEXT || !(key->takes & TEXTS) ||
+                   spec_node_absent(m->value)) {
+            spec_report_fault(report, m->value, inner, NULL, "must be %s",
+                              key->takes & TEXTS ? shape != NULL ? "a text or a map" : "a text"
+                                                 : "a map");
         }
     }
 }
@@ -345,18 +348,18 @@ static void fault_type(struct report *report, const struct key *key, const struc
 {
     const char *expected = types_text(report, key->takes);
     if (node->kind != NODE_TEXT) {
-        report_fault(report, node, path, NULL, "must be %s, is a %s", expected,
-                     node->kind == NODE_LIST ? "list" : "map");
+        spec_report_fault(report, node, path, NULL, "must be %s, is a %s", expected,
+                          node->kind == NODE_LIST ? "list" : "map");
         return;
     }
     struct node plain = *node;
     int64_t number = 0;
     bool flag = false;
     plain.plain = true;
-    bool quoted = !node->plain && ((key->takes & INT && value_int(&plain, &number)) ||
-                                   (key->takes & BOOL && value_bool(&plain, &flag)));
-    report_fault(report, node, path, quoted ? "remove the quotes" : NULL,
-                 "must be %s, is \"%.60s\"", expected, node->text);
+    bool quoted = !node->plain && ((key->takes & INT && spec_value_int(&plain, &number)) ||
+                                   (key->takes & BOOL && spec_value_bool(&plain, &flag)));
+    spec_report_fault(report, node, path, quoted ? "remove the quotes" : NULL,
+                      "must be %s, is \"%.60s\"", expected, node->text);
 }
 
 static void check_text(struct report *report, const struct key *key, const struct node *node,
@@ -365,15 +368,15 @@ static void check_text(struct report *report, const struct key *key, const struc
     int64_t number = 0;
     double share = 0;
     bool flag = false;
-    if (key->takes & TEXT || (key->takes & BOOL && value_bool(node, &flag)) ||
-        (key->takes & NUMBER && value_share(node->text, &share))) {
+    if (key->takes & TEXT || (key->takes & BOOL && spec_value_bool(node, &flag)) ||
+        (key->takes & NUMBER && spec_value_share(node->text, &share))) {
         return;
     }
-    if (!(key->takes & INT) || !value_int(node, &number)) {
+    if (!(key->takes & INT) || !spec_value_int(node, &number)) {
         fault_type(report, key, node, path);
     } else if (number < key->min || number > key->max) {
-        report_fault(report, node, path, NULL, "must be %lld..%lld, is %lld", (long long)key->min,
-                     (long long)key->max, (long long)number);
+        spec_report_fault(report, node, path, NULL, "must be %lld..%lld, is %lld",
+                          (long long)key->min, (long long)key->max, (long long)number);
     }
 }
 
@@ -391,7 +394,7 @@ static void check_value(struct report *report, const struct key *key, const stru
     }
 }
 
-void keys_check(struct report *report, const struct node *document)
+void spec_keys_check(struct report *report, const struct node *document)
 {
     check_map(report, "document", document, "");
 }

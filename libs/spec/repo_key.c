@@ -77,7 +77,7 @@ static bool split(struct ec_span url, bool has_scheme, struct ec_span *host, str
 
 static bool good_host(struct ec_span host)
 {
-    size_t name_len = host.len;
+    size_t name_len = 0;
     if (host.len > 0 && host.ptr[0] == '[') { /* an IPv6 address */
         const char *close = memchr(host.ptr, ']', host.len);
         if (close == NULL || close - host.ptr < 3) {

@@ -29,8 +29,8 @@ static void add(struct report *report, struct ec_spec_fault *list, size_t *count
     list[(*count)++] = fault;
 }
 
-void report_fault(struct report *report, const struct node *node, const char *path,
-                  const char *hint, const char *format, ...)
+void spec_report_fault(struct report *report, const struct node *node, const char *path,
+                       const char *hint, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -40,8 +40,8 @@ void report_fault(struct report *report, const struct node *node, const char *pa
         (struct ec_spec_fault){.path = path, .what = what, .hint = hint});
 }
 
-void report_warning(struct report *report, const struct node *node, const char *path,
-                    const char *format, ...)
+void spec_report_warning(struct report *report, const struct node *node, const char *path,
+                         const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -53,9 +53,9 @@ void report_warning(struct report *report, const struct node *node, const char *
 
 static bool is_service(const struct node *document)
 {
-    const struct node *kind = node_member(document, "kind");
+    const struct node *kind = spec_node_member(document, "kind");
     return kind != NULL && kind->kind == NODE_TEXT && strcmp(kind->text, "Service") == 0 &&
-           node_at(document, "spec.selector") == NULL; /* Kubernetes has a kind Service too */
+           spec_node_at(document, "spec.selector") == NULL; /* Kubernetes has a kind Service too */
 }
 
 /* The `index`th Service; *ret_count says how many there are. */
@@ -76,9 +76,9 @@ static const struct node *find_service(struct node *const *documents, size_t doc
 static void check_version(struct report *report, const struct node *document)
 {
     static const char *const versions[] = {"enclii.dev/v1", "enclii.dev/v1alpha", "enclii.io/v1"};
-    const struct node *version = node_member(document, "apiVersion");
+    const struct node *version = spec_node_member(document, "apiVersion");
     if (version == NULL) {
-        report_fault(report, document, "apiVersion", NULL, "is missing: write enclii.dev/v1");
+        spec_report_fault(report, document, "apiVersion", NULL, "is missing: write enclii.dev/v1");
         return;
     }
     for (size_t i = 0; version->kind == NODE_TEXT && i < EC_LEN(versions); i++) {
@@ -87,29 +87,30 @@ static void check_version(struct report *report, const struct node *document)
         }
     }
     if (version->kind == NODE_TEXT) {
-        report_fault(report, version, "apiVersion", NULL, "must be enclii.dev/v1, is \"%.60s\"",
-                     version->text);
+        spec_report_fault(report, version, "apiVersion", NULL,
+                          "must be enclii.dev/v1, is \"%.60s\"", version->text);
     }
 }
 
 static const char *label_of(struct report *report, const struct node *document, const char *path,
                             bool required)
 {
-    const struct node *node = node_at(document, path);
+    const struct node *node = spec_node_at(document, path);
     if (node == NULL) {
         if (required) {
-            const struct node *metadata = node_member(document, "metadata");
-            report_fault(report, metadata != NULL ? metadata : document, path, NULL, "is missing");
+            const struct node *metadata = spec_node_member(document, "metadata");
+            spec_report_fault(report, metadata != NULL ? metadata : document, path, NULL,
+                              "is missing");
         }
         return "";
     }
     if (node->kind != NODE_TEXT) {
         return ""; /* told by the table of keys */
     }
-    if (!value_label(node->text)) {
-        report_fault(report, node, path, NULL,
-                     "must be 1 to 63 of a-z, 0-9 and -, without - at the ends, is \"%.80s\"",
-                     node->text);
+    if (!spec_value_label(node->text)) {
+        spec_report_fault(report, node, path, NULL,
+                          "must be 1 to 63 of a-z, 0-9 and -, without - at the ends, is \"%.80s\"",
+                          node->text);
     }
     return ec_arena_strdup(report->arena, node->text);
 }
@@ -131,34 +132,35 @@ static const struct ec_spec_fault *hand_out(struct report *report, struct ec_spe
 
 static void read_service(struct report *report, const struct node *document, struct ec_spec *spec)
 {
-    keys_check(report, document);
+    spec_keys_check(report, document);
     check_version(report, document);
     spec->name = label_of(report, document, "metadata.name", true);
     spec->project = label_of(report, document, "metadata.project", false);
-    if (node_member(document, "spec") == NULL) {
-        report_fault(report, document, "spec", NULL, "is missing");
+    if (spec_node_member(document, "spec") == NULL) {
+        spec_report_fault(report, document, "spec", NULL, "is missing");
     }
-    const struct node *services = node_at(document, "spec.services");
+    const struct node *services = spec_node_at(document, "spec.services");
     if (services != NULL) {
-        report_fault(report, services, "spec.services", NULL,
-                     "several services in one document are not supported: write one document each");
+        spec_report_fault(
+            report, services, "spec.services", NULL,
+            "several services in one document are not supported: write one document each");
     }
-    fill_service(report, document, spec->service);
+    spec_fill_service(report, document, spec->service);
 }
 
 static void parse_at(struct report *report, struct ec_span yaml, size_t index, struct ec_spec *spec)
 {
     struct node *documents[DOCUMENTS_MAX];
-    size_t count = yaml_read(report, yaml, documents, EC_LEN(documents));
+    size_t count = spec_yaml_read(report, yaml, documents, EC_LEN(documents));
     const struct node *document = find_service(documents, count, index, &spec->documents);
     if (document != NULL) {
         read_service(report, document, spec);
     } else if (count == 0 && report->fault_count == 0) {
-        report_fault(report, NULL, "kind", NULL,
-                     "is missing: the text is empty, a document of kind Service is needed");
+        spec_report_fault(report, NULL, "kind", NULL,
+                          "is missing: the text is empty, a document of kind Service is needed");
     } else if (report->fault_count == 0) {
-        report_fault(report, documents[0], "kind", NULL,
-                     "must be Service: the text has %zu of them", spec->documents);
+        spec_report_fault(report, documents[0], "kind", NULL,
+                          "must be Service: the text has %zu of them", spec->documents);
     }
 }
 

@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "spec/internal.h"
 
-bool value_bool(const struct node *node, bool *ret)
+bool spec_value_bool(const struct node *node, bool *ret)
 {
     if (node->kind != NODE_TEXT || !node->plain ||
         (strcmp(node->text, "true") != 0 && strcmp(node->text, "false") != 0)) {
@@ -18,7 +18,7 @@ bool value_bool(const struct node *node, bool *ret)
     return true;
 }
 
-bool value_int(const struct node *node, int64_t *ret)
+bool spec_value_int(const struct node *node, int64_t *ret)
 {
     if (node->kind != NODE_TEXT || !node->plain) {
         return false;
@@ -87,7 +87,7 @@ static bool to_int64(double number, int64_t *ret)
     return true;
 }
 
-bool value_duration_ms(const char *text, int64_t *ret_ms)
+bool spec_value_duration_ms(const char *text, int64_t *ret_ms)
 {
     static const struct unit units[] = {
         {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
@@ -107,7 +107,7 @@ bool value_duration_ms(const char *text, int64_t *ret_ms)
     return to_int64(sum, ret_ms);
 }
 
-bool value_bytes(const char *text, int64_t *ret_bytes)
+bool spec_value_bytes(const char *text, int64_t *ret_bytes)
 {
     static const struct unit units[] = {
         {"", 1},       {"k", 1e3},       {"K", 1e3},       {"M", 1e6},      {"G", 1e9},
@@ -120,7 +120,7 @@ bool value_bytes(const char *text, int64_t *ret_bytes)
            *at == '\0' && to_int64(number * factor, ret_bytes);
 }
 
-bool value_cpu_milli(const char *text, int64_t *ret_milli)
+bool spec_value_cpu_milli(const char *text, int64_t *ret_milli)
 {
     static const struct unit units[] = {{"", 1000}, {"m", 1}};
     double number = 0, factor = 1;
@@ -129,7 +129,7 @@ bool value_cpu_milli(const char *text, int64_t *ret_milli)
            *at == '\0' && to_int64(number * factor, ret_milli);
 }
 
-bool value_share(const char *text, double *ret)
+bool spec_value_share(const char *text, double *ret)
 {
     double number = 0;
     const char *at = text;
@@ -144,7 +144,7 @@ bool value_share(const char *text, double *ret)
     return true;
 }
 
-bool value_env_name(const char *text)
+bool spec_value_env_name(const char *text)
 {
     if (!isalpha((unsigned char)text[0]) && text[0] != '_') {
         return false;
@@ -171,12 +171,12 @@ static bool good_label(const char *text, size_t len)
     return true;
 }
 
-bool value_label(const char *text)
+bool spec_value_label(const char *text)
 {
     return good_label(text, strlen(text));
 }
 
-bool value_hostname(const char *text)
+bool spec_value_hostname(const char *text)
 {
     if (strlen(text) > 253) {
         return false;
@@ -193,7 +193,7 @@ bool value_hostname(const char *text)
     }
 }
 
-bool value_relative_path(const char *text)
+bool spec_value_relative_path(const char *text)
 {
     if (text[0] == '\0' || text[0] == '/' || strlen(text) > 1024) {
         return false;

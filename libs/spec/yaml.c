@@ -21,7 +21,7 @@ static struct node *build_node(struct builder *builder, yaml_event_t *event, int
 static void fault_at(struct builder *builder, yaml_mark_t mark, const char *hint, const char *what)
 {
     const struct node at = {.line = (int)mark.line + 1, .column = (int)mark.column + 1};
-    report_fault(builder->report, &at, "", hint, "%s", what);
+    spec_report_fault(builder->report, &at, "", hint, "%s", what);
 }
 
 static void syntax_fault(struct builder *builder)
@@ -113,8 +113,8 @@ static void check_duplicates(struct builder *builder, const struct node *node)
     for (const struct member *m = node->members; m != NULL; m = m->next) {
         const struct node *first = ec_map_get(seen, m->key->text);
         if (first != NULL) {
-            report_fault(builder->report, m->key, m->key->text, NULL,
-                         "is written twice: first in line %d", first->line);
+            spec_report_fault(builder->report, m->key, m->key->text, NULL,
+                              "is written twice: first in line %d", first->line);
         } else {
             ec_map_put(seen, m->key->text, m->key);
         }
@@ -185,19 +185,21 @@ static size_t build_documents(struct builder *builder, struct node **documents, 
     return count;
 }
 
-size_t yaml_read(struct report *report, struct ec_span text, struct node **documents, size_t room)
+size_t spec_yaml_read(struct report *report, struct ec_span text, struct node **documents,
+                      size_t room)
 {
     if (text.len > YAML_MAX_BYTES) {
-        report_fault(report, NULL, "", NULL, "has %zu bytes: at most 262144 are read", text.len);
+        spec_report_fault(report, NULL, "", NULL, "has %zu bytes: at most 262144 are read",
+                          text.len);
         return 0;
     }
     if (!ec_utf8_valid(text)) {
-        report_fault(report, NULL, "", NULL, "is not UTF-8 text");
+        spec_report_fault(report, NULL, "", NULL, "is not UTF-8 text");
         return 0;
     }
     struct builder builder = {.report = report};
     if (yaml_parser_initialize(&builder.parser) == 0) {
-        report_fault(report, NULL, "", NULL, "cannot be read: out of memory");
+        spec_report_fault(report, NULL, "", NULL, "cannot be read: out of memory");
         return 0;
     }
     yaml_parser_set_encoding(&builder.parser, YAML_UTF8_ENCODING);
@@ -207,7 +209,7 @@ size_t yaml_read(struct report *report, struct ec_span text, struct node **docum
     return count;
 }
 
-bool node_absent(const struct node *node)
+bool spec_node_absent(const struct node *node)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL"};
     for (size_t i = 0; node->kind == NODE_TEXT && node->plain && i < EC_LEN(nulls); i++) {
@@ -225,18 +227,18 @@ static struct node *member_named(const struct node *map, const char *name, size_
     }
     for (const struct member *m = map->members; m != NULL; m = m->next) {
         if (strlen(m->key->text) == len && memcmp(m->key->text, name, len) == 0) {
-            return node_absent(m->value) ? NULL : m->value;
+            return spec_node_absent(m->value) ? NULL : m->value;
         }
     }
     return NULL;
 }
 
-struct node *node_member(const struct node *map, const char *name)
+struct node *spec_node_member(const struct node *map, const char *name)
 {
     return member_named(map, name, strlen(name));
 }
 
-struct node *node_at(const struct node *map, const char *path)
+struct node *spec_node_at(const struct node *map, const char *path)
 {
     struct node *found = NULL;
     const struct node *in = map;
