@@ -202,8 +202,6 @@ static struct ec_err run_syft(struct job *job)
         settings->syft,
         "scan",
         ec_arena_format(arena, "registry:%s@%s", job->release->image_repo, job->image.digest),
-        "-q",
-        "--select-catalogers=-file",
         "-o",
         ec_arena_format(arena, "cyclonedx-json@1.6=%s", job->syft_output),
         NULL,
@@ -215,6 +213,7 @@ static struct ec_err run_syft(struct job *job)
         ec_arena_format(arena, "TMPDIR=%s/tmp", dir),
         ec_arena_format(arena, "XDG_CACHE_HOME=%s/cache", dir),
         "SYFT_CHECK_FOR_APP_UPDATE=false",
+        "SYFT_FILE_METADATA_SELECTION=none", /* newer versions list every file else */
         plain ? "SYFT_REGISTRY_INSECURE_USE_HTTP=true" : "SYFT_REGISTRY_INSECURE_USE_HTTP=false",
         slash ? ec_arena_format(arena, "DOCKER_CONFIG=%.*s", (int)(slash - config), config)
               : "LANG=C.UTF-8",
