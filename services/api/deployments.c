@@ -240,7 +240,7 @@ void on_deployment_get(void *state, struct ec_request *req)
                ARGS(call->id), on_deployment);
 }
 
-/* The last deployment and its release: what `latest` and `status` show. */
+/* The last deployment, its release, the service and the release that serves: what `latest` and `status` show. */
 static void read_latest(struct call *call, batch_fn then)
 {
     const char *environment = ec_request_query(call->req, "environment");
@@ -261,6 +261,14 @@ static void read_latest(struct call *call, batch_fn then)
                  ARGS(call->service_id, environment ? environment : ""));
     ec_batch_add(batch, ec_arena_format(call->arena, "%s and s.id = $1::uuid", SERVICE_SQL),
                  ARGS(call->service_id));
+    ec_batch_add(batch,
+                 ec_arena_format(call->arena,
+                                 "%s join enclii.desired w on w.good_release_id = x.id"
+                                 " join enclii.environment e on e.id = w.environment_id"
+                                 " where w.service_id = $1::uuid and ($2 = '' or e.name = $2)"
+                                 " order by x.number desc limit 1",
+                                 RELEASE_SQL),
+                 ARGS(call->service_id, environment ? environment : ""));
     call_read(call, batch, then);
 }
 
@@ -281,25 +289,48 @@ void on_deployment_latest(void *state, struct ec_request *req)
     read_latest(call_of(state, req), on_latest);
 }
 
+static void copy_keys(json_t *to, json_t *from, const char *const *keys)
+{
+    for (; *keys; keys++) {
+        json_object_set(to, *keys, json_object_get(from, *keys));
+    }
+}
+
+static void add_deployment(struct call *call, json_t *body, const struct ec_rows *rows)
+{
+    static const char *const keys[] = {"environment", "version", "git_sha", "state", "reason",
+                                       "detail",      "urls",    NULL};
+    json_t *deployment = render_deployment(rows, 0, call->arena);
+    copy_keys(body, deployment, keys);
+    json_object_set(body, "last_deploy", json_object_get(deployment, "created_at"));
+    json_object_set_new(body, "latest_deployment", deployment);
+}
+
+/* After a deployment that went back, what serves is another release than the last one deployed. */
+static void add_serving(struct call *call, json_t *body, const struct ec_rows *rows)
+{
+    static const char *const keys[] = {"version", "git_sha", "image_uri", NULL};
+    json_t *release = render_release(rows, 0, call->arena);
+    copy_keys(body, release, keys);
+    json_decref(release);
+}
+
 /* Both key sets: what the older server gives and what the older CLI reads. */
 static void on_status(struct call *call, const struct ec_batch *batch)
 {
-    const struct ec_rows *rows = ec_batch_rows(batch, 0);
+    static const char *const keys[] = {"status", "health", NULL};
     json_t *service = render_service(ec_batch_rows(batch, 2), 0, call->arena);
-    json_t *body = json_pack("{s:s, s:s, s:i}", "service_id", call->service_id, "environment",
-                             ec_json_text(service, "auto_deploy_env"), "uptime", 0);
-    json_object_set(body, "status", json_object_get(service, "status"));
-    json_object_set(body, "health", json_object_get(service, "health"));
+    json_t *body = json_pack("{s:s, s:s, s:s, s:i, s:[]}", "service_id", call->service_id,
+                             "environment", ec_json_text(service, "auto_deploy_env"), "version", "",
+                             "uptime", 0, "pods");
+    copy_keys(body, service, keys);
     json_object_set(body, "replicas", json_object_get(service, "ready_replicas"));
-    json_object_set_new(body, "pods", json_array());
-    json_object_set_new(body, "version", json_string(""));
     json_object_set_new(body, "service", service);
-    if (ec_rows_count(rows)) {
-        json_t *deployment = render_deployment(rows, 0, call->arena);
-        json_object_set(body, "environment", json_object_get(deployment, "environment"));
-        json_object_set(body, "version", json_object_get(deployment, "version"));
-        json_object_set(body, "last_deploy", json_object_get(deployment, "created_at"));
-        json_object_set_new(body, "latest_deployment", deployment);
+    if (ec_rows_count(ec_batch_rows(batch, 0))) {
+        add_deployment(call, body, ec_batch_rows(batch, 0));
+    }
+    if (ec_rows_count(ec_batch_rows(batch, 3))) {
+        add_serving(call, body, ec_batch_rows(batch, 3));
     }
     call_reply(call, 200, body);
 }

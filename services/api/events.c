@@ -172,6 +172,11 @@ static struct hub_event *new_event(const struct ec_event *ev, const json_t *fiel
     copy_short(event->subject[0], sizeof(event->subject[0]), ec_json_text(fields, "build_id"));
     copy_short(event->subject[1], sizeof(event->subject[1]), ec_json_text(fields, "release_id"));
     copy_short(event->subject[2], sizeof(event->subject[2]), ec_json_text(fields, "deployment_id"));
+    const char *about = ec_json_text(fields, "subject_id"); /* a notification's: build or deployment */
+    if (about[0]) {
+        copy_short(event->subject[0], sizeof(event->subject[0]), about);
+        copy_short(event->subject[2], sizeof(event->subject[2]), about);
+    }
     return event;
 }
 

@@ -305,6 +305,16 @@ static void test_status_has_both_key_sets(void **state)
     assert_string_equal(api_text(&fx, "version"), "v1");
     assert_string_equal(api_text(&fx, "service.name"), "web");
     assert_string_equal(api_text(&fx, "latest_deployment.status"), "running");
+    /* A deployment that went back: the service still runs, with the release that was good. */
+    test_pg_sql(fx.pg, "update enclii.deployment set state = 'ROLLED_BACK', reason = 'unhealthy';"
+                       "update enclii.desired set good_release_id = '" RELEASE_ID_2 "'");
+    assert_int_equal(
+        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/status"), ADMIN_TOKEN, NULL), 200);
+    assert_string_equal(api_text(&fx, "state"), "ROLLED_BACK");
+    assert_string_equal(api_text(&fx, "status"), "running");
+    assert_string_equal(api_text(&fx, "health"), "healthy");
+    assert_string_equal(api_text(&fx, "version"), "v2");
+    test_pg_sql(fx.pg, "update enclii.deployment set state = 'HEALTHY', reason = ''");
     assert_int_equal(api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/deployments/latest"),
                              ADMIN_TOKEN, NULL),
                      200);
