@@ -432,7 +432,7 @@ static EC_RESULT process_launch(struct ec_process *process, const struct ec_proc
                                           &process->pid_poll);
     if (ec_failed(err)) { /* it runs, but nobody would hear of it */
         kill(-process->pid, SIGKILL);
-        waitpid(process->pid, NULL, 0);
+        waitpid(process->pid, NULL, 0); /* lint: blocks, for the time SIGKILL takes */
         return err;
     }
     ec_poll_want(process->pid_poll, UV_READABLE);

@@ -225,7 +225,7 @@ EC_RESULT ec_launch_run(struct ec_launch *launch, pid_t *ret_pid)
         return ec_retry(fork_errno, "the system starts no more processes");
     }
     if (n == (ssize_t)sizeof(failure)) {
-        waitpid(pid, NULL, 0);
+        waitpid(pid, NULL, 0); /* lint: blocks, for the time its _exit takes */
         return launch_failed(launch, &failure);
     }
     *ret_pid = pid;

@@ -134,7 +134,7 @@ static struct ec_err write_temporary(const char *path, const struct job *job)
         }
         at += put > 0 ? (size_t)put : 0;
     }
-    if (code == 0 && fsync(fd) != 0) {
+    if (code == 0 && fsync(fd) != 0) { /* lint: blocks, a thread of the pool */
         code = -errno;
     }
     close(fd);

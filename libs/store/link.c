@@ -160,8 +160,8 @@ static size_t addresses_text(const struct addrinfo *list, char *text, size_t siz
         if (strlen(text) + strlen(one) + 2 > size) {
             break;
         }
-        strcat(text, count ? "," : "");
-        strcat(text, one);
+        strcat(text, count ? "," : ""); /* lint: meant, the room was checked */
+        strcat(text, one);              /* lint: meant, the same */
         count++;
     }
     return count;

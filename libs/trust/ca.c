@@ -210,7 +210,7 @@ static struct ec_err save_root(struct ec_arena *arena, const char *path, struct 
         return ec_retry_in(arena, -errno, "cannot make a file beside %s", path);
     }
     bool good = write(fd, pem.ptr, pem.len) == (ssize_t)pem.len && fchmod(fd, 0644) == 0 &&
-                fsync(fd) == 0;
+                fsync(fd) == 0; /* lint: blocks, once at the first start */
     int code = good ? 0 : -errno;
     close(fd);
     if (good && rename(temporary, path) != 0) {

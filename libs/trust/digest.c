@@ -14,6 +14,7 @@
 #include <openssl/params.h>
 
 #include "base/encode.h"
+#include "base/mem.h"
 
 #define FILE_PIECE_BYTES 65536
 
@@ -68,8 +69,8 @@ static struct ec_err hash_descriptor(struct ec_arena *arena, int fd, const char 
                                      unsigned char ret_digest[EC_SHA256_BYTES], int64_t *ret_bytes)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    char *piece = malloc(FILE_PIECE_BYTES);
-    if (!ctx || !piece) {
+    char *piece = ec_alloc(FILE_PIECE_BYTES);
+    if (!ctx) {
         abort();
     }
     must(EVP_DigestInit_ex(ctx, sha256, NULL));

@@ -204,6 +204,7 @@ static struct ec_err write_all(struct ec_arena *arena, int fd, const char *path,
         }
         at += put > 0 ? (size_t)put : 0;
     }
+    /* lint: blocks, once at the first start */
     return fsync(fd) == 0 ? ec_ok() : ec_retry_in(arena, -errno, "cannot flush %s", path);
 }
 
