@@ -67,6 +67,24 @@ static int64_t rollout_ms(const Enclii__V1__ServiceSpec *spec)
     return START_MS + probe_ms + steps_ms;
 }
 
+/* The way to the release. Back to one that was good before goes in one step: people are waiting, and
+ * it needs no trial. */
+static Enclii__V1__RolloutSpec *rollout_message(struct world *world, const struct desired *desired,
+                                                const Enclii__V1__ServiceSpec *spec)
+{
+    const struct deployment *deployment = world_deployment(world, desired->deployment_id);
+    if (!deployment || !deployment->rollback) {
+        return spec->rollout;
+    }
+    Enclii__V1__RolloutSpec *message = world_message(world, &enclii__v1__rollout_spec__descriptor);
+    message->strategy = world_text(world, "rolling");
+    message->weights = ec_arena_alloc(world->arena, sizeof(*message->weights));
+    message->weights[0] = 100;
+    message->n_weights = 1;
+    message->error_rate_max = spec->rollout ? spec->rollout->error_rate_max : 0;
+    return message;
+}
+
 static void publish(struct world *world, struct desired *desired, bool settled, const char *trace)
 {
     struct release *release = world_release(world, desired->release_id);
@@ -97,7 +115,7 @@ static void publish(struct world *world, struct desired *desired, bool settled, 
     if (strcmp(desired->good_release_id, desired->release_id) != 0) {
         message->previous = release_message(world, world_release(world, desired->good_release_id));
     }
-    message->rollout = spec->rollout;
+    message->rollout = rollout_message(world, desired, spec);
     message->n_routes =
         decide_routes(world, desired->service, desired->environment_id, spec, &message->routes);
     message->settled = settled;

@@ -247,6 +247,18 @@ static void test_an_older_build_never_replaces_a_newer(void **state)
     world_free(w);
 }
 
+static const Enclii__V1__Desired *last_desired(struct world *w)
+{
+    const Enclii__V1__Desired *desired = NULL;
+    for (struct fact *f = w->first_fact; f; f = f->next) {
+        if (strcmp(f->topic, EC_TOPIC_DESIRED) == 0) {
+            desired = enclii__v1__desired__unpack(&w->allocator, f->body.len,
+                                                  (const uint8_t *)f->body.ptr);
+        }
+    }
+    return desired;
+}
+
 static void test_rollback_takes_the_release_named_and_its_spec(void **state)
 {
     (void)state;
@@ -266,6 +278,11 @@ static void test_rollback_takes_the_release_named_and_its_spec(void **state)
     assert_string_equal(w->first_desired->good_release_id, two->id);
     assert_int_equal(w->first_desired->newest_build, 2);
     assert_true(world_deployment(w, m->deployment_id)->rollback);
+    /* in one step: nobody waits for trial weights on the way back */
+    const Enclii__V1__RolloutSpec *rollout = last_desired(w)->rollout;
+    assert_int_equal(rollout->n_weights, 1);
+    assert_int_equal(rollout->weights[0], 100);
+    assert_int_equal(rollout->step_ms, 0);
     world_free(w);
 }
 
