@@ -273,7 +273,12 @@ struct ec_err ec_key_open(struct ec_arena *arena, const char *path, struct ec_ke
     if (!key->is_private) {
         return ec_reject_in(arena, "%s holds a public key; the private one is needed", path);
     }
-    EC_TRY(write_public_half(arena, path, key));
+    err = write_public_half(arena, path, key);
+    /* A key that is mounted read-only comes with its public half, or nobody here needs it. */
+    bool mounted = !created && (err.sys == -EROFS || err.sys == -EACCES);
+    if (ec_failed(err) && !mounted) {
+        return err;
+    }
     *ret_key = EC_TAKE(key);
     *ret_created = created;
     return ec_ok();

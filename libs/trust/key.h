@@ -19,8 +19,8 @@ EC_RESULT ec_key_new(struct ec_key **ret_key); /* a fresh private key */
 /* A private (PKCS#8 or SEC1) or public (SPKI) key. REJECT when it is not P-256. */
 EC_RESULT ec_key_from_pem(struct ec_span pem, struct ec_key **ret_key);
 /* Loads the private key in `path`. If there is none, makes one (mode 0600, complete or not there at
- * all; two processes that race end with the same key). Always leaves the public half beside it as
- * "<path>.pub". Reads and writes files: for start-up. */
+ * all; two processes that race end with the same key). Leaves the public half beside it as
+ * "<path>.pub", unless an existing key is in a read-only folder. Reads and writes files: for start-up. */
 EC_RESULT ec_key_open(struct ec_arena *arena, const char *path, struct ec_key **ret_key,
                       bool *ret_created);
 void ec_key_free(struct ec_key *key); /* accepts NULL */

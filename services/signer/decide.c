@@ -23,7 +23,18 @@ const char *decide_refusal(const char *step_name)
     return "refused";
 }
 
-struct ec_err decide_request_valid(struct ec_arena *arena, const Enclii__V1__ReleaseCreated *release)
+/* "host/prefix" covers itself and what is below it, not "host/prefix-of-others". */
+static bool below(const char *repo, const char *registry)
+{
+    size_t len = strlen(registry);
+    while (len > 0 && registry[len - 1] == '/') {
+        len--;
+    }
+    return strncmp(repo, registry, len) == 0 && (len == 0 || repo[len] == '/');
+}
+
+struct ec_err decide_request_valid(struct ec_arena *arena,
+                                   const Enclii__V1__ReleaseCreated *release, const char *registry)
 {
     if (!release->release_id[0] || !release->build_id[0]) {
         return ec_reject("the release has no id or no build");
@@ -40,6 +51,10 @@ struct ec_err decide_request_valid(struct ec_arena *arena, const Enclii__V1__Rel
     }
     struct ec_ref ref;
     EC_TRY(ec_ref_parse(arena, release->image_repo, &ref));
+    if (!below(release->image_repo, registry)) {
+        return ec_reject_in(arena, "%.200s is not below %.200s (ENCLII_REGISTRY)",
+                            release->image_repo, registry);
+    }
     return ref.tag[0] || ref.digest[0] ? ec_reject("image_repo has a tag or digest of its own")
                                        : ec_ok();
 }

@@ -25,6 +25,7 @@ struct settings {
     const char *work_dir;     /* Syft's scratch and the SBOM cache */
     const char *syft;         /* program */
     const char *docker_config_file;
+    const char *registry; /* "host/prefix" that images must be below; "" = any */
     int64_t syft_timeout_ms;
     int64_t slots;
     bool registry_insecure;
@@ -95,7 +96,9 @@ void forget_sbom(struct job *job); /* drops it from the cache: the registry has 
 
 /* decide.c: pure */
 const char *decide_refusal(const char *step_name);
-struct ec_err decide_request_valid(struct ec_arena *arena, const Enclii__V1__ReleaseCreated *release);
+struct ec_err decide_request_valid(struct ec_arena *arena,
+                                   const Enclii__V1__ReleaseCreated *release,
+                                   const char *registry);
 void decide_provenance(struct ec_arena *arena, const Enclii__V1__ReleaseCreated *release,
                        struct ec_provenance *ret_facts);
 char *decide_builder_uri(struct ec_arena *arena, const char *builder_id);

@@ -105,7 +105,8 @@ static void on_manifest(void *arg, struct ec_err err, const struct ec_oci_answer
 static struct ec_err start_check(void *arg)
 {
     struct job *job = arg;
-    EC_TRY(decide_request_valid(job->arena, job->release));
+    job->refusal = "bad_request";
+    EC_TRY(decide_request_valid(job->arena, job->release, job->signer->settings.registry));
     EC_TRY(ec_ref_parse(job->arena, job->release->image_repo, &job->image));
     job->image.digest = job->release->digest;
     job->refusal = NULL;

@@ -140,6 +140,7 @@ static void open_signer(void)
                                          .work_dir = in_dir("work"),
                                          .syft = in_dir("syft"),
                                          .docker_config_file = "",
+                                         .registry = test_registry_host(fx.server),
                                          .syft_timeout_ms = 10000,
                                          .slots = 2,
                                          .registry_insecure = true}};
@@ -410,6 +411,7 @@ static void a_release_without_a_source_is_refused(void **state)
     ask("release-sourceless", push_image(), "");
     wait_verdict();
     assert_int_equal(fx.refused_count, 1);
+    assert_string_equal(fx.reason, "bad_request");
     assert_non_null(strstr(fx.detail, "commit"));
 }
 

@@ -1,0 +1,279 @@
+/* What docker-registry does not do, against a strict double: bearer tokens, Retry-After, registries
+ * that lie about bytes, and the referrers API with pages. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "net/http_server.h"
+#include "oci/referrers.h"
+#include "trust/digest.h"
+
+#define HEX "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+#define DIGEST "sha256:" HEX /* of "{}" */
+#define OTHER "sha256:55136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+
+static struct fixture {
+    struct ec_loop *loop;
+    struct ec_arena *arena;
+    struct ec_http_server *server;
+    struct ec_fetcher *fetcher;
+    struct ec_registry *registry;
+    struct ec_ref image;
+    char host[32];
+    /* how the double behaves */
+    bool wants_token, token_is_refused;
+    const char *realm; /* NULL: our own /token */
+    int failures;      /* that many answers of 503 first */
+    int requests, tokens;
+    char scope[128];
+    /* the last answer */
+    struct ec_err err;
+    char what[512];
+    int status;
+    size_t count;
+} fx;
+
+/* ---- the double ---- */
+
+static bool passes(struct ec_request *req)
+{
+    fx.requests++;
+    if (fx.failures > 0) {
+        fx.failures--;
+        ec_reply_header(req, "Retry-After", "1");
+        ec_reply_empty(req, 503);
+        return false;
+    }
+    const char *auth = ec_request_header(req, "Authorization");
+    if (!fx.wants_token || (auth && strcmp(auth, "Bearer good-token") == 0)) {
+        return true;
+    }
+    const char *realm =
+        fx.realm ? fx.realm : ec_arena_format(fx.arena, "http://%s/token", fx.host);
+    ec_reply_header(req, "WWW-Authenticate",
+                    ec_arena_format(fx.arena, "Bearer realm=\"%s\",service=\"reg\"", realm));
+    ec_reply_empty(req, 401);
+    return false;
+}
+
+static void on_manifest(void *state, struct ec_request *req)
+{
+    (void)state;
+    if (passes(req)) {
+        ec_reply_text(req, 200, EC_OCI_MANIFEST, EC_SPAN("{}"));
+    }
+}
+
+static void on_token(void *state, struct ec_request *req)
+{
+    (void)state;
+    fx.tokens++;
+    snprintf(fx.scope, sizeof(fx.scope), "%s", ec_request_query(req, "scope"));
+    if (fx.token_is_refused) {
+        ec_reply_empty(req, 401);
+        return;
+    }
+    ec_reply_text(req, 200, "application/json", EC_SPAN("{\"token\":\"good-token\"}"));
+}
+
+/* Three pages of one entry; the third says "next" again without bringing anything. */
+static void on_referrers(void *state, struct ec_request *req)
+{
+    (void)state;
+    const char *page = ec_request_query(req, "page");
+    int number = page ? atoi(page) : 0;
+    if (!passes(req)) {
+        return;
+    }
+    const char *entry = ec_arena_format(
+        fx.arena, "{\"digest\":\"sha256:%064d\",\"artifactType\":\"t\",\"annotations\":{\"%s\":\"p\"}}",
+        number, EC_REFERRER_BUNDLE);
+    const char *body = ec_arena_format(fx.arena, "{\"schemaVersion\":2,\"manifests\":[%s]}",
+                                       number < 2 ? entry : "");
+    ec_reply_header(req, "Link",
+                    ec_arena_format(fx.arena, "</v2/acme/shop/referrers/%s?page=%d>; rel=\"next\"",
+                                    DIGEST, number + 1));
+    ec_reply_text(req, 200, EC_OCI_INDEX, ec_span_of(body));
+}
+
+static const struct ec_http_route routes[] = {
+    {"GET", "/v2/acme/shop/manifests/{reference}", on_manifest, 0, 0},
+    {"GET", "/v2/acme/shop/referrers/{digest}", on_referrers, 0, 0},
+    {"GET", "/token", on_token, 0, 0},
+};
+
+/* ---- fixture ---- */
+
+static int setup(void **state)
+{
+    (void)state;
+    fx = (struct fixture){.loop = ec_loop_new(), .arena = ec_arena_new(4 << 20)};
+    struct ec_http_server_spec server = {
+        .listen = "127.0.0.1:0", .routes = routes, .route_count = EC_LEN(routes)};
+    assert_int_equal(ec_http_server_open(fx.loop, &server, &fx.server).fate, EC_FATE_OK);
+    snprintf(fx.host, sizeof(fx.host), "127.0.0.1:%d", ec_http_server_port(fx.server));
+    assert_int_equal(ec_fetcher_open(fx.loop, "test", 8, &fx.fetcher).fate, EC_FATE_OK);
+    struct ec_registry_spec spec = {.loop = fx.loop, .fetcher = fx.fetcher, .insecure = true};
+    assert_int_equal(ec_registry_open(&spec, &fx.registry).fate, EC_FATE_OK);
+    fx.image = (struct ec_ref){fx.host, "acme/shop", "", ""};
+    return 0;
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    ec_registry_close(fx.registry);
+    ec_fetcher_close(fx.fetcher);
+    ec_http_server_close(fx.server, 100, nothing, NULL);
+    ec_loop_run(fx.loop);
+    ec_loop_free(fx.loop);
+    ec_arena_free(fx.arena);
+    return 0;
+}
+
+static void keep_error(struct ec_err err)
+{
+    fx.err = err;
+    snprintf(fx.what, sizeof(fx.what), "%s", ec_failed(err) ? err.what : "");
+    ec_loop_stop(fx.loop);
+}
+
+static void on_answer(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
+{
+    (void)arg;
+    fx.status = answer->status;
+    keep_error(err);
+}
+
+static void on_list(void *arg, struct ec_err err, const struct ec_referrer *list, size_t count)
+{
+    (void)arg;
+    fx.count = count;
+    if (count > 0) {
+        assert_string_equal(list[0].predicate_type, "p");
+    }
+    keep_error(err);
+}
+
+static enum ec_fate get(const char *reference)
+{
+    struct ec_err err = ec_manifest_get(fx.registry, &fx.image, reference, on_answer, NULL);
+    assert_int_equal(err.fate, EC_FATE_OK);
+    ec_loop_run(fx.loop);
+    return fx.err.fate;
+}
+
+/* ---- tests ---- */
+
+static void a_token_is_fetched_once_and_kept(void **state)
+{
+    (void)state;
+    fx.wants_token = true;
+    assert_int_equal(get(DIGEST), EC_FATE_OK);
+    assert_int_equal(get(DIGEST), EC_FATE_OK);
+    assert_int_equal(fx.tokens, 1);
+    assert_int_equal(fx.requests, 3);
+    assert_string_equal(fx.scope, "repository:acme/shop:pull");
+}
+
+static void a_refused_token_is_no_endless_loop(void **state)
+{
+    (void)state;
+    fx.wants_token = true;
+    fx.token_is_refused = true;
+    assert_int_equal(get(DIGEST), EC_FATE_REJECT);
+    assert_int_equal(fx.tokens, 1);
+    assert_non_null(strstr(fx.what, "token service"));
+}
+
+static void a_token_service_without_https_elsewhere_is_not_asked(void **state)
+{
+    (void)state;
+    fx.wants_token = true;
+    fx.realm = "http://auth.example.test/token";
+    assert_int_equal(get(DIGEST), EC_FATE_REJECT);
+    assert_non_null(strstr(fx.what, "without https"));
+}
+
+static void trouble_that_passes_is_waited_for(void **state)
+{
+    (void)state;
+    fx.failures = 1;
+    int64_t began_ms = ec_mono_ms();
+    assert_int_equal(get(DIGEST), EC_FATE_OK);
+    assert_int_equal(fx.requests, 2);
+    assert_true(ec_mono_ms() - began_ms >= 990); /* Retry-After: 1 */
+}
+
+static void trouble_that_stays_is_retry(void **state)
+{
+    (void)state;
+    fx.failures = 100;
+    assert_int_equal(get(DIGEST), EC_FATE_RETRY);
+    assert_int_equal(fx.status, 503);
+    assert_int_equal(fx.requests, 3);
+}
+
+static void other_bytes_than_the_digest_says_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(get("v1"), EC_FATE_OK); /* by tag: whatever it is */
+    assert_int_equal(get(OTHER), EC_FATE_REJECT);
+    assert_non_null(strstr(fx.what, "other bytes"));
+}
+
+static void the_referrers_api_is_read_page_by_page(void **state)
+{
+    (void)state;
+    struct ec_err err = ec_referrers_list(fx.registry, &fx.image, DIGEST, on_list, NULL);
+    assert_int_equal(err.fate, EC_FATE_OK);
+    ec_loop_run(fx.loop);
+    assert_int_equal(fx.err.fate, EC_FATE_OK);
+    assert_int_equal(fx.count, 2);
+    assert_int_equal(fx.requests, 3);
+}
+
+static void stopping_ends_what_is_under_way(void **state)
+{
+    (void)state;
+    fx.failures = 100;
+    struct ec_err err = ec_manifest_get(fx.registry, &fx.image, DIGEST, on_answer, NULL);
+    assert_int_equal(err.fate, EC_FATE_OK);
+    ec_registry_stop(fx.registry);
+    int64_t began_ms = ec_mono_ms();
+    ec_loop_run(fx.loop);
+    assert_int_equal(fx.err.fate, EC_FATE_RETRY);
+    assert_true(ec_mono_ms() - began_ms < 500);
+    assert_int_equal(
+        ec_manifest_get(fx.registry, &fx.image, DIGEST, on_answer, NULL).fate, EC_FATE_RETRY);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_token_is_fetched_once_and_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_token_is_no_endless_loop, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_token_service_without_https_elsewhere_is_not_asked,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(trouble_that_passes_is_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(trouble_that_stays_is_retry, setup, teardown),
+        cmocka_unit_test_setup_teardown(other_bytes_than_the_digest_says_are_refused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_referrers_api_is_read_page_by_page, setup, teardown),
+        cmocka_unit_test_setup_teardown(stopping_ends_what_is_under_way, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
