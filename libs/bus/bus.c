@@ -1,5 +1,6 @@
-/* The bus: one producer and any number of consumers on one loop, opened together and closed in order
- * (consumers first, because their last events may publish; then the producer, once all is written). */
+/* The bus: one producer and any number of consumers on one loop, opened together and closed in
+ * order (consumers first, because their last events may publish; then the producer, once all is
+ * written). */
 #include "bus/internal.h"
 
 #include <stdlib.h>

@@ -5,11 +5,11 @@
  *
  * Out: idempotent producer, acks=all. ec_bus_publish calls back after the broker's acknowledgement.
  * In, three ways:
- *   group   ec_bus_consume        a consumer group; a route table by ce_type; one handler per event;
- *                                 events of one key run one after another, keys in parallel
- *   batch   ec_bus_consume_batch  a consumer group whose offsets live in the caller's database
- *   table   ec_bus_table          every instance reads a compacted topic whole, then follows it
- * What cannot be decoded, or is REJECTed, goes to "<topic>.<group>.dead" with reason and origin. */
+ *   group   ec_bus_consume        a consumer group; a route table by ce_type; one handler per
+ * event; events of one key run one after another, keys in parallel batch   ec_bus_consume_batch  a
+ * consumer group whose offsets live in the caller's database table   ec_bus_table          every
+ * instance reads a compacted topic whole, then follows it What cannot be decoded, or is REJECTed,
+ * goes to "<topic>.<group>.dead" with reason and origin. */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
@@ -40,7 +40,8 @@ struct ec_bus_spec {
     void *fatal_arg;
 };
 
-EC_RESULT ec_bus_open(struct ec_loop *loop, const struct ec_bus_spec *spec, struct ec_bus **ret_bus);
+EC_RESULT ec_bus_open(struct ec_loop *loop, const struct ec_bus_spec *spec,
+                      struct ec_bus **ret_bus);
 bool ec_bus_ready(const struct ec_bus *bus); /* a connection to a broker is up */
 /* Stops consumers (in-flight events finish, offsets commit), flushes the producer, all within
  * grace_ms, then calls closed. */
@@ -53,19 +54,19 @@ EC_RESULT ec_bus_create_topics(const struct ec_bus_spec *spec, int16_t replicati
 /* ---- out ---- */
 struct ec_message {
     const char *topic;
-    const char *key;                /* never NULL */
-    const char *type;               /* "dev.enclii.build.queued.v1" */
-    const char *subject;            /* the aggregate's id; NULL = key */
-    const char *id;                 /* ce_id; ec_id_derive for effects of a cause */
-    const char *trace;              /* traceparent; NULL = none */
-    const ProtobufCMessage *body;   /* packed here; NULL with raw empty = tombstone */
-    struct ec_span raw;             /* or: already packed bytes */
-    int64_t time_unix_ms;           /* ce_time; 0 = now */
+    const char *key;              /* never NULL */
+    const char *type;             /* "dev.enclii.build.queued.v1" */
+    const char *subject;          /* the aggregate's id; NULL = key */
+    const char *id;               /* ce_id; ec_id_derive for effects of a cause */
+    const char *trace;            /* traceparent; NULL = none */
+    const ProtobufCMessage *body; /* packed here; NULL with raw empty = tombstone */
+    struct ec_span raw;           /* or: already packed bytes */
+    int64_t time_unix_ms;         /* ce_time; 0 = now */
 };
 typedef void (*ec_published_fn)(void *arg, struct ec_err err);
 /* done may be NULL when nobody can wait for it (progress and log events). */
-EC_RESULT ec_bus_publish(struct ec_bus *bus, const struct ec_message *message,
-                         ec_published_fn done, void *arg);
+EC_RESULT ec_bus_publish(struct ec_bus *bus, const struct ec_message *message, ec_published_fn done,
+                         void *arg);
 
 /* ---- in: one event ---- */
 struct ec_event; /* borrowed from the bus until ec_event_finish */
@@ -75,7 +76,7 @@ const char *ec_event_type(const struct ec_event *ev);
 const char *ec_event_subject(const struct ec_event *ev);
 const char *ec_event_key(const struct ec_event *ev);
 const char *ec_event_topic(const struct ec_event *ev);
-const char *ec_event_trace(const struct ec_event *ev);  /* a valid traceparent, always */
+const char *ec_event_trace(const struct ec_event *ev); /* a valid traceparent, always */
 int64_t ec_event_time_unix_ms(const struct ec_event *ev);
 int32_t ec_event_partition(const struct ec_event *ev);
 int64_t ec_event_offset(const struct ec_event *ev);
@@ -85,7 +86,8 @@ struct ec_arena *ec_event_arena(struct ec_event *ev);   /* dies with ec_event_fi
 
 /* Ends the event: OK stores its offset; RETRY runs the handler again after a back-off (at least
  * EC_EVENT_TRIES times and for retry_for_ms, so that an outage is not the event's fault; then dead
- * letter); REJECT dead-letters; FATAL ends the process. Never calls the handler before returning. */
+ * letter); REJECT dead-letters; FATAL ends the process. Never calls the handler before returning.
+ */
 #define EC_EVENT_TRIES 10
 #define EC_EVENT_RETRY_FOR_MS 600000
 void ec_event_finish(struct ec_event *ev, struct ec_err err);
@@ -94,22 +96,22 @@ void ec_event_finish(struct ec_event *ev, struct ec_err err);
 typedef struct ec_err (*ec_event_fn)(void *state, struct ec_event *ev);
 
 struct ec_route {
-    const char *type;                            /* ce_type; NULL = every other type */
+    const char *type;                             /* ce_type; NULL = every other type */
     const ProtobufCMessageDescriptor *descriptor; /* NULL = leave packed (ec_event_raw) */
-    ec_event_fn handler;                         /* NULL = known and ignored */
+    ec_event_fn handler;                          /* NULL = known and ignored */
 };
 
 struct ec_consumer;
 
 struct ec_consume_spec {
-    const char *group;          /* also names the dead-letter topics */
-    const char *const *topics;  /* NULL-ended */
+    const char *group;             /* also names the dead-letter topics */
+    const char *const *topics;     /* NULL-ended */
     const struct ec_route *routes; /* types without a row are skipped and counted */
     size_t route_count;
-    uint32_t inflight_max;      /* events being handled at once; 0 = 64; four times as many wait */
-    uint32_t retry_for_ms;      /* 0 = EC_EVENT_RETRY_FOR_MS */
+    uint32_t inflight_max; /* events being handled at once; 0 = 64; four times as many wait */
+    uint32_t retry_for_ms; /* 0 = EC_EVENT_RETRY_FOR_MS */
     void *state;
-    bool latest;                /* a new group starts at the end (live views), not the beginning */
+    bool latest; /* a new group starts at the end (live views), not the beginning */
 };
 EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer); /* ret may be NULL */
@@ -121,15 +123,15 @@ struct ec_offset {
     int64_t next; /* first offset not yet consumed; -1 = none stored */
 };
 /* Up to batch_max events, in order per partition. What could not be decoded is dead-lettered before
- * the batch comes; types without a route row are skipped. Partitions are not given away while a batch
- * is being handled, so nobody else loads their offsets meanwhile. */
+ * the batch comes; types without a route row are skipped. Partitions are not given away while a
+ * batch is being handled, so nobody else loads their offsets meanwhile. */
 struct ec_batch_in;
 size_t ec_batch_in_count(const struct ec_batch_in *batch);
 struct ec_event *ec_batch_in_event(const struct ec_batch_in *batch, size_t index);
 /* Next offsets per partition after this batch, to be stored with its effects. */
 size_t ec_batch_in_offsets(const struct ec_batch_in *batch, const struct ec_offset **ret_offsets);
-/* The batch's only dead-letter door: this event has no effect. Published at once; the next batch comes
- * only after the broker has it. */
+/* The batch's only dead-letter door: this event has no effect. Published at once; the next batch
+ * comes only after the broker has it. */
 void ec_batch_in_reject(struct ec_batch_in *batch, size_t index, const char *reason);
 /* OK: go on. RETRY: the same batch comes again after a back-off. FATAL ends the process. */
 void ec_batch_in_finish(struct ec_batch_in *batch, struct ec_err err);
@@ -139,9 +141,10 @@ struct ec_consume_batch_spec {
     const char *const *topics;
     const struct ec_route *routes; /* for types and descriptors; handlers unused */
     size_t route_count;
-    uint32_t batch_max;            /* 0 = 500 */
+    uint32_t batch_max; /* 0 = 500 */
     void *state;
-    /* On assignment: look up `count` offsets (fill next), then call ec_offsets_loaded(token, err). */
+    /* On assignment: look up `count` offsets (fill next), then call ec_offsets_loaded(token, err).
+     */
     void (*load_offsets)(void *state, struct ec_offset *offsets, size_t count, void *token);
     /* One batch at a time; owes ec_batch_in_finish. */
     void (*on_batch)(void *state, struct ec_batch_in *batch);
@@ -153,14 +156,16 @@ void ec_offsets_loaded(void *token, struct ec_err err);
 /* ---- in: a compacted topic as a table, or a topic's tail ---- */
 struct ec_table_spec {
     const char *const *topics; /* NULL-ended */
-    const struct ec_route *routes; /* handlers unused; what cannot be decoded is logged and counted */
+    const struct ec_route
+        *routes; /* handlers unused; what cannot be decoded is logged and counted */
     size_t route_count;
     void *state;
     /* Called in order per key; the event ends when it returns. Body NULL = the key was removed
      * (a tombstone comes whatever its type). */
     void (*on_event)(void *state, struct ec_event *ev);
-    void (*on_caught_up)(void *state); /* once: everything there at the start was seen; may be NULL */
-    int64_t tail_ms; /* 0 = from the beginning; else only what is younger than that */
+    void (*on_caught_up)(
+        void *state); /* once: everything there at the start was seen; may be NULL */
+    int64_t tail_ms;  /* 0 = from the beginning; else only what is younger than that */
 };
 EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
                        struct ec_consumer **ret_consumer);

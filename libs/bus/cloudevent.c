@@ -1,5 +1,5 @@
-/* Records and CloudEvents (binary mode of the Kafka protocol binding): headers in and out, the event's
- * life in its arena, and the decoding of strangers' bytes within stated limits. */
+/* Records and CloudEvents (binary mode of the Kafka protocol binding): headers in and out, the
+ * event's life in its arena, and the decoding of strangers' bytes within stated limits. */
 #include "bus/internal.h"
 
 #include <stdarg.h>
@@ -227,15 +227,51 @@ EC_RESULT bus_event_decode(struct ec_event *ev, const rd_kafka_message_t *messag
 
 /* ---- accessors ---- */
 
-const char *ec_event_id(const struct ec_event *ev) { return ev->id; }
-const char *ec_event_type(const struct ec_event *ev) { return ev->type; }
-const char *ec_event_subject(const struct ec_event *ev) { return ev->subject; }
-const char *ec_event_key(const struct ec_event *ev) { return ev->key; }
-const char *ec_event_topic(const struct ec_event *ev) { return ev->topic; }
-const char *ec_event_trace(const struct ec_event *ev) { return ev->trace.parent; }
-int64_t ec_event_time_unix_ms(const struct ec_event *ev) { return ev->time_unix_ms; }
-int32_t ec_event_partition(const struct ec_event *ev) { return ev->part->number; }
-int64_t ec_event_offset(const struct ec_event *ev) { return ev->offset; }
-const void *ec_event_body(const struct ec_event *ev) { return ev->body; }
-struct ec_span ec_event_raw(const struct ec_event *ev) { return ev->raw; }
-struct ec_arena *ec_event_arena(struct ec_event *ev) { return ev->arena; }
+const char *ec_event_id(const struct ec_event *ev)
+{
+    return ev->id;
+}
+const char *ec_event_type(const struct ec_event *ev)
+{
+    return ev->type;
+}
+const char *ec_event_subject(const struct ec_event *ev)
+{
+    return ev->subject;
+}
+const char *ec_event_key(const struct ec_event *ev)
+{
+    return ev->key;
+}
+const char *ec_event_topic(const struct ec_event *ev)
+{
+    return ev->topic;
+}
+const char *ec_event_trace(const struct ec_event *ev)
+{
+    return ev->trace.parent;
+}
+int64_t ec_event_time_unix_ms(const struct ec_event *ev)
+{
+    return ev->time_unix_ms;
+}
+int32_t ec_event_partition(const struct ec_event *ev)
+{
+    return ev->part->number;
+}
+int64_t ec_event_offset(const struct ec_event *ev)
+{
+    return ev->offset;
+}
+const void *ec_event_body(const struct ec_event *ev)
+{
+    return ev->body;
+}
+struct ec_span ec_event_raw(const struct ec_event *ev)
+{
+    return ev->raw;
+}
+struct ec_arena *ec_event_arena(struct ec_event *ev)
+{
+    return ev->arena;
+}

@@ -1,4 +1,5 @@
-/* How we set up librdkafka, in one place. The reason is beside each value that is not the default. */
+/* How we set up librdkafka, in one place. The reason is beside each value that is not the default.
+ */
 #include "bus/internal.h"
 
 #include <stdio.h>
@@ -31,7 +32,7 @@ static EC_RESULT apply_common(rd_kafka_conf_t *conf, const struct ec_bus_spec *s
         {"client.id", spec->service},
         {"log.queue", "true"},            /* logs come to our thread as events */
         {"socket.nagle.disable", "true"}, /* else up to 40 ms per small request */
-        {"broker.address.family", "v4"},  /* "localhost" would first try ::1, where nobody listens */
+        {"broker.address.family", "v4"}, /* "localhost" would first try ::1, where nobody listens */
         {"reconnect.backoff.max.ms", "1000"},
         {"topic.metadata.refresh.interval.ms", "60000"}, /* also keeps one connection in use */
         {"security.protocol", spec->tls_ca_file ? "ssl" : NULL},
@@ -104,9 +105,11 @@ EC_RESULT bus_conf_consumer(const struct ec_bus_spec *spec, const struct bus_con
         {"enable.partition.eof", want->eof ? "true" : "false"},
         {"fetch.wait.max.ms", wait},
         {"fetch.error.backoff.ms", "100"},
-        {"queued.min.messages", "2000"}, /* the defaults are made for one big consumer per process */
+        {"queued.min.messages",
+         "2000"}, /* the defaults are made for one big consumer per process */
         {"queued.max.messages.kbytes", "16384"},
-        {"fetch.message.max.bytes", "1048576"}, /* per partition and fetch; bigger records come alone */
+        {"fetch.message.max.bytes",
+         "1048576"}, /* per partition and fetch; bigger records come alone */
         {"statistics.interval.ms", "0"},
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();

@@ -1,7 +1,7 @@
-/* The batch consumer: up to batch_max events at once, whose offsets the caller stores in one transaction
- * with their effects. On assignment the offsets come from the caller; the broker's copy is kept only for
- * lag displays. A rebalance is answered between batches, so that whoever gets the partitions next reads
- * offsets that no transaction of ours can change any more. */
+/* The batch consumer: up to batch_max events at once, whose offsets the caller stores in one
+ * transaction with their effects. On assignment the offsets come from the caller; the broker's copy
+ * is kept only for lag displays. A rebalance is answered between batches, so that whoever gets the
+ * partitions next reads offsets that no transaction of ours can change any more. */
 #include "bus/internal.h"
 
 #include <assert.h>
@@ -39,9 +39,9 @@ struct batcher {
     struct ec_batch_in batch;
     uint32_t batch_max;
     enum batch_phase phase;
-    uint32_t dead;        /* dead letters on their way */
-    bool revoke_waiting;  /* a rebalance waits for the batch */
-    struct load *load;    /* offsets asked for; its list is what was assigned */
+    uint32_t dead;       /* dead letters on their way */
+    bool revoke_waiting; /* a rebalance waits for the batch */
+    struct load *load;   /* offsets asked for; its list is what was assigned */
     bool load_asked;
     struct ec_timer *timer; /* of WAITING and of a failed load */
     struct ec_backoff backoff;
@@ -325,7 +325,7 @@ static void free_batcher(struct ec_consumer *c)
     free(b->batch.offsets);
 }
 
-static const struct bus_kind batch_kind = {assigned, revoked, on_record, NULL,
+static const struct bus_kind batch_kind = {assigned, revoked, on_record,   NULL,
                                            work,     idle,    free_batcher};
 
 EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch_spec *spec,

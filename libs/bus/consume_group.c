@@ -1,6 +1,6 @@
-/* The group consumer: a route table by event type, one handler call per event. Events of one key form a
- * lane and run one after another; lanes run in parallel up to inflight_max. Events end in any order, so
- * the stored offset is always that of the lowest unfinished one of its partition. */
+/* The group consumer: a route table by event type, one handler call per event. Events of one key
+ * form a lane and run one after another; lanes run in parallel up to inflight_max. Events end in
+ * any order, so the stored offset is always that of the lowest unfinished one of its partition. */
 #include "bus/internal.h"
 
 #include <assert.h>
@@ -11,22 +11,23 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* The unfinished events of one key; the first is ready, running, backing off or being dead-lettered. */
+/* The unfinished events of one key; the first is ready, running, backing off or being
+ * dead-lettered. */
 struct bus_lane {
     struct ec_event *first, *last;
 };
 
 struct group {
     struct ec_consumer base;
-    struct ec_map *lanes;     /* key → lane */
+    struct ec_map *lanes; /* key → lane */
     struct ec_event *ready, *ready_last;
-    uint32_t running;         /* handlers that owe ec_event_finish */
+    uint32_t running; /* handlers that owe ec_event_finish */
     uint32_t inflight_max;
-    uint32_t dead;            /* events whose dead letter is on its way */
-    uint32_t taken;           /* events not finished, in whatever state */
+    uint32_t dead;  /* events whose dead letter is on its way */
+    uint32_t taken; /* events not finished, in whatever state */
     uint32_t taken_max;
     int64_t retry_for_ms;
-    bool turning;             /* in work(): finishing needs no wake-up */
+    bool turning; /* in work(): finishing needs no wake-up */
 };
 
 static void make_ready(struct group *g, struct ec_event *ev)
@@ -115,8 +116,8 @@ static void on_backoff_over(void *arg)
 
 static void back_off(struct group *g, struct ec_event *ev, struct ec_err err)
 {
-    bool patient = ev->tries < EC_EVENT_TRIES ||
-                   ec_mono_ms() - ev->first_try_mono_ms < g->retry_for_ms;
+    bool patient =
+        ev->tries < EC_EVENT_TRIES || ec_mono_ms() - ev->first_try_mono_ms < g->retry_for_ms;
     if (!patient) {
         bury(g, ev, ec_reject_in(ev->arena, "given up after %u tries: %s", ev->tries, err.what));
         return;
@@ -296,7 +297,8 @@ static void free_group(struct ec_consumer *c)
     ec_map_free(g->lanes, NULL);
 }
 
-static const struct bus_kind group_kind = {assigned, revoked, on_record, NULL, work, idle, free_group};
+static const struct bus_kind group_kind = {assigned, revoked, on_record, NULL,
+                                           work,     idle,    free_group};
 
 EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer)

@@ -1,7 +1,7 @@
-/* The table consumer: no group, no stored offsets; every instance reads the topics whole and follows
- * them. Which partitions there are (and, for a tail, where it begins) only blocking calls can tell, so
- * they run on the worker pool; until the topics exist it asks again. Partitions added later are seen
- * after a restart. */
+/* The table consumer: no group, no stored offsets; every instance reads the topics whole and
+ * follows them. Which partitions there are (and, for a tail, where it begins) only blocking calls
+ * can tell, so they run on the worker pool; until the topics exist it asks again. Partitions added
+ * later are seen after a restart. */
 #include "bus/internal.h"
 
 #include <stdatomic.h>
@@ -27,8 +27,8 @@ struct table {
     struct ec_consumer base;
     struct question question;
     bool asking;
-    bool known;     /* partitions are assigned */
-    bool told;      /* on_caught_up was called */
+    bool known; /* partitions are assigned */
+    bool told;  /* on_caught_up was called */
     struct ec_timer *timer;
     struct ec_backoff backoff;
     void (*on_event)(void *state, struct ec_event *ev);
@@ -192,8 +192,8 @@ EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
 {
     rd_kafka_t *rk = NULL;
     /* librdkafka wants a group name to assign; nothing ever joins or commits under it. */
-    struct bus_consumer_conf want = {
-        ec_arena_format(bus->arena, "%s.table", bus->spec.service), false, false, true};
+    struct bus_consumer_conf want = {ec_arena_format(bus->arena, "%s.table", bus->spec.service),
+                                     false, false, true};
     EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct table *t = ec_alloc(sizeof *t);
     size_t count = 0;

@@ -1,6 +1,6 @@
-/* What the three kinds of consumers share: the rebalance conversation, one queue for all records, offsets,
- * lag, and leaving. Every partition's queue is forwarded to `data`, so back-pressure is simply not to
- * poll it: pausing partitions would throw away what was fetched already. */
+/* What the three kinds of consumers share: the rebalance conversation, one queue for all records,
+ * offsets, lag, and leaving. Every partition's queue is forwarded to `data`, so back-pressure is
+ * simply not to poll it: pausing partitions would throw away what was fetched already. */
 #include "bus/internal.h"
 
 #include <stdio.h>
@@ -100,8 +100,8 @@ void bus_consumer_store_offsets(struct ec_consumer *c)
 static void on_rebalance(struct ec_consumer *c, rd_kafka_event_t *event)
 {
     if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-        c->kind->assigned(c, rd_kafka_topic_partition_list_copy(
-                                 rd_kafka_event_topic_partition_list(event)));
+        c->kind->assigned(
+            c, rd_kafka_topic_partition_list_copy(rd_kafka_event_topic_partition_list(event)));
     } else {
         c->kind->revoked(c, rd_kafka_assignment_lost(c->source.rk));
     }
@@ -179,7 +179,8 @@ static void tell_lag(struct ec_consumer *c)
                 high < 0) {
                 continue;
             }
-            /* A partition nothing came from yet goes on at its committed offset: no lag we know of. */
+            /* A partition nothing came from yet goes on at its committed offset: no lag we know of.
+             */
             behind += part->next >= 0 && high > part->next ? (double)(high - part->next) : 0;
         }
         ec_metric_set(&bus_lag, c->parts[i]->topic, behind);
@@ -261,12 +262,12 @@ void bus_consumer_stop(struct ec_consumer *c)
     bus_source_wake(&c->source);
 }
 
-/* Handlers that never finished may still hold their events: those and the consumer stay allocated, the
- * process is about to end. */
+/* Handlers that never finished may still hold their events: those and the consumer stay allocated,
+ * the process is about to end. */
 void bus_consumer_kill(struct ec_consumer *c)
 {
-    ec_log(EC_LOG_WARN, NULL, "bus.killed", "a consumer did not stop in time; its events come again",
-           EC_T("group", c->group));
+    ec_log(EC_LOG_WARN, NULL, "bus.killed",
+           "a consumer did not stop in time; its events come again", EC_T("group", c->group));
     bus_source_close(&c->source, false);
 }
 

@@ -1,7 +1,8 @@
-/* Dead letters: what cannot be decoded or was refused goes to "<topic>.<group>.dead", as it came, with
- * reason and origin in headers dead_*. Nothing is skipped silently: until the broker has the letter the
- * event is not finished, however long that takes. `enclii local up` makes the topics of the readers in
- * topics.yaml; one that is missing (group names chosen at run time) is created on first use. */
+/* Dead letters: what cannot be decoded or was refused goes to "<topic>.<group>.dead", as it came,
+ * with reason and origin in headers dead_*. Nothing is skipped silently: until the broker has the
+ * letter the event is not finished, however long that takes. `enclii local up` makes the topics of
+ * the readers in topics.yaml; one that is missing (group names chosen at run time) is created on
+ * first use. */
 #include "bus/internal.h"
 
 #include <stdlib.h>
@@ -14,8 +15,8 @@
 #define CREATE_TIMEOUT_MS 2000
 #define RETENTION_MS "2592000000" /* 30 days */
 
-struct ec_metric bus_dead_letters =
-    EC_COUNTER("enclii_bus_dead_letters_total", "Events given up, by topic they came from.", "topic");
+struct ec_metric bus_dead_letters = EC_COUNTER(
+    "enclii_bus_dead_letters_total", "Events given up, by topic they came from.", "topic");
 
 /* What we know of a dead-letter topic of this process. */
 struct dead_topic {
@@ -53,10 +54,14 @@ static void on_letter_sent(void *arg, struct ec_err err)
 static rd_kafka_headers_t *letter_headers(struct ec_event *ev)
 {
     struct ec_bus *bus = ev->consumer->bus;
-    struct ec_message as = {.key = ev->key, .type = ev->type, .subject = ev->subject, .id = ev->id,
-                            .trace = ev->trace.parent, .time_unix_ms = ev->time_unix_ms};
-    rd_kafka_headers_t *headers = ev->headers ? rd_kafka_headers_copy(ev->headers)
-                                              : bus_headers_new(bus, &as);
+    struct ec_message as = {.key = ev->key,
+                            .type = ev->type,
+                            .subject = ev->subject,
+                            .id = ev->id,
+                            .trace = ev->trace.parent,
+                            .time_unix_ms = ev->time_unix_ms};
+    rd_kafka_headers_t *headers =
+        ev->headers ? rd_kafka_headers_copy(ev->headers) : bus_headers_new(bus, &as);
     if (!ev->headers) {
         rd_kafka_header_remove(headers, "ce_source"); /* whoever wrote it, not we */
         rd_kafka_header_add(headers, "ce_source", -1, ev->source, -1);
@@ -99,7 +104,8 @@ static bool topic_ready(struct ec_bus *bus, const char *topic)
     return false;
 }
 
-/* Whatever the answer (made, was there, not allowed, no admin there), publishing is the real test. */
+/* Whatever the answer (made, was there, not allowed, no admin there), publishing is the real test.
+ */
 void bus_dead_topic_answer(struct ec_bus *bus, rd_kafka_event_t *event)
 {
     void *state;

@@ -1,5 +1,5 @@
-/* Private to libs/bus: what its files share. One source is one librdkafka handle hooked into the loop;
- * a consumer is a source with one of three kinds (group, batch, table) on top. */
+/* Private to libs/bus: what its files share. One source is one librdkafka handle hooked into the
+ * loop; a consumer is a source with one of three kinds (group, batch, table) on top. */
 #pragma once
 
 #include <librdkafka/rdkafka.h>
@@ -61,16 +61,16 @@ struct ec_bus {
     struct ec_loop *loop;
     struct ec_bus_spec spec; /* its texts are copies in `arena` */
     struct ec_arena *arena;
-    char *source_name;          /* ce_source */
+    char *source_name; /* ce_source */
     struct bus_source producer;
     rd_kafka_topic_t *warm[BUS_WARM_MAX]; /* topics this service writes: their leaders are known */
     unsigned warm_count;
-    uint32_t waiting;           /* published, not acknowledged */
-    bool up;                    /* a broker connection is up, by the last statistics */
-    bool told, told_up;         /* what the log said last about it */
-    bool failed;                /* fatal was called */
+    uint32_t waiting;   /* published, not acknowledged */
+    bool up;            /* a broker connection is up, by the last statistics */
+    bool told, told_up; /* what the log said last about it */
+    bool failed;        /* fatal was called */
     struct ec_consumer *consumers;
-    struct ec_map *dead_topics; /* dead-letter topics known or asked for */
+    struct ec_map *dead_topics;             /* dead-letter topics known or asked for */
     struct ec_arena *kept[BUS_ARENAS_KEPT]; /* event arenas for reuse */
     unsigned kept_count;
     bool closing;
@@ -94,7 +94,8 @@ struct bus_record {
     rd_kafka_headers_t *headers; /* taken */
 };
 /* takes value and headers, also on error. */
-EC_RESULT bus_produce(struct ec_bus *bus, struct bus_record *record, ec_published_fn done, void *arg);
+EC_RESULT bus_produce(struct ec_bus *bus, struct bus_record *record, ec_published_fn done,
+                      void *arg);
 void bus_producer_event(struct ec_bus *bus, rd_kafka_event_t *event);
 
 /* ---- cloudevent.c and wire.c ---- */
@@ -119,7 +120,7 @@ struct ec_event {
     struct bus_lane *lane;
     struct ec_event *next_in_lane;
     struct ec_event *next_ready;
-    struct ec_event *next_in_part;  /* by offset */
+    struct ec_event *next_in_part; /* by offset */
     uint32_t tries;
     int64_t first_try_mono_ms;
     struct ec_backoff backoff;
@@ -147,10 +148,10 @@ struct bus_partition {
     char *topic;
     int32_t number;
     bool owned;
-    uint32_t epoch;  /* grows when it is taken away */
-    int64_t next;    /* offset after the last finished record; -1 = none yet */
-    bool dirty;      /* next is not stored yet */
-    bool caught_up;  /* table: the end was seen once */
+    uint32_t epoch;               /* grows when it is taken away */
+    int64_t next;                 /* offset after the last finished record; -1 = none yet */
+    bool dirty;                   /* next is not stored yet */
+    bool caught_up;               /* table: the end was seen once */
     struct ec_event *head, *tail; /* group: unfinished and finished ones behind them, by offset */
 };
 
@@ -190,7 +191,8 @@ void bus_consumer_take(struct ec_consumer *c, rd_kafka_topic_partition_list_t *l
 /* Gives every partition back. */
 void bus_consumer_release(struct ec_consumer *c);
 void bus_consumer_store_offsets(struct ec_consumer *c); /* of dirty partitions */
-/* Polls at most `budget` records to kind->record while `more` says so; wakes itself for the rest. */
+/* Polls at most `budget` records to kind->record while `more` says so; wakes itself for the rest.
+ */
 void bus_consumer_poll(struct ec_consumer *c, unsigned budget, bool (*more)(struct ec_consumer *c));
 void bus_consumer_stop(struct ec_consumer *c);
 void bus_consumer_kill(struct ec_consumer *c); /* grace is over */

@@ -1,5 +1,5 @@
-/* Out: one idempotent producer. Each accepted record has exactly one delivery report, which comes as an
- * event on the loop and ends the caller's wait. */
+/* Out: one idempotent producer. Each accepted record has exactly one delivery report, which comes
+ * as an event on the loop and ends the caller's wait. */
 #include "bus/internal.h"
 
 #include <stdlib.h>
@@ -32,16 +32,17 @@ static struct ec_err err_of(rd_kafka_resp_err_t code)
     }
 }
 
-EC_RESULT bus_produce(struct ec_bus *bus, struct bus_record *record, ec_published_fn done, void *arg)
+EC_RESULT bus_produce(struct ec_bus *bus, struct bus_record *record, ec_published_fn done,
+                      void *arg)
 {
     struct publish *wait = ec_alloc(sizeof *wait);
     *wait = (struct publish){done, arg, ec_mono_us()};
-    rd_kafka_resp_err_t code = rd_kafka_producev(
-        bus->producer.rk, RD_KAFKA_V_TOPIC(record->topic),
-        RD_KAFKA_V_KEY(record->key.ptr, record->key.len),
-        RD_KAFKA_V_VALUE(record->value, record->value_len),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_HEADERS(record->headers),
-        RD_KAFKA_V_OPAQUE(wait), RD_KAFKA_V_END);
+    rd_kafka_resp_err_t code = rd_kafka_producev(bus->producer.rk, RD_KAFKA_V_TOPIC(record->topic),
+                                                 RD_KAFKA_V_KEY(record->key.ptr, record->key.len),
+                                                 RD_KAFKA_V_VALUE(record->value, record->value_len),
+                                                 RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
+                                                 RD_KAFKA_V_HEADERS(record->headers),
+                                                 RD_KAFKA_V_OPAQUE(wait), RD_KAFKA_V_END);
     if (code) {
         free(wait);
         free(record->value);
@@ -52,8 +53,8 @@ EC_RESULT bus_produce(struct ec_bus *bus, struct bus_record *record, ec_publishe
     return ec_ok();
 }
 
-EC_RESULT ec_bus_publish(struct ec_bus *bus, const struct ec_message *message,
-                         ec_published_fn done, void *arg)
+EC_RESULT ec_bus_publish(struct ec_bus *bus, const struct ec_message *message, ec_published_fn done,
+                         void *arg)
 {
     struct bus_record record = {.topic = message->topic, .key = ec_span_of(message->key)};
     record.value_len =

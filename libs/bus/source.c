@@ -1,7 +1,7 @@
-/* One librdkafka handle in our loop. Its threads only write an eventfd when a queue becomes non-empty;
- * that wake-up is edge-like (once until served), so whoever stops early writes the eventfd himself and
- * comes back in the next turn, after the other sources had theirs. A tick polls even when nothing comes,
- * because a consumer that is never polled is thrown out of its group. */
+/* One librdkafka handle in our loop. Its threads only write an eventfd when a queue becomes
+ * non-empty; that wake-up is edge-like (once until served), so whoever stops early writes the
+ * eventfd himself and comes back in the next turn, after the other sources had theirs. A tick polls
+ * even when nothing comes, because a consumer that is never polled is thrown out of its group. */
 #include "bus/internal.h"
 
 #include <stdio.h>
@@ -98,7 +98,8 @@ static void log_event(rd_kafka_event_t *event)
     const char *fac, *text;
     int level;
     if (rd_kafka_event_log(event, &fac, &text, &level) == 0) {
-        /* Connection trouble (FAIL) repeats itself each second; bus.up and bus.down tell it once. */
+        /* Connection trouble (FAIL) repeats itself each second; bus.up and bus.down tell it once.
+         */
         bool tell = level <= LOG_ERR && strcmp(fac, "FAIL") != 0;
         ec_log(tell ? EC_LOG_WARN : EC_LOG_DEBUG, NULL, "bus.client", text, EC_T("facility", fac));
     }

@@ -1,5 +1,5 @@
-/* The topics: one table, made at build time from proto/topics.yaml, which states partitions, retention,
- * compaction and who may read and write. */
+/* The topics: one table, made at build time from proto/topics.yaml, which states partitions,
+ * retention, compaction and who may read and write. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,12 +7,12 @@
 #include <stdint.h>
 
 struct ec_topic {
-    const char *name;        /* "enclii.intake" */
-    const char *key;         /* what its keys are, for people: "service id" */
+    const char *name; /* "enclii.intake" */
+    const char *key;  /* what its keys are, for people: "service id" */
     uint16_t partitions;
-    int64_t retention_ms;    /* -1 = for ever */
+    int64_t retention_ms; /* -1 = for ever */
     bool compacted;
-    const char *writers;     /* comma-separated service names */
+    const char *writers; /* comma-separated service names */
     const char *readers;
     const char *help;
 };

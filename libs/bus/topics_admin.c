@@ -1,5 +1,5 @@
-/* Looks topics up in the table, and creates what is missing on a broker: the topics themselves and a
- * dead-letter topic for each of their readers. Blocks on the broker, for tools and tests. */
+/* Looks topics up in the table, and creates what is missing on a broker: the topics themselves and
+ * a dead-letter topic for each of their readers. Blocks on the broker, for tools and tests. */
 #include "bus/internal.h"
 
 #include <stdio.h>
@@ -35,8 +35,8 @@ static EC_RESULT want(struct wanted *all, const char *name, int partitions, int 
     if (all->count == TOPICS_MAX) {
         return ec_fatal(0, "topics: more than 256 in topics.yaml");
     }
-    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(name, partitions, replication, why,
-                                                       sizeof why);
+    rd_kafka_NewTopic_t *topic =
+        rd_kafka_NewTopic_new(name, partitions, replication, why, sizeof why);
     if (!topic) {
         ec_log(EC_LOG_ERROR, NULL, "topic.refused", why, EC_T("topic", name));
         return ec_fatal(0, "topics: a name or number in topics.yaml is refused (logged above)");

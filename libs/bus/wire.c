@@ -1,6 +1,7 @@
-/* The wire check: walks a packed message by its descriptor before protobuf-c sees it. protobuf-c has no
- * limit on nesting (34 kB can overflow the stack) and does not validate UTF-8; this does, without
- * allocating. What passes may still be refused by protobuf-c, never the other way round unsafe. */
+/* The wire check: walks a packed message by its descriptor before protobuf-c sees it. protobuf-c
+ * has no limit on nesting (34 kB can overflow the stack) and does not validate UTF-8; this does,
+ * without allocating. What passes may still be refused by protobuf-c, never the other way round
+ * unsafe. */
 #include "bus/internal.h"
 
 struct cursor {

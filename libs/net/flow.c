@@ -1,5 +1,6 @@
-/* The runner of flows. A step's end is always looked at in a turn of its own (ec_loop_defer), so a step
- * that fails before its start function returns and one that ends an hour later take the same way. */
+/* The runner of flows. A step's end is always looked at in a turn of its own (ec_loop_defer), so a
+ * step that fails before its start function returns and one that ends an hour later take the same
+ * way. */
 #include "net/flow.h"
 
 #include <assert.h>

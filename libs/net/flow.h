@@ -1,6 +1,6 @@
 /* A flow: a job of several asynchronous steps, written as a table. Each step starts one thing and
- * later says how it ended; the flow times it, runs the next, retries RETRY errors with back-off, and
- * stops at the first error that stays. Read the table and you know what the job does.
+ * later says how it ended; the flow times it, runs the next, retries RETRY errors with back-off,
+ * and stops at the first error that stays. Read the table and you know what the job does.
  *
  *   static const struct ec_step steps[] = {
  *       { "fetch", start_fetch, 3 },
@@ -30,7 +30,8 @@ struct ec_step {
 /* After each finished step (also the failing one). */
 typedef void (*ec_flow_step_fn)(void *job, const struct ec_step *step, struct ec_err err,
                                 int64_t duration_ms);
-/* Once. `step` is where it ended: the failed one, or the last. The job may free the flow's storage. */
+/* Once. `step` is where it ended: the failed one, or the last. The job may free the flow's storage.
+ */
 typedef void (*ec_flow_end_fn)(void *job, struct ec_err err, const struct ec_step *step);
 
 struct ec_flow {

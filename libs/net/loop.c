@@ -1,6 +1,6 @@
-/* The loop on libuv. Every handle lives in an owner of its own that is freed in its close callback, so
- * "free" here always means: stop, close, release later. Deferred calls run from a uv_idle handle (a
- * timer that re-arms itself with 0 would starve I/O for ever in libuv 1.44). */
+/* The loop on libuv. Every handle lives in an owner of its own that is freed in its close callback,
+ * so "free" here always means: stop, close, release later. Deferred calls run from a uv_idle handle
+ * (a timer that re-arms itself with 0 would starve I/O for ever in libuv 1.44). */
 #include "net/loop.h"
 
 #include <assert.h>
@@ -28,11 +28,11 @@ struct call_queue {
 
 struct ec_loop {
     uv_loop_t uv;
-    uv_idle_t deferred;        /* active while `calls` is not empty */
-    uv_timer_t lag;            /* measures how late it is called */
+    uv_idle_t deferred; /* active while `calls` is not empty */
+    uv_timer_t lag;     /* measures how late it is called */
     int64_t lag_expected_ms;
-    struct call_queue calls;   /* ec_loop_defer */
-    struct work *waiting;      /* work that no worker is free for, oldest first */
+    struct call_queue calls; /* ec_loop_defer */
+    struct work *waiting;    /* work that no worker is free for, oldest first */
     struct work **waiting_tail;
     unsigned waiting_count;
     unsigned working;
@@ -78,7 +78,8 @@ static void on_lag(uv_timer_t *timer)
 static void on_deferred(uv_idle_t *idle)
 {
     struct ec_loop *loop = idle->data;
-    /* Only what was there at the start of the turn: a call that defers itself must not starve I/O. */
+    /* Only what was there at the start of the turn: a call that defers itself must not starve I/O.
+     */
     struct call *call = loop->calls.head;
     loop->calls = (struct call_queue){0};
     loop->calls.tail = &loop->calls.head;

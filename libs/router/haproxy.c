@@ -137,8 +137,8 @@ static void on_connected(uv_connect_t *connect, int status)
     uv_buf_t buf = uv_buf_init(call->command, (unsigned)call->len);
     call->write.data = call;
     int failed = uv_read_start((uv_stream_t *)&call->pipe, on_chunk_wanted, on_chunk);
-    failed = failed ? failed
-                    : uv_write(&call->write, (uv_stream_t *)&call->pipe, &buf, 1, on_written);
+    failed =
+        failed ? failed : uv_write(&call->write, (uv_stream_t *)&call->pipe, &buf, 1, on_written);
     if (failed) {
         end_call(call, ec_retry(failed, "cannot write to HAProxy's runtime socket"));
     }

@@ -25,8 +25,8 @@ void ec_haproxy_close(struct ec_haproxy *hap);
 
 /* reply: borrowed until the callback returns. RETRY when HAProxy is away or silent. */
 typedef void (*ec_haproxy_fn)(void *arg, struct ec_err err, struct ec_span reply);
-/* command: copied; several are joined by "; ", a payload follows "<<\n" and ends with an empty line.
- * RETRY when too many wait, REJECT when it is too long. */
+/* command: copied; several are joined by "; ", a payload follows "<<\n" and ends with an empty
+ * line. RETRY when too many wait, REJECT when it is too long. */
 EC_RESULT ec_haproxy_send(struct ec_haproxy *hap, struct ec_span command, ec_haproxy_fn done,
                           void *arg);
 
@@ -42,8 +42,8 @@ struct ec_haproxy_server {
     int weight;          /* as set, 0..256 */
     int open;            /* requests under way */
     int64_t requests;
-    int64_t errors;      /* 5xx answers, failed connections, broken answers */
-    int64_t latency_ms;  /* average of the last 1024 answers */
+    int64_t errors;     /* 5xx answers, failed connections, broken answers */
+    int64_t latency_ms; /* average of the last 1024 answers */
 };
 EC_RESULT ec_haproxy_servers(struct ec_arena *arena, struct ec_span csv,
                              struct ec_haproxy_server **ret_servers, size_t *ret_count);

@@ -29,9 +29,9 @@ static bool next_line(struct ec_span *text, struct ec_span *ret_line)
 struct ec_err ec_haproxy_check(struct ec_arena *arena, struct ec_span reply)
 {
     static const char *const fine[] = {
-        "New server registered", "Server deleted",          "New empty certificate store",
-        "Transaction created",   "Committing ",             "Success!",
-        "Inserting certificate", "Entry '",                 "Certificate '",
+        "New server registered", "Server deleted", "New empty certificate store",
+        "Transaction created",   "Committing ",    "Success!",
+        "Inserting certificate", "Entry '",        "Certificate '",
     };
     struct ec_span line;
     while (next_line(&reply, &line)) {
@@ -48,8 +48,8 @@ struct ec_err ec_haproxy_check(struct ec_arena *arena, struct ec_span reply)
     return ec_ok();
 }
 
-/* Splits a CSV line in place of one copy; HAProxy quotes a field only when it must. Gives the number
- * of fields. */
+/* Splits a CSV line in place of one copy; HAProxy quotes a field only when it must. Gives the
+ * number of fields. */
 static size_t split_fields(struct ec_arena *arena, struct ec_span line, const char **fields)
 {
     char *at = ec_arena_text(arena, line);
@@ -84,9 +84,9 @@ static struct ec_err find_columns(const char *const *names, size_t count, struct
         const char *name;
         size_t *at;
     } wanted[] = {
-        {"pxname", &ret->backend},   {"svname", &ret->name},         {"addr", &ret->address},
-        {"status", &ret->status},    {"uweight", &ret->weight},      {"scur", &ret->open},
-        {"req_tot", &ret->requests}, {"hrsp_5xx", &ret->bad},        {"econ", &ret->no_connection},
+        {"pxname", &ret->backend},   {"svname", &ret->name},    {"addr", &ret->address},
+        {"status", &ret->status},    {"uweight", &ret->weight}, {"scur", &ret->open},
+        {"req_tot", &ret->requests}, {"hrsp_5xx", &ret->bad},   {"econ", &ret->no_connection},
         {"eresp", &ret->broken},     {"rtime", &ret->latency},
     };
     for (size_t i = 0; i < EC_LEN(wanted); i++) {

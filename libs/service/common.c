@@ -10,7 +10,8 @@ const struct ec_setting service_common_settings[] = {
     {"ENCLII_LOG_LEVEL", EC_SETTING_TEXT, FIELD(log_level), "info",
      "Least level that is logged: debug, info, warn or error.", "debug", 0, 0},
     {"ENCLII_ADMIN_LISTEN", EC_SETTING_TEXT, FIELD(admin_listen), "127.0.0.1:0",
-     "Where /metrics, /health/live and /health/ready are served; port 0: any free one, logged at start.",
+     "Where /metrics, /health/live and /health/ready are served; port 0: any free one, logged at "
+     "start.",
      "0.0.0.0:9100", 0, 0},
     {"ENCLII_KAFKA_BROKERS", EC_SETTING_TEXT, FIELD(brokers), "127.0.0.1:9092",
      "Kafka brokers to begin with.", "kafka-0:9093,kafka-1:9093", 0, 0},
@@ -18,8 +19,8 @@ const struct ec_setting service_common_settings[] = {
      "File with the CA of the brokers; with it, TLS is used.", "/etc/enclii/kafka/ca.crt", 0, 0},
     {"ENCLII_KAFKA_TLS_CERT", EC_SETTING_PATH, FIELD(tls_cert), "",
      "File with this service's certificate.", "/etc/enclii/kafka/user.crt", 0, 0},
-    {"ENCLII_KAFKA_TLS_KEY", EC_SETTING_PATH, FIELD(tls_key), "",
-     "File with this service's key.", "/etc/enclii/kafka/user.key", 0, 0},
+    {"ENCLII_KAFKA_TLS_KEY", EC_SETTING_PATH, FIELD(tls_key), "", "File with this service's key.",
+     "/etc/enclii/kafka/user.key", 0, 0},
     {"ENCLII_KAFKA_PLAINTEXT", EC_SETTING_BOOL, FIELD(kafka_plaintext), "false",
      "Allow brokers on other hosts without TLS; only inside a private network.", "true", 0, 0},
     {"ENCLII_KAFKA_FETCH_WAIT", EC_SETTING_DURATION_MS, FIELD(kafka_fetch_wait_ms), "500ms",
@@ -51,8 +52,9 @@ EC_RESULT service_check_brokers(const struct service_common *common)
     while (*at) {
         size_t len = strcspn(at, ",");
         if (!is_loopback(at, len)) {
-            return ec_fatal(0, "ENCLII_KAFKA_BROKERS names another host: set ENCLII_KAFKA_TLS_CA, _CERT "
-                               "and _KEY, or ENCLII_KAFKA_PLAINTEXT=true in a private network");
+            return ec_fatal(
+                0, "ENCLII_KAFKA_BROKERS names another host: set ENCLII_KAFKA_TLS_CA, _CERT "
+                   "and _KEY, or ENCLII_KAFKA_PLAINTEXT=true in a private network");
         }
         at += len + (at[len] == ',');
     }

@@ -19,5 +19,6 @@ struct service_common {
 
 extern const struct ec_setting service_common_settings[];
 
-/* Unencrypted Kafka only on this machine, or where the operator says that the network is private. */
+/* Unencrypted Kafka only on this machine, or where the operator says that the network is private.
+ */
 EC_RESULT service_check_brokers(const struct service_common *common);

@@ -1,5 +1,6 @@
-/* The frame: everything a service needs is opened here, in one order, and closed in the reverse one. The
- * service itself only says what it needs and gives three functions (start, stop, unready). */
+/* The frame: everything a service needs is opened here, in one order, and closed in the reverse
+ * one. The service itself only says what it needs and gives three functions (start, stop, unready).
+ */
 #include "service/service.h"
 
 #include <signal.h>
@@ -34,8 +35,8 @@ struct ec_service {
     struct ec_timer *deadline; /* of stopping */
     bool started;              /* spec->start was called and returned OK */
     bool stopping;
-    bool stopped;              /* the service has said so */
-    int status;                /* of the process */
+    bool stopped; /* the service has said so */
+    int status;   /* of the process */
 };
 
 static struct ec_metric build_info =
@@ -44,12 +45,30 @@ static struct ec_metric ready_gauge = EC_GAUGE("enclii_ready", "1 when ready for
 
 /* ---- what it is made of ---- */
 
-struct ec_loop *ec_service_loop(struct ec_service *svc) { return svc->loop; }
-struct ec_bus *ec_service_bus(struct ec_service *svc) { return svc->bus; }
-struct ec_store *ec_service_store(struct ec_service *svc) { return svc->store; }
-struct ec_fetcher *ec_service_fetcher(struct ec_service *svc) { return svc->fetcher; }
-struct ec_arena *ec_service_arena(struct ec_service *svc) { return svc->arena; }
-bool ec_service_stopping(const struct ec_service *svc) { return svc->stopping; }
+struct ec_loop *ec_service_loop(struct ec_service *svc)
+{
+    return svc->loop;
+}
+struct ec_bus *ec_service_bus(struct ec_service *svc)
+{
+    return svc->bus;
+}
+struct ec_store *ec_service_store(struct ec_service *svc)
+{
+    return svc->store;
+}
+struct ec_fetcher *ec_service_fetcher(struct ec_service *svc)
+{
+    return svc->fetcher;
+}
+struct ec_arena *ec_service_arena(struct ec_service *svc)
+{
+    return svc->arena;
+}
+bool ec_service_stopping(const struct ec_service *svc)
+{
+    return svc->stopping;
+}
 
 const struct ec_store_spec *ec_service_store_spec(struct ec_service *svc)
 {
@@ -71,8 +90,8 @@ static size_t unready_reasons(struct ec_service *svc, const char *reasons[4])
     if (svc->store && !ec_store_ready(svc->store)) {
         reasons[count++] = "the database is not reachable (ENCLII_DATABASE_URL)";
     }
-    const char *own = svc->started && svc->spec->unready ? svc->spec->unready(svc->spec->state)
-                                                         : NULL;
+    const char *own =
+        svc->started && svc->spec->unready ? svc->spec->unready(svc->spec->state) : NULL;
     if (own) {
         reasons[count++] = own;
     }
@@ -82,8 +101,8 @@ static size_t unready_reasons(struct ec_service *svc, const char *reasons[4])
 static void on_live(void *state, struct ec_request *req)
 {
     struct ec_service *svc = state;
-    json_t *body = json_pack("{s:b, s:s, s:s}", "live", 1, "service", svc->spec->name, "version",
-                             ec_version);
+    json_t *body =
+        json_pack("{s:b, s:s, s:s}", "live", 1, "service", svc->spec->name, "version", ec_version);
     ec_reply_json(req, 200, body);
     json_decref(body);
 }
@@ -281,7 +300,8 @@ static EC_RESULT open_all(struct ec_service *svc)
         EC_TRY(open_store(svc));
     }
     if (svc->spec->needs_fetcher) {
-        const char *agent = ec_arena_format(svc->arena, "enclii-%s/%s", svc->spec->name, ec_version);
+        const char *agent =
+            ec_arena_format(svc->arena, "enclii-%s/%s", svc->spec->name, ec_version);
         EC_TRY(ec_fetcher_open(svc->loop, agent, FETCH_CONNECTIONS_MAX, &svc->fetcher));
     }
     EC_TRY(svc->spec->start(svc, svc->spec->state));

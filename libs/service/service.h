@@ -1,10 +1,10 @@
 /* The frame every service runs in: settings, log, loop, bus, store, fetcher, admin HTTP (/metrics,
- * /health/live, /health/ready), signals, orderly stop. A service's main.c is its route table, a start
- * function and main. Read services/hello first.
+ * /health/live, /health/ready), signals, orderly stop. A service's main.c is its route table, a
+ * start function and main. Read services/hello first.
  *
  * Stop (SIGTERM, SIGINT): not ready → `stop` of the service (end intake, finish or hand back work,
- * then ec_service_stopped) → bus closes (commit) → store closes → loop ends → exit 0. A second signal
- * or 5 s end the process at once (exit 1). */
+ * then ec_service_stopped) → bus closes (commit) → store closes → loop ends → exit 0. A second
+ * signal or 5 s end the process at once (exit 1). */
 #pragma once
 
 #include "base/settings.h"
@@ -17,10 +17,10 @@
 struct ec_service;
 
 struct ec_service_spec {
-    const char *name;   /* "webhook" */
-    const char *help;   /* one line for --help */
-    void *state;        /* the service's one state struct */
-    void *settings;     /* its settings struct (usually inside state) */
+    const char *name;                       /* "webhook" */
+    const char *help;                       /* one line for --help */
+    void *state;                            /* the service's one state struct */
+    void *settings;                         /* its settings struct (usually inside state) */
     const struct ec_setting *setting_table; /* ended by a row with name NULL; may be NULL */
     bool needs_bus, needs_store, needs_fetcher;
     uint32_t bus_linger_ms;
@@ -32,9 +32,10 @@ struct ec_service_spec {
     const char *(*unready)(void *state);
 };
 
-/* The common settings (ENCLII_LOG_LEVEL, ENCLII_ADMIN_LISTEN, ENCLII_KAFKA_BROKERS, ENCLII_KAFKA_TLS_*,
- * ENCLII_DATABASE_URL ...) are in service.c's table; a service's own table adds to it.
- * argv: --help prints all settings, --settings-markdown the README table, --version the version. */
+/* The common settings (ENCLII_LOG_LEVEL, ENCLII_ADMIN_LISTEN, ENCLII_KAFKA_BROKERS,
+ * ENCLII_KAFKA_TLS_*, ENCLII_DATABASE_URL ...) are in service.c's table; a service's own table adds
+ * to it. argv: --help prints all settings, --settings-markdown the README table, --version the
+ * version. */
 int ec_service_main(int argc, char **argv, const struct ec_service_spec *spec);
 
 struct ec_loop *ec_service_loop(struct ec_service *svc);

@@ -28,8 +28,7 @@ size_t ec_batch_add(struct ec_batch *batch, const char *sql, const char *const *
 {
     if (batch->count == batch->room) {
         batch->room = batch->room ? batch->room * 2 : 8;
-        batch->statements =
-            ec_grow(batch->statements, batch->room, sizeof(batch->statements[0]));
+        batch->statements = ec_grow(batch->statements, batch->room, sizeof(batch->statements[0]));
     }
     const char **copies = ec_arena_alloc(batch->arena, (arg_count + 1) * sizeof(copies[0]));
     for (size_t i = 0; i < arg_count; i++) {

@@ -1,9 +1,9 @@
-/* One session of the pool. A batch goes out as one pipeline: PREPARE for statements this session has
- * not seen, the executions, one sync; the server makes one transaction of it. Answers come in the same
- * order: per message its result and then NULL, at the end PGRES_PIPELINE_SYNC; after an error
- * everything up to the sync is PGRES_PIPELINE_ABORTED.
- * Prepared statements are remembered by their SQL text, PREPARED_MAX per session; what is beyond runs
- * unnamed. A batch over its deadline is cancelled at the server and its session thrown away. */
+/* One session of the pool. A batch goes out as one pipeline: PREPARE for statements this session
+ * has not seen, the executions, one sync; the server makes one transaction of it. Answers come in
+ * the same order: per message its result and then NULL, at the end PGRES_PIPELINE_SYNC; after an
+ * error everything up to the sync is PGRES_PIPELINE_ABORTED. Prepared statements are remembered by
+ * their SQL text, PREPARED_MAX per session; what is beyond runs unnamed. A batch over its deadline
+ * is cancelled at the server and its session thrown away. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -19,11 +19,11 @@ struct conn {
     struct ec_store *store;
     struct ec_loop *loop;
     struct link *link;
-    struct ec_map *prepared;    /* SQL text → its number (a pointer that is a small integer) */
-    uintptr_t prepared_last;    /* number given last; names are "s<number>" */
-    struct ec_batch *running;   /* NULL = idle */
-    bool answered;              /* a result of the awaited message came, its NULL did not yet */
-    struct ec_timer *deadline;  /* of the running batch */
+    struct ec_map *prepared;   /* SQL text → its number (a pointer that is a small integer) */
+    uintptr_t prepared_last;   /* number given last; names are "s<number>" */
+    struct ec_batch *running;  /* NULL = idle */
+    bool answered;             /* a result of the awaited message came, its NULL did not yet */
+    struct ec_timer *deadline; /* of the running batch */
     bool closed;
 };
 
@@ -51,9 +51,10 @@ static void on_down(void *arg, const char *why)
     struct conn *conn = arg;
     struct ec_batch *batch = take_running(conn);
     if (batch) {
-        struct ec_err err = ec_failed(batch->err)
-                                ? batch->err
-                                : ec_retry_in(batch->arena, 0, "database: connection lost: %s", why);
+        struct ec_err err =
+            ec_failed(batch->err)
+                ? batch->err
+                : ec_retry_in(batch->arena, 0, "database: connection lost: %s", why);
         batch_end(batch, err);
     }
 }

@@ -1,6 +1,6 @@
 /* The database URL, parsed once. libpq would resolve host names while we wait, and read its own
- * time-outs only in blocking mode, so names are resolved by the link and passed as hostaddr, and the
- * settings a non-blocking client needs are added here. */
+ * time-outs only in blocking mode, so names are resolved by the link and passed as hostaddr, and
+ * the settings a non-blocking client needs are added here. */
 #include "store/internal.h"
 
 #include <arpa/inet.h>
@@ -14,7 +14,7 @@
 struct conninfo {
     PQconninfoOption *options; /* from the URL, holds the password */
     char *application_name;
-    char *server_options;      /* "-c statement_timeout=..." plus the URL's own */
+    char *server_options; /* "-c statement_timeout=..." plus the URL's own */
 };
 
 static const char *option(const struct conninfo *info, const char *keyword)

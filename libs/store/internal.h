@@ -16,7 +16,8 @@ const char *conninfo_host(const struct conninfo *info);
 /* Starts connecting; hostaddr: addresses of conninfo_host, comma-separated, or NULL. */
 PGconn *conninfo_connect(const struct conninfo *info, const char *hostaddr, size_t address_count);
 
-/* ---- link: resolves, connects, polls; after a loss connects again with back-off and jitter ---- */
+/* ---- link: resolves, connects, polls; after a loss connects again with back-off and jitter ----
+ */
 struct link;
 struct link_events {
     void (*up)(void *arg, PGconn *pg);        /* connected, non-blocking */
@@ -54,14 +55,14 @@ struct ec_batch {
     struct ec_arena *arena;
     struct statement *statements;
     size_t count, room;
-    bool script;           /* one text of many statements, simple protocol (migrations) */
-    uint32_t deadline_ms;  /* 0 = the store's */
+    bool script;          /* one text of many statements, simple protocol (migrations) */
+    uint32_t deadline_ms; /* 0 = the store's */
     int64_t began_mono_ms;
     int64_t deadline_mono_ms;
-    struct ec_err err;     /* the first failure */
-    size_t at;             /* statement whose answer is awaited */
-    bool preparing;        /* ... and it is its PREPARE's */
-    bool drop_link;        /* the session is of no further use */
+    struct ec_err err; /* the first failure */
+    size_t at;         /* statement whose answer is awaited */
+    bool preparing;    /* ... and it is its PREPARE's */
+    bool drop_link;    /* the session is of no further use */
     ec_batch_fn done;
     void *arg;
     struct ec_batch *next; /* waiting list */

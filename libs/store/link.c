@@ -1,6 +1,7 @@
-/* One libpq connection that keeps itself connected: resolve the name without blocking, connect step by
- * step, poll, and after a loss try again with back-off and jitter. The socket may change with every
- * PQconnectPoll, even keeping its number, so the poll is made anew around each of those calls. */
+/* One libpq connection that keeps itself connected: resolve the name without blocking, connect step
+ * by step, poll, and after a loss try again with back-off and jitter. The socket may change with
+ * every PQconnectPoll, even keeping its number, so the poll is made anew around each of those
+ * calls. */
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,16 +26,16 @@ struct resolve {
 
 struct link {
     struct ec_loop *loop;
-    const struct conninfo *info;       /* borrowed from the owner */
+    const struct conninfo *info; /* borrowed from the owner */
     const struct link_events *events;
     void *arg;
     enum link_state state;
-    PGconn *pg;                        /* NULL while DOWN and RESOLVING */
-    struct ec_poll *poll;              /* NULL without pg */
-    struct ec_timer *timer;            /* DOWN: next try; else: deadline of connecting */
+    PGconn *pg;             /* NULL while DOWN and RESOLVING */
+    struct ec_poll *poll;   /* NULL without pg */
+    struct ec_timer *timer; /* DOWN: next try; else: deadline of connecting */
     struct ec_backoff backoff;
-    struct resolve *resolve;           /* not NULL only while RESOLVING */
-    bool complained;                   /* one log line per loss, not per try */
+    struct resolve *resolve; /* not NULL only while RESOLVING */
+    bool complained;         /* one log line per loss, not per try */
 };
 
 static void start(void *arg);

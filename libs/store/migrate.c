@@ -1,6 +1,6 @@
-/* Migrations. Each is one simple-protocol script, hence one implicit transaction: take the lock, record
- * the name, apply the text. Two processes that migrate at once meet at the lock; the second one's record
- * violates the primary key, its script is rolled back and it looks again. */
+/* Migrations. Each is one simple-protocol script, hence one implicit transaction: take the lock,
+ * record the name, apply the text. Two processes that migrate at once meet at the lock; the second
+ * one's record violates the primary key, its script is rolled back and it looks again. */
 #include <ctype.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@ struct migrate {
     const char *schema;
     const struct ec_migration *migrations;
     size_t count;
-    size_t at;     /* the one being applied */
+    size_t at;      /* the one being applied */
     uint32_t looks; /* times we lost the race, bounded by the number of migrations */
     ec_done_fn done;
     void *arg;
@@ -107,15 +107,16 @@ static struct ec_err compare(struct migrate *mig, const struct ec_rows *rows)
         }
         const char *hex = ec_sha256_hex(mig->arena, ec_span_of(mig->migrations[i].sql));
         if (applied[0] && strcmp(applied, hex) != 0) {
-            return ec_fatal(0, ec_arena_format(mig->arena,
-                                               "migration %s was applied with another text; write a "
-                                               "new migration instead of changing it",
-                                               mig->migrations[i].name));
+            return ec_fatal(0,
+                            ec_arena_format(mig->arena,
+                                            "migration %s was applied with another text; write a "
+                                            "new migration instead of changing it",
+                                            mig->migrations[i].name));
         }
         if (applied[0] && i != known) {
-            return ec_fatal(0, ec_arena_format(mig->arena, "migration %s is applied but %s is not",
-                                               mig->migrations[i].name,
-                                               mig->migrations[known].name));
+            return ec_fatal(0,
+                            ec_arena_format(mig->arena, "migration %s is applied but %s is not",
+                                            mig->migrations[i].name, mig->migrations[known].name));
         }
         known += applied[0] ? 1 : 0;
     }
@@ -181,8 +182,13 @@ EC_RESULT ec_store_migrate(struct ec_store *store, const char *schema,
     }
     struct ec_arena *arena = ec_arena_new(MIGRATE_TEXT_MAX_BYTES);
     struct migrate *mig = ec_arena_alloc(arena, sizeof(*mig));
-    *mig = (struct migrate){.store = store, .arena = arena, .schema = schema,
-                            .migrations = migrations, .count = count, .done = done, .arg = arg};
+    *mig = (struct migrate){.store = store,
+                            .arena = arena,
+                            .schema = schema,
+                            .migrations = migrations,
+                            .count = count,
+                            .done = done,
+                            .arg = arg};
     struct ec_err err =
         run_script(mig, ec_arena_format(arena, prepare_sql, schema, schema), on_prepared);
     if (ec_failed(err)) {

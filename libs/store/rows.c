@@ -1,5 +1,5 @@
-/* Reading answers: by column name, with defaults for NULL. A column that the statement does not have
- * is our own bug and ends the process in the first test that reads it. */
+/* Reading answers: by column name, with defaults for NULL. A column that the statement does not
+ * have is our own bug and ends the process in the first test that reads it. */
 #include <stdio.h>
 #include <stdlib.h>
 

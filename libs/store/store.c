@@ -1,6 +1,6 @@
-/* The pool: batches wait here, first come first served, until a session is free or their deadline has
- * passed. The waiting list is bounded; above it a caller is told at once (RETRY), so that overload
- * shows at the edge and not in our memory. */
+/* The pool: batches wait here, first come first served, until a session is free or their deadline
+ * has passed. The waiting list is bounded; above it a caller is told at once (RETRY), so that
+ * overload shows at the edge and not in our memory. */
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -27,7 +27,7 @@ struct ec_store {
     size_t conn_count;
     struct ec_batch *first, **last; /* waiting, in order */
     uint32_t waiting;
-    struct ec_timer *look;          /* runs while something waits */
+    struct ec_timer *look; /* runs while something waits */
     bool closing;
     ec_call_fn closed;
     void *closed_arg;

@@ -1,11 +1,11 @@
-/* PostgreSQL, asynchronously: a pool of non-blocking libpq connections on our loop. Statements travel
- * in batches; a batch is one transaction in one round trip (pipeline mode), committed or not as a
- * whole. Text format both ways, SQL only with $n parameters.
+/* PostgreSQL, asynchronously: a pool of non-blocking libpq connections on our loop. Statements
+ * travel in batches; a batch is one transaction in one round trip (pipeline mode), committed or not
+ * as a whole. Text format both ways, SQL only with $n parameters.
  *
- * Errors: RETRY when the database is away, restarted, out of connections, or a serialisation conflict
- * ended the transaction (40001, 40P01, and ec_expect below); REJECT for constraint violations
- * (ec_rows_constraint names it) and data errors; FATAL for SQL that can never work. While the database
- * is away calls wait in the queue until their deadline, then end with RETRY. */
+ * Errors: RETRY when the database is away, restarted, out of connections, or a serialisation
+ * conflict ended the transaction (40001, 40P01, and ec_expect below); REJECT for constraint
+ * violations (ec_rows_constraint names it) and data errors; FATAL for SQL that can never work.
+ * While the database is away calls wait in the queue until their deadline, then end with RETRY. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,15 +17,15 @@
 #include "net/loop.h"
 
 struct ec_store;
-struct ec_rows;  /* the answer of one statement; borrowed until the callback returns */
+struct ec_rows; /* the answer of one statement; borrowed until the callback returns */
 struct ec_batch;
 
 struct ec_store_spec {
-    const struct ec_secret *url;   /* postgres://user:password@host:port/db?... */
+    const struct ec_secret *url; /* postgres://user:password@host:port/db?... */
     const char *application_name;
-    uint32_t connections;          /* 0 = 4 */
-    uint32_t waiting_max;          /* batches waiting for a connection; 0 = 1024; above: RETRY at once */
-    uint32_t deadline_ms;          /* per batch, waiting included; 0 = 10 s */
+    uint32_t connections; /* 0 = 4 */
+    uint32_t waiting_max; /* batches waiting for a connection; 0 = 1024; above: RETRY at once */
+    uint32_t deadline_ms; /* per batch, waiting included; 0 = 10 s */
 };
 
 /* Connects in the background; ready when ec_store_ready says so. */
@@ -42,8 +42,8 @@ EC_RESULT ec_store_exec(struct ec_store *store, const char *sql, const char *con
 
 /* Several statements as one transaction in one round trip. `done` gets the answers by index of
  * ec_batch_add (ec_batch_rows). To abort when a statement did not touch exactly one row, write
- *   with u as (update ... where id = $1 and version = $2 returning 1) select ec_expect(1, count(*)) from u
- * (the migrations of `ec_store_migrate` create ec_expect; it raises 40001: RETRY). */
+ *   with u as (update ... where id = $1 and version = $2 returning 1) select ec_expect(1, count(*))
+ * from u (the migrations of `ec_store_migrate` create ec_expect; it raises 40001: RETRY). */
 struct ec_batch *ec_batch_new(struct ec_store *store);
 size_t ec_batch_add(struct ec_batch *batch, const char *sql, const char *const *args,
                     size_t arg_count); /* copies; gives the index */
@@ -56,9 +56,10 @@ void ec_batch_free(struct ec_batch *batch); /* one that was never run */
 const struct ec_rows *ec_batch_rows(const struct ec_batch *batch, size_t index);
 
 size_t ec_rows_count(const struct ec_rows *rows);
-const char *ec_rows_text(const struct ec_rows *rows, size_t row, const char *column); /* "" for NULL */
+const char *ec_rows_text(const struct ec_rows *rows, size_t row,
+                         const char *column); /* "" for NULL */
 bool ec_rows_null(const struct ec_rows *rows, size_t row, const char *column);
-int64_t ec_rows_int(const struct ec_rows *rows, size_t row, const char *column);     /* 0 for NULL */
+int64_t ec_rows_int(const struct ec_rows *rows, size_t row, const char *column); /* 0 for NULL */
 bool ec_rows_bool(const struct ec_rows *rows, size_t row, const char *column);
 struct ec_span ec_rows_bytes(const struct ec_rows *rows, size_t row, const char *column,
                              struct ec_arena *arena); /* bytea */

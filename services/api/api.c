@@ -1,5 +1,5 @@
-/* Opening and closing: the server answers from the first moment (503 "starting" until the schema that
- * `pipeline` makes is there and the bootstrap token is in it), then the consumers begin. */
+/* Opening and closing: the server answers from the first moment (503 "starting" until the schema
+ * that `pipeline` makes is there and the bootstrap token is in it), then the consumers begin. */
 #include "api.h"
 
 #include "base/log.h"
@@ -96,7 +96,8 @@ struct ec_key *api_key(struct api *api)
     ec_cleanup(ec_secret_freep) struct ec_secret *pem = NULL;
     if (!api->key && api->settings.key_file[0] &&
         !ec_failed(ec_secret_read(api->settings.key_file, &pem))) {
-        ec_ignore(ec_key_from_pem(ec_secret_use(pem), &api->key)); /* stays NULL: the caller says so */
+        ec_ignore(
+            ec_key_from_pem(ec_secret_use(pem), &api->key)); /* stays NULL: the caller says so */
     }
     return api->key;
 }
@@ -162,8 +163,8 @@ void on_health(void *state, struct ec_request *req)
     bool database = ec_store_ready(api->store), bus = ec_bus_ready(api->bus);
     const char *word = !database ? "unhealthy" : !bus || !api->prepared ? "degraded" : "healthy";
     json_t *body = json_pack("{s:s, s:s, s:s, s:{s:{s:s}, s:{s:s}}}", "status", word, "service",
-                             "enclii-api", "version", ec_version, "components", "database", "status",
-                             database ? "healthy" : "unhealthy", "bus", "status",
+                             "enclii-api", "version", ec_version, "components", "database",
+                             "status", database ? "healthy" : "unhealthy", "bus", "status",
                              bus ? "healthy" : "unhealthy");
     ec_reply_json(req, database ? 200 : 503, body);
     json_decref(body);
@@ -178,7 +179,7 @@ void on_live(void *state, struct ec_request *req)
 void on_ready(void *state, struct ec_request *req)
 {
     const struct api *api = state;
-    const char *why_not = !api->prepared ? api->why_not
+    const char *why_not = !api->prepared                ? api->why_not
                           : !ec_store_ready(api->store) ? "the database cannot be reached"
                                                         : NULL;
     reply_health(req, why_not ? 503 : 200, why_not ? "not ready" : "ready", why_not);

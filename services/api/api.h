@@ -1,5 +1,5 @@
-/* api: the public HTTP API. Read routes.c (what exists and who may), then call.c (how one request goes
- * through), then the file of the subject. Private to this service. */
+/* api: the public HTTP API. Read routes.c (what exists and who may), then call.c (how one request
+ * goes through), then the file of the subject. Private to this service. */
 #pragma once
 
 #include "base/arena.h"
@@ -27,7 +27,7 @@ struct api_settings {
     const char *platform_domain; /* ENCLII_PLATFORM_DOMAIN */
     const char *key_file;        /* ENCLII_SIGNING_PUBLIC_KEY_FILE, "" = verification is off */
     struct ec_secret *bootstrap_token; /* ENCLII_BOOTSTRAP_TOKEN, NULL = none */
-    struct ec_secret *seal_key;        /* ENCLII_SEAL_KEY, NULL: channels with secrets are refused */
+    struct ec_secret *seal_key; /* ENCLII_SEAL_KEY, NULL: channels with secrets are refused */
 };
 
 struct api {
@@ -40,14 +40,14 @@ struct api {
     struct ec_registry *oci;         /* NULL: verification is off */
     struct ec_key *key;              /* public half of the signing key; NULL: verification is off */
     struct ec_http_server *server;
-    struct auth *auth;       /* tokens seen lately */
-    struct hub *hub;         /* live events */
+    struct auth *auth;              /* tokens seen lately */
+    struct hub *hub;                /* live events */
     struct ec_timer *prepare_timer; /* looks for the schema until it is there */
-    bool prepared;           /* the schema exists and the bootstrap token is in it */
-    const char *why_not;     /* while not prepared: one sentence */
-    ec_call_fn closed;       /* of api_close */
+    bool prepared;                  /* the schema exists and the bootstrap token is in it */
+    const char *why_not;            /* while not prepared: one sentence */
+    ec_call_fn closed;              /* of api_close */
     void *closed_arg;
-    uint32_t streams;        /* open event and log streams, at most STREAMS_MAX */
+    uint32_t streams; /* open event and log streams, at most STREAMS_MAX */
 };
 #define STREAMS_MAX 500
 
@@ -65,8 +65,8 @@ enum role { ROLE_PUBLIC = 0, ROLE_VIEWER, ROLE_DEVELOPER, ROLE_ADMIN };
 enum role role_parse(const char *name); /* ROLE_PUBLIC when it is none */
 const char *role_name(enum role role);
 
-/* What a route's {id} or {slug} names. The project it belongs to is looked up, and checked against the
- * token's project, before any handler runs. */
+/* What a route's {id} or {slug} names. The project it belongs to is looked up, and checked against
+ * the token's project, before any handler runs. */
 enum kind {
     KIND_NONE = 0, /* lists: the handler's SQL filters by call->who.project_id */
     KIND_PROJECT,
@@ -77,7 +77,7 @@ enum kind {
     KIND_CHANNEL,
 };
 #define NEEDS(role, kind) ((role) | (kind) << 4)
-#define NEEDS_ROLE(tag) ((enum role)((tag) & 15))
+#define NEEDS_ROLE(tag) ((enum role)((tag)&15))
 #define NEEDS_KIND(tag) ((enum kind)((tag) >> 4))
 
 struct principal {
@@ -95,15 +95,15 @@ typedef void (*batch_fn)(struct call *call, const struct ec_batch *batch);
 struct call {
     struct api *api;
     struct ec_request *req;
-    struct ec_arena *arena;  /* of the request */
-    struct principal who;    /* a copy: the cache may forget it meanwhile */
+    struct ec_arena *arena; /* of the request */
+    struct principal who;   /* a copy: the cache may forget it meanwhile */
     /* What the path names; "" where it does not apply. */
     const char *id;
     const char *project_id, *project_slug, *project_name;
     const char *service_id, *service_name;
     rows_fn then_rows;
     batch_fn then_batch;
-    void *more;              /* the handler's own */
+    void *more; /* the handler's own */
 };
 bool call_before(void *state, struct ec_request *req); /* for the server */
 struct call *call_of(void *state, struct ec_request *req);
@@ -166,7 +166,8 @@ json_t *render_release(const struct ec_rows *rows, size_t row, struct ec_arena *
 json_t *render_deployment(const struct ec_rows *rows, size_t row, struct ec_arena *arena);
 typedef json_t *(*render_fn)(const struct ec_rows *rows, size_t row, struct ec_arena *arena);
 json_t *render_each(const struct ec_rows *rows, struct ec_arena *arena, render_fn render);
-/* Any protobuf message, by its descriptor; bytes are left out (they are secrets or nested messages). */
+/* Any protobuf message, by its descriptor; bytes are left out (they are secrets or nested
+ * messages). */
 json_t *render_message(const ProtobufCMessage *message);
 const char *deployment_status(const char *state); /* pending, running, failed */
 const char *deployment_health(const char *state); /* unknown, healthy, unhealthy */
@@ -186,7 +187,8 @@ void hub_free(struct hub *hub);
 /* Log lines of a build as they come; `fn` gets the event's packed body in order. */
 struct hub_follower;
 typedef void (*hub_log_fn)(void *arg, const void *build_log);
-struct hub_follower *hub_follow_logs(struct hub *hub, const char *build_id, hub_log_fn fn, void *arg);
+struct hub_follower *hub_follow_logs(struct hub *hub, const char *build_id, hub_log_fn fn,
+                                     void *arg);
 void hub_unfollow(struct hub *hub, struct hub_follower *follower);
 
 /* ---- logs.c ---- */

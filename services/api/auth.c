@@ -103,17 +103,17 @@ EC_RESULT auth_bootstrap(struct api *api, ec_done_fn done, void *arg)
     if (api->settings.bootstrap_token) {
         struct ec_span token = ec_secret_use(api->settings.bootstrap_token);
         const char *hash = ec_token_hash_hex(arena, token);
-        const char *prefix =
-            ec_arena_text(arena, (struct ec_span){token.ptr, EC_TOKEN_PREFIX_LEN});
+        const char *prefix = ec_arena_text(arena, (struct ec_span){token.ptr, EC_TOKEN_PREFIX_LEN});
         struct ec_id id = ec_id_new();
         ec_batch_add(batch,
                      "update enclii.api_token set revoked_at = now() where name = 'bootstrap'"
                      " and hash <> $1 and revoked_at is null",
                      ARGS(hash));
-        ec_batch_add(batch,
-                     "insert into enclii.api_token (id, name, prefix, hash, role)"
-                     " values ($1::uuid, 'bootstrap', $2, $3, 'admin') on conflict (hash) do nothing",
-                     ARGS(id.text, prefix, hash));
+        ec_batch_add(
+            batch,
+            "insert into enclii.api_token (id, name, prefix, hash, role)"
+            " values ($1::uuid, 'bootstrap', $2, $3, 'admin') on conflict (hash) do nothing",
+            ARGS(id.text, prefix, hash));
     }
     return ec_batch_run(batch, on_bootstrapped, boot);
 }

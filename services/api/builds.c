@@ -1,5 +1,6 @@
-/* Builds and deliveries. A build is asked for by an event; its id and that of its release follow from
- * the event's id (as `pipeline` derives them), so the answer can name both before they exist. */
+/* Builds and deliveries. A build is asked for by an event; its id and that of its release follow
+ * from the event's id (as `pipeline` derives them), so the answer can name both before they exist.
+ */
 #include <string.h>
 
 #include "api.h"
@@ -58,9 +59,9 @@ static void ask_for_build(struct call *call, const char *sha, const char *ref)
                &(struct outbox_row){EC_TOPIC_REQUESTS, call->service_id,
                                     "dev.enclii.request.build.v1", NULL, order->event_id,
                                     &ask.base});
-    audit_add(call, batch,
-              &(struct audit){"build.request", "service", call->service_id, call->service_name,
-                              NULL});
+    audit_add(
+        call, batch,
+        &(struct audit){"build.request", "service", call->service_id, call->service_name, NULL});
     call_write(call, batch, on_build_asked);
 }
 
@@ -133,8 +134,9 @@ void on_build_get(void *state, struct ec_request *req)
 static void on_cancel_asked(struct call *call, const struct ec_batch *batch)
 {
     (void)batch;
-    call_reply(call, 202, json_pack("{s:s, s:s}", "build_id", call->id, "message",
-                                    "the build is being cancelled"));
+    call_reply(
+        call, 202,
+        json_pack("{s:s, s:s}", "build_id", call->id, "message", "the build is being cancelled"));
 }
 
 static void on_cancel_state(struct call *call, const struct ec_rows *rows)
@@ -175,14 +177,17 @@ void on_build_cancel(void *state, struct ec_request *req)
     "id repo_key ref commit_sha pusher state ?reason ?detail #duplicates received_at decided_at"
 #define DELIVERY_SQL                                                                               \
     "select d.id, d.repo_key, d.ref, d.commit_sha, d.pusher, d.state, d.reason, d.detail,"         \
-    " d.duplicates, " TIME("d.received_at", "received_at") ", " TIME("d.decided_at", "decided_at") \
-    " from enclii.delivery d where ($1 = '' or exists (select 1 from enclii.service s"            \
-    " where s.repo_key = d.repo_key and s.project_id::text = $1))"
+    " d.duplicates, " TIME("d.received_at", "received_at") ", " TIME(                              \
+        "d.decided_at",                                                                            \
+        "decided_at") " from enclii.delivery d where ($1 = '' or exists (select 1 from "           \
+                      "enclii.service s"                                                           \
+                      " where s.repo_key = d.repo_key and s.project_id::text = $1))"
 
 static void on_deliveries(struct call *call, const struct ec_rows *rows)
 {
-    call_reply(call, 200, json_pack("{s:o, s:i}", "deliveries", render_list(rows, DELIVERY_COLUMNS),
-                                    "count", (int)ec_rows_count(rows)));
+    call_reply(call, 200,
+               json_pack("{s:o, s:i}", "deliveries", render_list(rows, DELIVERY_COLUMNS), "count",
+                         (int)ec_rows_count(rows)));
 }
 
 void on_delivery_list(void *state, struct ec_request *req)

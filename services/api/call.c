@@ -1,7 +1,7 @@
-/* How one request goes through: find the principal of its token (cache, else database), check the role
- * the route needs, find the project of what the path names and check it against the token's, then run
- * the handler. So no handler can forget a check, and none trusts an id. The `before` hook gives false
- * and continues here, because the look-ups are asynchronous. */
+/* How one request goes through: find the principal of its token (cache, else database), check the
+ * role the route needs, find the project of what the path names and check it against the token's,
+ * then run the handler. So no handler can forget a check, and none trusts an id. The `before` hook
+ * gives false and continues here, because the look-ups are asynchronous. */
 #include <string.h>
 
 #include "api.h"
@@ -206,8 +206,9 @@ static void run_handler(struct call *call)
 static void not_found(struct call *call, enum kind kind)
 {
     call_problem(call, 404, "not_found", kinds[kind].param,
-                 ec_arena_format(call->arena, "there is no such %s, or your token is for another "
-                                              "project",
+                 ec_arena_format(call->arena,
+                                 "there is no such %s, or your token is for another "
+                                 "project",
                                  kinds[kind].word));
 }
 
@@ -309,9 +310,10 @@ static void on_token(struct call *call, const struct ec_rows *rows)
     who->role = role_parse(ec_rows_text(rows, 0, "role"));
     auth_remember(call->api->auth, call->more, who);
     if (ec_rows_bool(rows, 0, "unseen")) {
-        ec_ignore(ec_store_exec(call->api->store,
-                                "update enclii.api_token set last_used_at = now() where id = $1::uuid",
-                                ARGS(who->token_id), on_used, NULL)); /* as above */
+        ec_ignore(
+            ec_store_exec(call->api->store,
+                          "update enclii.api_token set last_used_at = now() where id = $1::uuid",
+                          ARGS(who->token_id), on_used, NULL)); /* as above */
     }
     authorize(call);
 }
@@ -347,8 +349,14 @@ bool call_before(void *state, struct ec_request *req)
     struct api *api = state;
     struct ec_arena *arena = ec_request_arena(req);
     struct call *call = ec_arena_alloc(arena, sizeof(*call));
-    *call = (struct call){.api = api, .req = req, .arena = arena, .id = "", .project_id = "",
-                          .project_slug = "", .project_name = "", .service_id = "",
+    *call = (struct call){.api = api,
+                          .req = req,
+                          .arena = arena,
+                          .id = "",
+                          .project_id = "",
+                          .project_slug = "",
+                          .project_name = "",
+                          .service_id = "",
                           .service_name = ""};
     ec_request_set_user(req, call);
     if (NEEDS_ROLE(ec_request_route(req)->tag) == ROLE_PUBLIC) {

@@ -12,9 +12,9 @@
 #define EVENT_TYPES_MAX 64
 #define CHANNEL_COLUMNS "id project_id kind name url @event_types !enabled !has_secret created_at"
 #define CHANNEL_SQL                                                                                \
-    "select c.id, c.project_id, c.kind, c.name, c.url, c.event_types, c.enabled,"                 \
-    " c.sealed_secret <> '' as has_secret, " TIME("c.created_at", "created_at")                    \
-    " from enclii.channel c"
+    "select c.id, c.project_id, c.kind, c.name, c.url, c.event_types, c.enabled,"                  \
+    " c.sealed_secret <> '' as has_secret, " TIME("c.created_at",                                  \
+                                                  "created_at") " from enclii.channel c"
 
 static void on_channel_created(struct call *call, const struct ec_batch *batch)
 {
@@ -25,7 +25,8 @@ static void on_channel_created(struct call *call, const struct ec_batch *batch)
 /* Only the scheme and form; `notifier` refuses private addresses when it connects. */
 static bool is_http_url(const char *url)
 {
-    return (strncmp(url, "https://", 8) == 0 && url[8]) || (strncmp(url, "http://", 7) == 0 && url[7]);
+    return (strncmp(url, "https://", 8) == 0 && url[8]) ||
+           (strncmp(url, "http://", 7) == 0 && url[7]);
 }
 
 /* False = answered. */
@@ -44,9 +45,9 @@ static bool seal(struct call *call, const json_t *body, const char *id, struct e
                      "this installation has no ENCLII_SEAL_KEY, so secrets cannot be kept");
         return false;
     }
-    struct ec_err err = ec_seal(call->arena, call->api->settings.seal_key,
-                                ec_arena_format(call->arena, "channel/%s", id), ec_span_of(secret),
-                                ret_sealed);
+    struct ec_err err =
+        ec_seal(call->arena, call->api->settings.seal_key,
+                ec_arena_format(call->arena, "channel/%s", id), ec_span_of(secret), ret_sealed);
     if (ec_failed(err)) {
         ec_reply_error(call->req, err, "sealing_failed");
         return false;
@@ -126,7 +127,8 @@ void on_channel_create(void *state, struct ec_request *req)
     set.name = ec_arena_strdup(call->arena, name);
     set.url = ec_arena_strdup(call->arena, url);
     set.sealed_secret.len = sealed.len;
-    set.sealed_secret.data = memcpy(ec_arena_alloc(call->arena, sealed.len + 1), sealed.ptr, sealed.len);
+    set.sealed_secret.data =
+        memcpy(ec_arena_alloc(call->arena, sealed.len + 1), sealed.ptr, sealed.len);
     set.enabled = true;
     write_channel(call, body, &set);
 }
@@ -139,9 +141,9 @@ static void on_channels(struct call *call, const struct ec_rows *rows)
 void on_channel_list(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
-    call_query(call,
-               CHANNEL_SQL " where c.project_id = $1::uuid order by c.created_at desc limit $2::int",
-               ARGS(call->project_id, call_limit(call, 100)), on_channels);
+    call_query(
+        call, CHANNEL_SQL " where c.project_id = $1::uuid order by c.created_at desc limit $2::int",
+        ARGS(call->project_id, call_limit(call, 100)), on_channels);
 }
 
 static void on_channel_deleted(struct call *call, const struct ec_batch *batch)

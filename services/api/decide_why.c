@@ -1,5 +1,6 @@
-/* One sentence from many rows: the stages are asked from the newest backwards, and the first one that
- * holds the push, or ended it, speaks. Each decider gives false when its stage has nothing to say. */
+/* One sentence from many rows: the stages are asked from the newest backwards, and the first one
+ * that holds the push, or ended it, speaks. Each decider gives false when its stage has nothing to
+ * say. */
 #include "decide_why.h"
 
 #include <stdbool.h>
@@ -41,9 +42,10 @@ static bool why_delivery(const struct why_facts *f, struct ec_arena *arena, stru
         return true;
     }
     if (is(f->delivery.state, "received")) {
-        *ret_why = say("delivery", "not_decided", 1,
-                       ec_arena_format(arena, "The push of %.7s was received and is being looked at.",
-                                       f->delivery.commit_sha));
+        *ret_why =
+            say("delivery", "not_decided", 1,
+                ec_arena_format(arena, "The push of %.7s was received and is being looked at.",
+                                f->delivery.commit_sha));
         return true;
     }
     return false;
@@ -57,14 +59,16 @@ static bool why_queued(const struct why_facts *f, struct ec_arena *arena, struct
     const char *since = ec_duration_text(arena, f->build.since_ms);
     if (f->build.builders == 0) {
         *ret_why = say("queue", "no_builder", 1,
-                       ec_arena_format(arena, "The build of %.7s has waited %s because no builder is "
-                                              "alive; start one.",
+                       ec_arena_format(arena,
+                                       "The build of %.7s has waited %s because no builder is "
+                                       "alive; start one.",
                                        f->build.commit_sha, since));
         return true;
     }
     *ret_why = say("queue", "no_free_slot", 1,
-                   ec_arena_format(arena, "The build of %.7s has waited %s for a free slot; %lld "
-                                          "build(s) go first and %lld builder(s) are alive.",
+                   ec_arena_format(arena,
+                                   "The build of %.7s has waited %s for a free slot; %lld "
+                                   "build(s) go first and %lld builder(s) are alive.",
                                    f->build.commit_sha, since, (long long)f->build.ahead,
                                    (long long)f->build.builders));
     return true;
@@ -77,18 +81,19 @@ static bool why_build(const struct why_facts *f, struct ec_arena *arena, struct 
     }
     if (is(f->build.state, "leased") || is(f->build.state, "running")) {
         *ret_why = say("build", "running", 1,
-                       ec_arena_format(arena, "The build of %.7s runs on builder %s, attempt %lld, for "
-                                              "%s.",
+                       ec_arena_format(arena,
+                                       "The build of %.7s runs on builder %s, attempt %lld, for "
+                                       "%s.",
                                        f->build.commit_sha, f->build.builder_id,
                                        (long long)f->build.attempt,
                                        ec_duration_text(arena, f->build.since_ms)));
         return true;
     }
     if (f->build.state[0] && !is(f->build.state, "SUCCEEDED")) {
-        *ret_why = say("build", or_rule(f->build.reason, "build_ended"), 0,
-                       ec_arena_format(arena, "The build of %.7s ended as %s: %s.", f->build.commit_sha,
-                                       f->build.state,
-                                       because(arena, f->build.reason, f->build.detail)));
+        *ret_why =
+            say("build", or_rule(f->build.reason, "build_ended"), 0,
+                ec_arena_format(arena, "The build of %.7s ended as %s: %s.", f->build.commit_sha,
+                                f->build.state, because(arena, f->build.reason, f->build.detail)));
         return true;
     }
     return false;
@@ -102,18 +107,20 @@ static bool why_release(const struct why_facts *f, struct ec_arena *arena, struc
         return true;
     }
     if (is(f->release.state, "building") || is(f->release.state, "signing")) {
-        *ret_why = say("signature", "signing", 1,
-                       ec_arena_format(arena, "Release %s has been with the signer for %s (SBOM, "
-                                              "provenance, signature, verification).",
-                                       f->release.version,
-                                       ec_duration_text(arena, f->release.since_ms)));
+        *ret_why =
+            say("signature", "signing", 1,
+                ec_arena_format(arena,
+                                "Release %s has been with the signer for %s (SBOM, "
+                                "provenance, signature, verification).",
+                                f->release.version, ec_duration_text(arena, f->release.since_ms)));
         return true;
     }
     if (is(f->release.state, "REJECTED")) {
-        *ret_why = say("signature", or_rule(f->release.reason, "rejected"), 0,
-                       ec_arena_format(arena, "Release %s was refused and will not be deployed: %s.",
-                                       f->release.version,
-                                       because(arena, f->release.reason, f->release.detail)));
+        *ret_why =
+            say("signature", or_rule(f->release.reason, "rejected"), 0,
+                ec_arena_format(arena, "Release %s was refused and will not be deployed: %s.",
+                                f->release.version,
+                                because(arena, f->release.reason, f->release.detail)));
         return true;
     }
     return false;
@@ -125,19 +132,22 @@ static bool why_rollout(const struct why_facts *f, struct ec_arena *arena, struc
     if (!state[0] && is(f->release.state, "READY")) {
         *ret_why = f->deployment.auto_deploy
                        ? say("rollout", "not_begun", 1,
-                             ec_arena_format(arena, "Release %s is ready; its deployment is about to "
-                                                    "begin.",
+                             ec_arena_format(arena,
+                                             "Release %s is ready; its deployment is about to "
+                                             "begin.",
                                              f->release.version))
                        : say("rollout", "auto_deploy_off", 0,
-                             ec_arena_format(arena, "Release %s is ready and waits for somebody to "
-                                                    "deploy it: auto-deploy is off.",
+                             ec_arena_format(arena,
+                                             "Release %s is ready and waits for somebody to "
+                                             "deploy it: auto-deploy is off.",
                                              f->release.version));
         return true;
     }
     if (is(state, "pending") || is(state, "waiting") || is(state, "rolling")) {
         *ret_why = say("rollout", or_rule(f->deployment.reason, state), 1,
-                       ec_arena_format(arena, "Release %s is %s in %s for %s and has %lld %% of the "
-                                              "traffic.",
+                       ec_arena_format(arena,
+                                       "Release %s is %s in %s for %s and has %lld %% of the "
+                                       "traffic.",
                                        f->deployment.version,
                                        is(state, "rolling") ? "rolling out" : "waiting to roll out",
                                        f->deployment.environment,
@@ -174,8 +184,9 @@ void decide_why(const struct why_facts *facts, struct ec_arena *arena, struct wh
 {
     if (!facts->delivery.id[0] && !facts->build.id[0] && !facts->deployment.id[0]) {
         *ret_why = say("push", "nothing_pushed", 0,
-                       ec_arena_format(arena, "Nothing was pushed to %s (branch %s) since this service "
-                                              "was made.",
+                       ec_arena_format(arena,
+                                       "Nothing was pushed to %s (branch %s) since this service "
+                                       "was made.",
                                        facts->repo_key, facts->branch));
         return;
     }
@@ -184,10 +195,11 @@ void decide_why(const struct why_facts *facts, struct ec_arena *arena, struct wh
         why_domain(facts, arena, ret_why)) {
         return;
     }
-    *ret_why = is(facts->deployment.state, "HEALTHY")
-                   ? say("done", "healthy", 0,
-                         ec_arena_format(arena, "Release %s of commit %.7s serves in %s.",
-                                         facts->deployment.version, facts->build.commit_sha,
-                                         facts->deployment.environment))
-                   : say("delivery", "accepted", 1, "The push was accepted; its build is being made.");
+    *ret_why =
+        is(facts->deployment.state, "HEALTHY")
+            ? say("done", "healthy", 0,
+                  ec_arena_format(arena, "Release %s of commit %.7s serves in %s.",
+                                  facts->deployment.version, facts->build.commit_sha,
+                                  facts->deployment.environment))
+            : say("delivery", "accepted", 1, "The push was accepted; its build is being made.");
 }

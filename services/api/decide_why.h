@@ -32,10 +32,10 @@ struct why_facts {
 };
 
 struct why {
-    const char *stage;   /* push, delivery, queue, build, signature, rollout, domain, done */
-    const char *rule;    /* the one rule that holds it: stable, lower_snake_case */
+    const char *stage; /* push, delivery, queue, build, signature, rollout, domain, done */
+    const char *rule;  /* the one rule that holds it: stable, lower_snake_case */
     const char *sentence;
-    int waiting;         /* 1: goes on by itself; 0: ended, or needs somebody */
+    int waiting; /* 1: goes on by itself; 0: ended, or needs somebody */
 };
 
 void decide_why(const struct why_facts *facts, struct ec_arena *arena, struct why *ret_why);

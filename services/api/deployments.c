@@ -1,5 +1,5 @@
-/* Deployments, rollback, and the state of a service: people ask, `pipeline` decides. What can be seen
- * to be wrong at once is said at once; the rest comes as events. */
+/* Deployments, rollback, and the state of a service: people ask, `pipeline` decides. What can be
+ * seen to be wrong at once is said at once; the rest comes as events. */
 #include <string.h>
 
 #include "api.h"
@@ -149,9 +149,9 @@ static void ask_for_rollback(struct call *call, struct deploy *dep)
                &(struct outbox_row){EC_TOPIC_REQUESTS, call->service_id,
                                     "dev.enclii.request.rollback.v1", NULL, dep->event_id.text,
                                     &ask.base});
-    audit_add(call, batch,
-              &(struct audit){"deployment.rollback", "deployment", call->id, call->service_name,
-                              NULL});
+    audit_add(
+        call, batch,
+        &(struct audit){"deployment.rollback", "deployment", call->id, call->service_name, NULL});
     call_write(call, batch, on_rollback_asked);
 }
 
@@ -240,7 +240,8 @@ void on_deployment_get(void *state, struct ec_request *req)
                ARGS(call->id), on_deployment);
 }
 
-/* The last deployment, its release, the service and the release that serves: what `latest` and `status` show. */
+/* The last deployment, its release, the service and the release that serves: what `latest` and
+ * `status` show. */
 static void read_latest(struct call *call, batch_fn then)
 {
     const char *environment = ec_request_query(call->req, "environment");
@@ -298,8 +299,8 @@ static void copy_keys(json_t *to, json_t *from, const char *const *keys)
 
 static void add_deployment(struct call *call, json_t *body, const struct ec_rows *rows)
 {
-    static const char *const keys[] = {"environment", "version", "git_sha", "state", "reason",
-                                       "detail",      "urls",    NULL};
+    static const char *const keys[] = {"environment", "version", "git_sha", "state",
+                                       "reason",      "detail",  "urls",    NULL};
     json_t *deployment = render_deployment(rows, 0, call->arena);
     copy_keys(body, deployment, keys);
     json_object_set(body, "last_deploy", json_object_get(deployment, "created_at"));
@@ -320,9 +321,9 @@ static void on_status(struct call *call, const struct ec_batch *batch)
 {
     static const char *const keys[] = {"status", "health", NULL};
     json_t *service = render_service(ec_batch_rows(batch, 2), 0, call->arena);
-    json_t *body = json_pack("{s:s, s:s, s:s, s:i, s:[]}", "service_id", call->service_id,
-                             "environment", ec_json_text(service, "auto_deploy_env"), "version", "",
-                             "uptime", 0, "pods");
+    json_t *body =
+        json_pack("{s:s, s:s, s:s, s:i, s:[]}", "service_id", call->service_id, "environment",
+                  ec_json_text(service, "auto_deploy_env"), "version", "", "uptime", 0, "pods");
     copy_keys(body, service, keys);
     json_object_set(body, "replicas", json_object_get(service, "ready_replicas"));
     json_object_set_new(body, "service", service);
@@ -361,13 +362,40 @@ void on_domain_list(void *state, struct ec_request *req)
                " e.name as environment, d.tls as tls_enabled, d.state, d.issuer, d.fingerprint,"
                " case d.state when 'ACTIVE' then 'active' when 'renewing' then 'active'"
                "  when 'failed' then 'error' when 'pending' then 'pending' else 'verifying' end"
-               "  as status, d.reason, d.detail, " TIME("d.not_after", "not_after") ", "
-               TIME("d.next_try_at", "next_try_at") ", " TIME("d.created_at", "created_at") ", "
-               TIME("d.updated_at", "updated_at")
-               " from enclii.domain d join enclii.service s on s.id = d.service_id"
-               " join enclii.environment e on e.id = d.environment_id"
-               " where " IN_SCOPE("$1", "s.project_id") " and ($2 = '' or s.id::text = $2)"
-               " order by d.created_at desc limit $3::int",
+               "  as status, d.reason, d.detail, " TIME("d.not_after", "not_after") ", " TIME(
+                   "d.next_try_at",
+                   "next_try_at") ", " TIME("d.created_at",
+                                            "created_at") ", " TIME("d.updated_at",
+                                                                    "updated_at") " from "
+                                                                                  "enclii.domain d "
+                                                                                  "join "
+                                                                                  "enclii.service "
+                                                                                  "s on s.id = "
+                                                                                  "d.service_id"
+                                                                                  " join "
+                                                                                  "enclii."
+                                                                                  "environment e "
+                                                                                  "on e.id = "
+                                                                                  "d.environment_id"
+                                                                                  " where"
+                                                                                  " " IN_SCOPE(
+                                                                                      "$1",
+                                                                                      "s.project_"
+                                                                                      "id") " and "
+                                                                                            "($2 = "
+                                                                                            "'' or "
+                                                                                            "s.id::"
+                                                                                            "text "
+                                                                                            "= $2)"
+                                                                                            " order"
+                                                                                            " by "
+                                                                                            "d."
+                                                                                            "create"
+                                                                                            "d_at "
+                                                                                            "desc "
+                                                                                            "limit "
+                                                                                            "$3::"
+                                                                                            "int",
                ARGS(call->who.project_id, service ? service : "", call_limit(call, 50)),
                on_domains);
 }

@@ -1,7 +1,8 @@
 /* Build output. The group api-logs keeps every BuildLog in enclii.build_log (its key makes a second
- * delivery harmless). A live stream reads the stored rows first, then takes lines straight from the hub
- * as long as they follow without a gap; at a gap, and every LOOK_MS, it reads the rows again, so that it
- * misses nothing whoever stores them. It ends when the build has ended and its rows are all sent. */
+ * delivery harmless). A live stream reads the stored rows first, then takes lines straight from the
+ * hub as long as they follow without a gap; at a gap, and every LOOK_MS, it reads the rows again,
+ * so that it misses nothing whoever stores them. It ends when the build has ended and its rows are
+ * all sent. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,8 @@
 #define LOOK_MS 1000
 #define STREAM_BUFFER_MAX_BYTES (1u << 20)
 #define ROWS_PER_LOOK "200"
-#define QUIET_LOOKS_MAX 3 /* an ended build without a last line: so long its rows may still come */
+#define QUIET_LOOKS_MAX 3 /* an ended build without a last line: so long its rows may still come   \
+                           */
 
 /* ---- storing ---- */
 
@@ -102,12 +104,12 @@ static void on_log_rows(struct call *call, const struct ec_rows *rows)
         attempt = ec_rows_int(rows, r, "attempt");
         const json_t *line = NULL;
         size_t at = 0;
-        json_array_foreach(stored, at, line) {
+        json_array_foreach(stored, at, line)
+        {
             if (seq + (int64_t)at >= next) {
-                json_array_append_new(lines, line_json(attempt, seq + (int64_t)at,
-                                                       ec_json_int(line, "t", 0),
-                                                       ec_json_text(line, "s"),
-                                                       ec_json_text(line, "l")));
+                json_array_append_new(
+                    lines, line_json(attempt, seq + (int64_t)at, ec_json_int(line, "t", 0),
+                                     ec_json_text(line, "s"), ec_json_text(line, "l")));
                 next = seq + (int64_t)at + 1;
             }
         }
@@ -151,17 +153,17 @@ static const char tail_sql[] =
 
 struct tail {
     struct api *api;
-    struct ec_stream *out;          /* NULL once it has closed */
+    struct ec_stream *out; /* NULL once it has closed */
     struct hub_follower *follower;
     struct ec_timer *look;
     char build_id[EC_ID_SIZE];
-    int64_t attempt;                /* 0 until the first line */
+    int64_t attempt; /* 0 until the first line */
     int64_t next_seq;
-    bool last;                      /* the attempt's last line was sent */
-    int quiet;                      /* looks in a row that found nothing */
-    bool looking;                   /* a read of the rows is under way */
-    bool over;                      /* the end was said; only closing is left */
-    bool again;                     /* and another one is wanted after it */
+    bool last;    /* the attempt's last line was sent */
+    int quiet;    /* looks in a row that found nothing */
+    bool looking; /* a read of the rows is under way */
+    bool over;    /* the end was said; only closing is left */
+    bool again;   /* and another one is wanted after it */
 };
 
 static void look_now(struct tail *tail);
@@ -233,7 +235,8 @@ static void send_row(struct tail *tail, const struct ec_rows *rows, size_t row)
     const json_t *line = NULL;
     size_t at = 0;
     begin_attempt(tail, ec_rows_int(rows, row, "attempt"));
-    json_array_foreach(lines, at, line) {
+    json_array_foreach(lines, at, line)
+    {
         if (seq + (int64_t)at >= tail->next_seq) {
             tail->next_seq = seq + (int64_t)at;
             send_line(tail, line_json(tail->attempt, tail->next_seq, ec_json_int(line, "t", 0),
@@ -287,8 +290,8 @@ static void look_now(struct tail *tail)
     char attempt[24], seq[24];
     snprintf(attempt, sizeof(attempt), "%lld", (long long)tail->attempt);
     snprintf(seq, sizeof(seq), "%lld", (long long)tail->next_seq);
-    struct ec_err err =
-        ec_store_exec(tail->api->store, tail_sql, ARGS(tail->build_id, attempt, seq), on_looked, tail);
+    struct ec_err err = ec_store_exec(tail->api->store, tail_sql,
+                                      ARGS(tail->build_id, attempt, seq), on_looked, tail);
     tail->looking = !ec_failed(err);
 }
 

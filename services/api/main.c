@@ -57,19 +57,19 @@ int main(int argc, char **argv)
 {
     static struct api api;
     int status = ec_service_main(argc, argv,
-                           &(struct ec_service_spec){
-                               .name = "api",
-                               .help = "The public HTTP API.",
-                               .state = &api,
-                               .settings = &api.settings,
-                               .setting_table = settings,
-                               .needs_bus = true,
-                               .needs_store = true,
-                               .needs_fetcher = true,
-                               .start = api_start,
-                               .stop = api_stop,
-                               .unready = api_unready,
-                           });
+                                 &(struct ec_service_spec){
+                                     .name = "api",
+                                     .help = "The public HTTP API.",
+                                     .state = &api,
+                                     .settings = &api.settings,
+                                     .setting_table = settings,
+                                     .needs_bus = true,
+                                     .needs_store = true,
+                                     .needs_fetcher = true,
+                                     .start = api_start,
+                                     .stop = api_stop,
+                                     .unready = api_unready,
+                                 });
     api_free(&api);
     return status;
 }

@@ -1,5 +1,6 @@
-/* What a transaction tells the others: rows of enclii.outbox (the relay in `pipeline` publishes them in
- * order per key; inserting wakes it), of the audit log, and the bindings of repositories. */
+/* What a transaction tells the others: rows of enclii.outbox (the relay in `pipeline` publishes
+ * them in order per key; inserting wakes it), of the audit log, and the bindings of repositories.
+ */
 #include "api.h"
 #include "base/id.h"
 #include "base/mem.h"

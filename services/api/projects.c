@@ -1,5 +1,6 @@
 /* Projects and environments. A project is made with its environment "production". It can be removed
- * once nothing of it runs any more: the rows are what the pipeline needs to take running things down. */
+ * once nothing of it runs any more: the rows are what the pipeline needs to take running things
+ * down. */
 #include <string.h>
 
 #include "api.h"
@@ -9,13 +10,13 @@
 
 #define PROJECT_COLUMNS "id name slug created_at updated_at"
 #define PROJECT_SQL                                                                                \
-    "select p.id, p.name, p.slug, " TIME("p.created_at", "created_at") ", "                        \
-    TIME("p.updated_at", "updated_at") " from enclii.project p"
+    "select p.id, p.name, p.slug, " TIME("p.created_at", "created_at") ", " TIME(                  \
+        "p.updated_at", "updated_at") " from enclii.project p"
 #define ENVIRONMENT_COLUMNS "id project_id name kube_namespace target created_at updated_at"
 #define ENVIRONMENT_SQL                                                                            \
-    "select e.id, e.project_id, e.name, e.kube_namespace, e.target, "                              \
-    TIME("e.created_at", "created_at") ", " TIME("e.updated_at", "updated_at")                     \
-    " from enclii.environment e"
+    "select e.id, e.project_id, e.name, e.kube_namespace, e.target, " TIME(                        \
+        "e.created_at", "created_at") ", " TIME("e.updated_at",                                    \
+                                                "updated_at") " from enclii.environment e"
 
 static void add_environment(struct ec_batch *batch, const char *project_id, const char *slug,
                             const char *name)
@@ -69,16 +70,17 @@ void on_project_create(void *state, struct ec_request *req)
 
 static void on_projects(struct call *call, const struct ec_rows *rows)
 {
-    call_reply(call, 200, json_pack("{s:o, s:i}", "projects", render_list(rows, PROJECT_COLUMNS),
-                                    "count", (int)ec_rows_count(rows)));
+    call_reply(call, 200,
+               json_pack("{s:o, s:i}", "projects", render_list(rows, PROJECT_COLUMNS), "count",
+                         (int)ec_rows_count(rows)));
 }
 
 void on_project_list(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
     call_query(call,
-               PROJECT_SQL " where " IN_SCOPE("$1", "p.id")
-               " order by p.created_at desc limit $2::int",
+               PROJECT_SQL
+               " where " IN_SCOPE("$1", "p.id") " order by p.created_at desc limit $2::int",
                ARGS(call->who.project_id, call_limit(call, 100)), on_projects);
 }
 
@@ -111,14 +113,15 @@ static void remove_project(struct call *call, const struct ec_rows *channels)
                                         .type = "dev.enclii.channel.set.v1"});
     }
     /* The count is taken again inside: a service made since the look would be lost silently. */
-    ec_batch_add(batch,
-                 "with gone as (delete from enclii.project p where p.id = $1::uuid and not exists"
-                 " (select 1 from enclii.service s where s.project_id = p.id and s.removed_at is null)"
-                 " returning 1) select ec_expect(1, count(*)) from gone",
-                 ARGS(call->project_id));
-    audit_add(call, batch,
-              &(struct audit){"project.delete", "project", call->project_id, call->project_slug,
-                              NULL});
+    ec_batch_add(
+        batch,
+        "with gone as (delete from enclii.project p where p.id = $1::uuid and not exists"
+        " (select 1 from enclii.service s where s.project_id = p.id and s.removed_at is null)"
+        " returning 1) select ec_expect(1, count(*)) from gone",
+        ARGS(call->project_id));
+    audit_add(
+        call, batch,
+        &(struct audit){"project.delete", "project", call->project_id, call->project_slug, NULL});
     auth_forget(call->api->auth);
     call_write(call, batch, on_project_deleted);
 }

@@ -1,6 +1,6 @@
-/* Releases and their evidence. A build that has no release yet, or never got one, is shown as one too
- * (building or failed), because older clients follow a build by its release; its id is the one that the
- * release will have. */
+/* Releases and their evidence. A build that has no release yet, or never got one, is shown as one
+ * too (building or failed), because older clients follow a build by its release; its id is the one
+ * that the release will have. */
 #include <string.h>
 
 #include "api.h"
@@ -39,15 +39,15 @@ static void on_releases(struct call *call, const struct ec_batch *batch)
     json_t *list = json_array();
     size_t r = 0, b = 0;
     while (r < ec_rows_count(releases) || b < ec_rows_count(builds)) {
-        bool unborn = r == ec_rows_count(releases) ||
-                      (b < ec_rows_count(builds) &&
-                       strcmp(ec_rows_text(builds, b, "created_at"),
-                              ec_rows_text(releases, r, "created_at")) > 0);
+        bool unborn =
+            r == ec_rows_count(releases) ||
+            (b < ec_rows_count(builds) && strcmp(ec_rows_text(builds, b, "created_at"),
+                                                 ec_rows_text(releases, r, "created_at")) > 0);
         json_array_append_new(list, unborn ? render_unborn(builds, b++)
                                            : render_release(releases, r++, call->arena));
     }
-    call_reply(call, 200, json_pack("{s:o, s:i}", "releases", list, "count",
-                                    (int)json_array_size(list)));
+    call_reply(call, 200,
+               json_pack("{s:o, s:i}", "releases", list, "count", (int)json_array_size(list)));
 }
 
 void on_release_list(void *state, struct ec_request *req)
@@ -103,7 +103,8 @@ static void on_object_key(struct call *call, const struct ec_rows *rows)
     if (!key[0]) {
         call_problem(call, 404, "not_signed_yet", NULL,
                      ec_arena_format(call->arena, "release %s is %s: it has no such document yet",
-                                     ec_rows_text(rows, 0, "version"), ec_rows_text(rows, 0, "state")));
+                                     ec_rows_text(rows, 0, "version"),
+                                     ec_rows_text(rows, 0, "state")));
         return;
     }
     struct ec_err err = ec_object_get(call->api->objects, key, on_object, call);
@@ -190,7 +191,8 @@ void on_release_verify(void *state, struct ec_request *req)
     struct call *call = call_of(state, req);
     if (!call->api->oci || !api_key(call->api)) {
         call_problem(call, 503, "verification_off", NULL,
-                     "verification needs ENCLII_REGISTRY and ENCLII_SIGNING_PUBLIC_KEY_FILE, and that file must "
+                     "verification needs ENCLII_REGISTRY and ENCLII_SIGNING_PUBLIC_KEY_FILE, and "
+                     "that file must "
                      "hold the signer's public key");
         return;
     }

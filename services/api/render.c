@@ -1,6 +1,6 @@
 /* Rows to JSON. Plain rows are rendered by a list of their columns; services, builds, releases and
- * deployments also unpack what is kept as protobuf (spec, commit, actor) and add the words that older
- * Enclii clients know (status, health) beside our finer states. */
+ * deployments also unpack what is kept as protobuf (spec, commit, actor) and add the words that
+ * older Enclii clients know (status, health) beside our finer states. */
 #include <string.h>
 
 #include "api.h"
@@ -14,21 +14,35 @@ const char SERVICE_SQL[] =
     " s.spec_yaml, s.auto_deploy, s.branch as auto_deploy_branch,"
     " s.environment as auto_deploy_env, coalesce(d.state, '') as state,"
     " coalesce(d.replicas_ready, 0) as ready_replicas, coalesce(w.good, false) as good,"
-    " " TIME("s.created_at", "created_at") ", " TIME("s.updated_at", "updated_at")
-    " from enclii.service s join enclii.project p on p.id = s.project_id"
-    " left join lateral (select state, replicas_ready from enclii.deployment"
-    "   where service_id = s.id order by created_at desc limit 1) d on true"
-    " left join lateral (select bool_or(good_release_id is not null) as good from enclii.desired"
-    "   where service_id = s.id) w on true where s.removed_at is null";
+    " " TIME("s.created_at", "created_at") ", " TIME(
+        "s.updated_at",
+        "updated_at") " from enclii.service s join enclii.project p on p.id = s.project_id"
+                      " left join lateral (select state, replicas_ready from enclii.deployment"
+                      "   where service_id = s.id order by created_at desc limit 1) d on true"
+                      " left join lateral (select bool_or(good_release_id is not null) as good "
+                      "from enclii.desired"
+                      "   where service_id = s.id) w on true where s.removed_at is null";
 
 const char BUILD_SQL[] =
     "select x.id, x.service_id, x.number, x.state, x.commit, x.commit_sha as git_sha, x.ref,"
     " x.actor, x.attempt, x.builder_id, x.reason, x.detail, x.digest, x.delivery_id" STEPS_AND_TIMES
     ", coalesce(r.id::text, '') as release_id,"
-    " " TIME("x.queued_at", "created_at") ", " TIME("x.leased_at", "leased_at") ", "
-    TIME("x.started_at", "started_at") ", " TIME("x.finished_at", "finished_at") ", "
-    TIME("x.deadline_at", "deadline_at") ", " TIME("x.push_received_at", "push_received_at")
-    " from enclii.build x left join enclii.release r on r.build_id = x.id";
+    " " TIME("x.queued_at", "created_at") ", " TIME("x.leased_at", "leased_at") ", " TIME(
+        "x.started_at",
+        "started_at") ", " TIME("x.finished_at",
+                                "finished_at") ", " TIME("x.deadline_at",
+                                                         "deadline_at") ", " TIME("x.push_received_"
+                                                                                  "at",
+                                                                                  "push_received_"
+                                                                                  "at") " from "
+                                                                                        "enclii."
+                                                                                        "build x "
+                                                                                        "left join "
+                                                                                        "enclii."
+                                                                                        "release r "
+                                                                                        "on "
+                                                                                        "r.build_"
+                                                                                        "id = x.id";
 
 const char RELEASE_SQL[] =
     "select x.id, x.service_id, x.build_id, x.number, x.version, x.state, x.reason, x.detail,"
@@ -39,9 +53,9 @@ const char RELEASE_SQL[] =
     " case x.state when 'READY' then 'ready' when 'REJECTED' then 'failed' else 'building' end"
     "   as status,"
     " case when x.state = 'REJECTED' then x.reason || ': ' || x.detail else '' end"
-    "   as error_message" STEPS_AND_TIMES
-    ", " TIME("x.created_at", "created_at") ", " TIME("x.ready_at", "signature_verified_at") ", "
-    TIME("coalesce(x.ready_at, x.created_at)", "updated_at") " from enclii.release x";
+    "   as error_message" STEPS_AND_TIMES ", " TIME("x.created_at", "created_at") ", " TIME(
+        "x.ready_at", "signature_verified_at") ", " TIME("coalesce(x.ready_at, x.created_at)",
+                                                         "updated_at") " from enclii.release x";
 
 const char DEPLOYMENT_SQL[] =
     "select x.id, x.service_id, x.release_id, x.environment_id, e.name as environment,"
@@ -50,11 +64,13 @@ const char DEPLOYMENT_SQL[] =
     " coalesce(x.previous_release_id::text, '') as previous_release_id,"
     " case when x.state in ('FAILED', 'ROLLED_BACK', 'CANCELLED', 'SUPERSEDED')"
     "   then x.reason || ': ' || x.detail else '' end as error_message" STEPS_AND_TIMES
-    ", " TIME("x.created_at", "created_at") ", " TIME("x.finished_at", "finished_at") ", "
-    TIME("coalesce(x.finished_at, x.created_at)", "updated_at") ", "
-    TIME("x.push_received_at", "push_received_at")
-    " from enclii.deployment x join enclii.environment e on e.id = x.environment_id"
-    " join enclii.release r on r.id = x.release_id";
+    ", " TIME("x.created_at", "created_at") ", " TIME("x.finished_at", "finished_at") ", " TIME(
+        "coalesce(x.finished_at, x.created_at)",
+        "updated_at") ", " TIME("x.push_received_at",
+                                "push_received_at") " from enclii.deployment x join "
+                                                    "enclii.environment e on e.id = "
+                                                    "x.environment_id"
+                                                    " join enclii.release r on r.id = x.release_id";
 
 /* ---- plain rows ---- */
 
@@ -62,11 +78,16 @@ static json_t *value(const struct ec_rows *rows, size_t row, const char *column,
 {
     const char *text = ec_rows_text(rows, row, column);
     switch (kind) {
-    case '#': return json_integer(ec_rows_int(rows, row, column));
-    case '!': return json_boolean(ec_rows_bool(rows, row, column));
-    case '@': return json_loads(text, JSON_DECODE_ANY, NULL);
-    case '?': return text[0] ? json_string(text) : NULL;
-    default: return json_string(text);
+    case '#':
+        return json_integer(ec_rows_int(rows, row, column));
+    case '!':
+        return json_boolean(ec_rows_bool(rows, row, column));
+    case '@':
+        return json_loads(text, JSON_DECODE_ANY, NULL);
+    case '?':
+        return text[0] ? json_string(text) : NULL;
+    default:
+        return json_string(text);
     }
 }
 
@@ -118,29 +139,41 @@ static json_t *render_value(const ProtobufCFieldDescriptor *field, const void *a
         const ProtobufCMessage *inner = *(ProtobufCMessage *const *)at;
         return inner ? render_message(inner) : NULL;
     }
-    case PROTOBUF_C_TYPE_BOOL: return json_boolean(*(const protobuf_c_boolean *)at);
-    case PROTOBUF_C_TYPE_DOUBLE: return json_real(*(const double *)at);
-    case PROTOBUF_C_TYPE_INT32: return json_integer(*(const int32_t *)at);
-    case PROTOBUF_C_TYPE_INT64: return json_integer(*(const int64_t *)at);
+    case PROTOBUF_C_TYPE_BOOL:
+        return json_boolean(*(const protobuf_c_boolean *)at);
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return json_real(*(const double *)at);
+    case PROTOBUF_C_TYPE_INT32:
+        return json_integer(*(const int32_t *)at);
+    case PROTOBUF_C_TYPE_INT64:
+        return json_integer(*(const int64_t *)at);
     case PROTOBUF_C_TYPE_ENUM: {
         const ProtobufCEnumValue *word =
             protobuf_c_enum_descriptor_get_value(field->descriptor, *(const int *)at);
         return json_string(word ? word->name : "");
     }
-    default: return NULL; /* bytes; other number types are not in our schemas */
+    default:
+        return NULL; /* bytes; other number types are not in our schemas */
     }
 }
 
 static size_t item_size(const ProtobufCFieldDescriptor *field)
 {
     switch (field->type) {
-    case PROTOBUF_C_TYPE_BOOL: return sizeof(protobuf_c_boolean);
-    case PROTOBUF_C_TYPE_INT32: return sizeof(int32_t);
-    case PROTOBUF_C_TYPE_ENUM: return sizeof(int);
-    case PROTOBUF_C_TYPE_INT64: return sizeof(int64_t);
-    case PROTOBUF_C_TYPE_DOUBLE: return sizeof(double);
-    case PROTOBUF_C_TYPE_BYTES: return sizeof(ProtobufCBinaryData);
-    default: return sizeof(void *);
+    case PROTOBUF_C_TYPE_BOOL:
+        return sizeof(protobuf_c_boolean);
+    case PROTOBUF_C_TYPE_INT32:
+        return sizeof(int32_t);
+    case PROTOBUF_C_TYPE_ENUM:
+        return sizeof(int);
+    case PROTOBUF_C_TYPE_INT64:
+        return sizeof(int64_t);
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return sizeof(double);
+    case PROTOBUF_C_TYPE_BYTES:
+        return sizeof(ProtobufCBinaryData);
+    default:
+        return sizeof(void *);
     }
 }
 

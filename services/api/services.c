@@ -1,6 +1,7 @@
-/* Services: made and changed by their spec (enclii.yaml), which is parsed here so that every fault comes
- * back with its line and column before anything is written. A repository's binding for the webhook is
- * written under the repository's lock, so a last removal and a first creation cannot cross. */
+/* Services: made and changed by their spec (enclii.yaml), which is parsed here so that every fault
+ * comes back with its line and column before anything is written. A repository's binding for the
+ * webhook is written under the repository's lock, so a last removal and a first creation cannot
+ * cross. */
 #include <string.h>
 
 #include "api.h"
@@ -28,9 +29,9 @@ static json_t *faults_json(const struct ec_spec_fault *faults, size_t count)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_t *fault = json_pack("{s:i, s:i, s:s, s:s}", "line", faults[i].line, "column",
-                                  faults[i].column, "path", faults[i].path ? faults[i].path : "",
-                                  "what", faults[i].what);
+        json_t *fault =
+            json_pack("{s:i, s:i, s:s, s:s}", "line", faults[i].line, "column", faults[i].column,
+                      "path", faults[i].path ? faults[i].path : "", "what", faults[i].what);
         if (faults[i].hint) {
             json_object_set_new(fault, "hint", json_string(faults[i].hint));
         }
@@ -43,8 +44,9 @@ static json_t *faults_json(const struct ec_spec_fault *faults, size_t count)
 static void reply_faults(struct call *call, const struct ec_spec *spec)
 {
     const struct ec_spec_fault *first = &spec->faults[0];
-    const char *detail = ec_arena_format(call->arena, "enclii.yaml:%d:%d: %s %s", first->line,
-                                         first->column, first->path ? first->path : "", first->what);
+    const char *detail =
+        ec_arena_format(call->arena, "enclii.yaml:%d:%d: %s %s", first->line, first->column,
+                        first->path ? first->path : "", first->what);
     json_t *body = json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:o}", "type", "about:blank",
                              "title", "Bad Request", "status", 400, "code", "invalid_spec", "field",
                              "spec_yaml", "detail", detail, "error", detail, "faults",
@@ -54,8 +56,8 @@ static void reply_faults(struct call *call, const struct ec_spec *spec)
     ec_reply_text(call->req, 400, "application/problem+json", ec_span_of(text));
 }
 
-/* What older clients send instead of a spec: {name, git_repo, build_config{type, dockerfile, context}}.
- * Written out as a spec, so that there is one way in. JSON texts are YAML texts. */
+/* What older clients send instead of a spec: {name, git_repo, build_config{type, dockerfile,
+ * context}}. Written out as a spec, so that there is one way in. JSON texts are YAML texts. */
 static const char *spec_of_fields(struct call *call, const json_t *body)
 {
     struct ec_buf yaml ec_cleanup(ec_buf_done) = {0};
@@ -239,9 +241,9 @@ static void write_change(struct call *call, const struct ec_rows *rows)
     if (moved) {
         repo_release(call, batch, old_key);
     }
-    audit_add(call, batch,
-              &(struct audit){"service.update", "service", call->service_id, call->service_name,
-                              NULL});
+    audit_add(
+        call, batch,
+        &(struct audit){"service.update", "service", call->service_id, call->service_name, NULL});
     read_back(call, batch, call->service_id);
     call_write(call, batch, on_service_changed);
 }
@@ -304,9 +306,9 @@ static void remove_service(struct call *call, const struct ec_rows *rows)
                &(struct outbox_row){EC_TOPIC_REQUESTS, call->service_id,
                                     "dev.enclii.request.remove_service.v1", NULL, id.text,
                                     &ask.base});
-    audit_add(call, batch,
-              &(struct audit){"service.delete", "service", call->service_id, call->service_name,
-                              NULL});
+    audit_add(
+        call, batch,
+        &(struct audit){"service.delete", "service", call->service_id, call->service_name, NULL});
     call_write(call, batch, on_service_removed);
 }
 

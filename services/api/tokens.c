@@ -1,5 +1,6 @@
-/* API tokens of people and machines. A token never gives more than its maker has: not a higher role,
- * not another project. Those who are no admins see and revoke what they made, and themselves. */
+/* API tokens of people and machines. A token never gives more than its maker has: not a higher
+ * role, not another project. Those who are no admins see and revoke what they made, and themselves.
+ */
 #include <string.h>
 
 #include "api.h"
@@ -11,10 +12,12 @@
 #define TOKEN_COLUMNS                                                                              \
     "id name prefix role @scopes ?project_id created_at ?expires_at ?last_used_at !revoked"
 #define TOKEN_SQL                                                                                  \
-    "select t.id, t.name, t.prefix, t.role, jsonb_build_array(t.role) as scopes,"                 \
-    " coalesce(t.project_id::text, '') as project_id, t.revoked_at is not null as revoked, "       \
-    TIME("t.created_at", "created_at") ", " TIME("t.expires_at", "expires_at") ", "                \
-    TIME("t.last_used_at", "last_used_at") " from enclii.api_token t"
+    "select t.id, t.name, t.prefix, t.role, jsonb_build_array(t.role) as scopes,"                  \
+    " coalesce(t.project_id::text, '') as project_id, t.revoked_at is not null as revoked, " TIME( \
+        "t.created_at",                                                                            \
+        "created_at") ", " TIME("t.expires_at",                                                    \
+                                "expires_at") ", " TIME("t.last_used_at",                          \
+                                                        "last_used_at") " from enclii.api_token t"
 /* $1 project scope, $2 own id, $3 'admin' or not */
 #define VISIBLE                                                                                    \
     IN_SCOPE("$1", "t.project_id")                                                                 \
@@ -48,13 +51,14 @@ static const char *asked_role(struct call *call, const json_t *body)
                          : call->who.role;
     const json_t *scope = NULL;
     size_t at = 0;
-    json_array_foreach(json_object_get(body, "scopes"), at, scope) {
-        enum role named = json_is_string(scope) ? role_parse(json_string_value(scope)) : ROLE_PUBLIC;
+    json_array_foreach(json_object_get(body, "scopes"), at, scope)
+    {
+        enum role named =
+            json_is_string(scope) ? role_parse(json_string_value(scope)) : ROLE_PUBLIC;
         role = named > role ? named : role;
     }
     if (role == ROLE_PUBLIC) {
-        call_problem(call, 400, "invalid_field", "role",
-                     "role must be viewer, developer or admin");
+        call_problem(call, 400, "invalid_field", "role", "role must be viewer, developer or admin");
         return NULL;
     }
     if (role > call->who.role) {
@@ -69,7 +73,8 @@ static const char *asked_role(struct call *call, const json_t *body)
 static void insert_token(struct call *call, struct making *making, const char *project_id)
 {
     struct ec_span text = ec_span_of(making->text);
-    const char *prefix = ec_arena_text(call->arena, (struct ec_span){text.ptr, EC_TOKEN_PREFIX_LEN});
+    const char *prefix =
+        ec_arena_text(call->arena, (struct ec_span){text.ptr, EC_TOKEN_PREFIX_LEN});
     struct ec_batch *batch = ec_batch_new(call->api->store);
     ec_batch_add(batch,
                  "insert into enclii.api_token as t (id, name, prefix, hash, role, project_id,"
@@ -134,16 +139,17 @@ void on_token_create(void *state, struct ec_request *req)
     };
     call->more = making;
     call_query(call,
-               "select count(*) as active, (select p.id from enclii.project p where p.slug = $2 and "
-               IN_SCOPE("$3", "p.id") ") as project_id from enclii.api_token"
-               " where created_by = $1::uuid and revoked_at is null"
-               " and (expires_at is null or expires_at > now())",
+               "select count(*) as active, (select p.id from enclii.project p where p.slug = $2 "
+               "and " IN_SCOPE("$3", "p.id") ") as project_id from enclii.api_token"
+                                             " where created_by = $1::uuid and revoked_at is null"
+                                             " and (expires_at is null or expires_at > now())",
                ARGS(call->who.token_id, making->project, call->who.project_id), on_token_facts);
 }
 
 static void on_tokens(struct call *call, const struct ec_rows *rows)
 {
-    call_reply(call, 200, render_list(rows, TOKEN_COLUMNS)); /* a bare array, as older clients want */
+    call_reply(call, 200,
+               render_list(rows, TOKEN_COLUMNS)); /* a bare array, as older clients want */
 }
 
 void on_token_list(void *state, struct ec_request *req)

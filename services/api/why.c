@@ -1,5 +1,5 @@
-/* GET /v1/services/{id}/why: reads the chain of the last push (or of ?commit=), lets decide_why name the
- * one rule that holds it, and shows every stage with the decisions kept about it. */
+/* GET /v1/services/{id}/why: reads the chain of the last push (or of ?commit=), lets decide_why
+ * name the one rule that holds it, and shows every stage with the decisions kept about it. */
 #include <string.h>
 
 #include "api.h"
@@ -10,50 +10,71 @@
 
 /* The newest delivery that concerns this service, unless a later build did not come from a push. */
 static const char delivery_sql[] =
-    "select d.id, d.state, d.reason, d.detail, d.ref, d.commit_sha, "
-    TIME("d.received_at", "at") ", (extract(epoch from d.received_at) * 1000)::bigint as ms"
-    " from enclii.delivery d join enclii.service s on s.repo_key = d.repo_key"
-    " where s.id = $1::uuid and ($2 = '' or d.commit_sha = $2)"
-    " and d.received_at >= s.created_at - interval '1 day'"
-    " order by d.received_at desc limit 1";
+    "select d.id, d.state, d.reason, d.detail, d.ref, d.commit_sha, " TIME(
+        "d.received_at",
+        "at") ", (extract(epoch from d.received_at) * 1000)::bigint as ms"
+              " from enclii.delivery d join enclii.service s on s.repo_key = d.repo_key"
+              " where s.id = $1::uuid and ($2 = '' or d.commit_sha = $2)"
+              " and d.received_at >= s.created_at - interval '1 day'"
+              " order by d.received_at desc limit 1";
 
-static const char build_sql[] =
-    "select b.id, b.state, b.reason, b.detail, b.commit_sha, b.builder_id, b.attempt, b.delivery_id,"
-    " " SINCE_MS("b.finished_at, b.started_at, b.leased_at, b.queued_at") " as since_ms,"
-    " " TIME("b.queued_at", "at") ", (extract(epoch from b.queued_at) * 1000)::bigint as ms,"
-    " (select count(*) from enclii.build o where o.state = 'queued' and b.state = 'queued'"
-    "   and (o.priority > b.priority or (o.priority = b.priority and o.queued_at < b.queued_at)))"
-    "   as ahead,"
-    " (select count(*) from enclii.builder where heard_at > now() - interval '10 s') as builders"
-    " from enclii.build b where b.service_id = $1::uuid and ($2 = '' or b.commit_sha = $2)"
-    " order by b.number desc limit 1";
+static const char build_sql[] = "select b.id, b.state, b.reason, b.detail, b.commit_sha, "
+                                "b.builder_id, b.attempt, b.delivery_id,"
+                                " " SINCE_MS("b.finished_at, b.started_at, b.leased_at, "
+                                             "b.queued_at") " as since_ms,"
+                                                            " " TIME(
+                                                                "b.queued_at",
+                                                                "at") ", (extract(epoch from "
+                                                                      "b.queued_at) * "
+                                                                      "1000)::bigint as ms,"
+                                                                      " (select count(*) from "
+                                                                      "enclii.build o where "
+                                                                      "o.state = 'queued' and "
+                                                                      "b.state = 'queued'"
+                                                                      "   and (o.priority > "
+                                                                      "b.priority or (o.priority = "
+                                                                      "b.priority and o.queued_at "
+                                                                      "< b.queued_at)))"
+                                                                      "   as ahead,"
+                                                                      " (select count(*) from "
+                                                                      "enclii.builder where "
+                                                                      "heard_at > now() - interval "
+                                                                      "'10 s') as builders"
+                                                                      " from enclii.build b where "
+                                                                      "b.service_id = $1::uuid and "
+                                                                      "($2 = '' or b.commit_sha = "
+                                                                      "$2)"
+                                                                      " order by b.number desc "
+                                                                      "limit 1";
 
 static const char release_sql[] =
     "select r.id, r.state, r.reason, r.detail, r.version,"
-    " " SINCE_MS("r.ready_at, r.created_at") " as since_ms, " TIME("r.created_at", "at")
-    " from enclii.release r join (select id from enclii.build where service_id = $1::uuid"
-    "  and ($2 = '' or commit_sha = $2) order by number desc limit 1) b on b.id = r.build_id";
+    " " SINCE_MS("r.ready_at, r.created_at") " as since_ms, " TIME(
+        "r.created_at",
+        "at") " from enclii.release r join (select id from enclii.build where service_id = $1::uuid"
+              "  and ($2 = '' or commit_sha = $2) order by number desc limit 1) b on b.id = "
+              "r.build_id";
 
 static const char deployment_sql[] =
     "select x.id, x.state, x.reason, x.detail, r.version, e.name as environment, x.weight,"
-    " " SINCE_MS("x.finished_at, x.created_at") " as since_ms, " TIME("x.created_at", "at")
-    " from enclii.deployment x join enclii.release r on r.id = x.release_id"
-    " join enclii.environment e on e.id = x.environment_id"
-    " where r.build_id = (select id from enclii.build where service_id = $1::uuid"
-    "  and ($2 = '' or commit_sha = $2) order by number desc limit 1)"
-    " order by x.created_at desc limit 1";
+    " " SINCE_MS("x.finished_at, x.created_at") " as since_ms, " TIME(
+        "x.created_at",
+        "at") " from enclii.deployment x join enclii.release r on r.id = x.release_id"
+              " join enclii.environment e on e.id = x.environment_id"
+              " where r.build_id = (select id from enclii.build where service_id = $1::uuid"
+              "  and ($2 = '' or commit_sha = $2) order by number desc limit 1)"
+              " order by x.created_at desc limit 1";
 
-static const char domain_sql[] =
-    "select d.hostname as id, d.state, d.reason, d.detail, " TIME("d.updated_at", "at")
-    " from enclii.domain d where d.service_id = $1::uuid and d.state not in ('ACTIVE', 'renewing')"
-    " order by d.created_at limit 1";
+static const char domain_sql[] = "select d.hostname as id, d.state, d.reason, d.detail, " TIME(
+    "d.updated_at", "at") " from enclii.domain d where d.service_id = $1::uuid and d.state not in "
+                          "('ACTIVE', 'renewing')"
+                          " order by d.created_at limit 1";
 
 static const char service_sql[] =
     "select repo_key, branch, auto_deploy from enclii.service where id = $1::uuid";
 
-static const char decision_sql[] =
-    "select subject_kind, subject_id, rule, outcome, detail, " TIME("at", "time")
-    " from enclii.decision where service_id = $1::uuid order by id desc limit 30";
+static const char decision_sql[] = "select subject_kind, subject_id, rule, outcome, detail, " TIME(
+    "at", "time") " from enclii.decision where service_id = $1::uuid order by id desc limit 30";
 
 enum { DELIVERY, BUILD, RELEASE, DEPLOYMENT, DOMAIN, SERVICE, DECISIONS };
 

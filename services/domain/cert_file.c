@@ -56,7 +56,8 @@ EC_RESULT cert_write(struct ec_arena *arena, const struct domain *dom, const cha
     return ec_ok();
 }
 
-static EC_RESULT fingerprint_of(struct ec_arena *arena, struct ec_span pem, char ret[FINGERPRINT_SIZE])
+static EC_RESULT fingerprint_of(struct ec_arena *arena, struct ec_span pem,
+                                char ret[FINGERPRINT_SIZE])
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int len = 0;

@@ -3,8 +3,9 @@
 
 #include <stdint.h>
 
-/* Two thirds of its life plus a jitter of at most a twentieth of it, taken from the host name: the same
- * after each restart, and different for each host, so that renewals never come all at once. */
-int64_t decide_renew_at(const char *hostname, int64_t not_before_unix_ms, int64_t not_after_unix_ms);
+/* Two thirds of its life plus a jitter of at most a twentieth of it, taken from the host name: the
+ * same after each restart, and different for each host, so that renewals never come all at once. */
+int64_t decide_renew_at(const char *hostname, int64_t not_before_unix_ms,
+                        int64_t not_after_unix_ms);
 /* 5 s doubling to 1 h. failures counts from 1. */
 int64_t decide_next_try_ms(uint32_t failures);

@@ -1,6 +1,6 @@
-/* domain: a certificate for every host name that should be served, loaded into the router and checked
- * as it is really served. The wanted host names are the compacted topic enclii.domains; certificates are
- * files, so nothing else has to be remembered. */
+/* domain: a certificate for every host name that should be served, loaded into the router and
+ * checked as it is really served. The wanted host names are the compacted topic enclii.domains;
+ * certificates are files, so nothing else has to be remembered. */
 #pragma once
 
 #include <stdint.h>
@@ -65,10 +65,12 @@ struct site {
 struct site *site_find_or_new(struct domain *dom, const char *hostname);
 void site_want(struct site *site, const Enclii__V1__DomainDesired *desired, const char *trace);
 void site_unwant(struct site *site);
-/* Frees every idle site; the busy ones follow when their flow ends. The last one ends the service. */
+/* Frees every idle site; the busy ones follow when their flow ends. The last one ends the service.
+ */
 void sites_stop(struct domain *dom);
 
-/* router_certs.c: what the router knows. `done` owes nothing after site removal: steps of a flow. */
+/* router_certs.c: what the router knows. `done` owes nothing after site removal: steps of a flow.
+ */
 EC_RESULT router_load(struct site *site);   /* flow step; ends with ec_flow_done */
 EC_RESULT router_unload(struct site *site); /* flow step */
 /* Writes crt.list from dom->sites: what HAProxy loads when it starts. */

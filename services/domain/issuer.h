@@ -15,7 +15,8 @@ typedef void (*issued_fn)(void *arg, struct ec_err err, const char *chain_pem,
 struct issuer {
     const char *name; /* "local" */
     /* Calls done exactly once, later; RETRY and REJECT as everywhere. */
-    struct ec_err (*issue)(const struct issuer *self, const char *hostname, issued_fn done, void *arg);
+    struct ec_err (*issue)(const struct issuer *self, const char *hostname, issued_fn done,
+                           void *arg);
     /* Whether this issuer made the certificate, so that one of another authority is replaced. */
     bool (*made)(const struct issuer *self, struct ec_span pem);
     void (*free)(struct issuer *self);

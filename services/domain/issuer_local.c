@@ -1,5 +1,5 @@
-/* The local CA as an issuer. Issuing takes a fraction of a millisecond, so it happens at once and only
- * the answer waits for a turn of its own. */
+/* The local CA as an issuer. Issuing takes a fraction of a millisecond, so it happens at once and
+ * only the answer waits for a turn of its own. */
 #include "issuer.h"
 
 #include <stdlib.h>

@@ -10,15 +10,16 @@
 #include "trust/ca.h"
 
 static const struct ec_setting domain_settings[] = {
-    {"ENCLII_HAPROXY_SOCKET", EC_SETTING_PATH, offsetof(struct domain_settings, haproxy_socket), NULL,
-     "HAProxy's runtime socket.", "/run/enclii/haproxy.sock", 0, 0},
+    {"ENCLII_HAPROXY_SOCKET", EC_SETTING_PATH, offsetof(struct domain_settings, haproxy_socket),
+     NULL, "HAProxy's runtime socket.", "/run/enclii/haproxy.sock", 0, 0},
     {"ENCLII_HAPROXY_DIR", EC_SETTING_PATH, offsetof(struct domain_settings, haproxy_dir), NULL,
      "Folder of crt.list and certs/.", "/var/lib/enclii/router", 0, 0},
     {"ENCLII_CA_DIR", EC_SETTING_PATH, offsetof(struct domain_settings, ca_dir), NULL,
      "Folder of the local CA; made at first start. Trust ca.crt in it to trust every app.",
      "/var/lib/enclii/ca", 0, 0},
     {"ENCLII_ROUTER_HTTPS", EC_SETTING_TEXT, offsetof(struct domain_settings, router_https),
-     "127.0.0.1:8443", "Where certificates are looked at as they are served.", "127.0.0.1:8443", 0, 0},
+     "127.0.0.1:8443", "Where certificates are looked at as they are served.", "127.0.0.1:8443", 0,
+     0},
     {"ENCLII_DOMAIN_LOOK_EVERY", EC_SETTING_DURATION_MS,
      offsetof(struct domain_settings, look_every_ms), "10m",
      "How often a served certificate is compared with its file.", "10m", 1000, 86400000},

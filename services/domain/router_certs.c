@@ -1,6 +1,7 @@
-/* Certificates in a running HAProxy: new or known, they are set and committed over the runtime socket;
- * crt.list and the files beside it say the same to one that starts. Each step sends its commands in
- * order and looks at the last answer: HAProxy repeats the first fault in those that follow. */
+/* Certificates in a running HAProxy: new or known, they are set and committed over the runtime
+ * socket; crt.list and the files beside it say the same to one that starts. Each step sends its
+ * commands in order and looks at the last answer: HAProxy repeats the first fault in those that
+ * follow. */
 #include "domain.h"
 
 #include <errno.h>
@@ -41,7 +42,8 @@ EC_RESULT router_write_list(const struct domain *dom)
     return ec_ok();
 }
 
-/* ---- load: new (refused when known: fine) → set → commit → crt-list (refused when listed: fine) ---- */
+/* ---- load: new (refused when known: fine) → set → commit → crt-list (refused when listed: fine)
+ * ---- */
 
 static void on_loaded(void *arg, struct ec_err err, struct ec_span reply)
 {

@@ -1,6 +1,6 @@
 /* The life of one host name. Two flows: keep (issue → look → load → verify) and remove (unload).
- * Everything that happens to a site (wanted, unwanted, timer) only says "run"; a flow that is under way
- * when something changes is followed by another. */
+ * Everything that happens to a site (wanted, unwanted, timer) only says "run"; a flow that is under
+ * way when something changes is followed by another. */
 #include "domain.h"
 
 #include <stdio.h>
@@ -18,8 +18,8 @@
 #define ARENA_MAX_BYTES (1u << 20)
 #define PROBE_DEADLINE_MS 3000
 
-static struct ec_metric certificates =
-    EC_COUNTER("enclii_domain_certificates_total", "Certificates by what became of them.", "result");
+static struct ec_metric certificates = EC_COUNTER("enclii_domain_certificates_total",
+                                                  "Certificates by what became of them.", "result");
 
 static void site_run(struct site *site);
 
@@ -244,7 +244,8 @@ static void on_kept(struct site *site, struct ec_err err, const struct ec_step *
         ec_log(EC_LOG_INFO, site->trace, "domain.issued", "the certificate is served",
                EC_T("hostname", site->hostname), EC_T("fingerprint", site->cert.fingerprint));
     }
-    ec_timer_start(site->timer, (uint64_t)(until_renewal_ms < look_ms ? until_renewal_ms : look_ms), 0);
+    ec_timer_start(site->timer, (uint64_t)(until_renewal_ms < look_ms ? until_renewal_ms : look_ms),
+                   0);
 }
 
 static void on_end(void *job, struct ec_err err, const struct ec_step *step)

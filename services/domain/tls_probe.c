@@ -128,7 +128,8 @@ static EC_RESULT probe_connect(struct probe *probe, const char *address, const c
     if (probe->fd < 0) {
         return ec_retry(errno, "no socket is left");
     }
-    socklen_t len = to.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    socklen_t len =
+        to.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
     if (connect(probe->fd, (struct sockaddr *)&to, len) != 0 && errno != EINPROGRESS) {
         return ec_retry(errno, "the router's HTTPS address is not reachable");
     }

@@ -1,5 +1,5 @@
-/* Looks at the certificate a TLS server really serves for a name: one handshake with SNI on the loop.
- * The chain is not verified (the caller compares the fingerprint with the one it expects). */
+/* Looks at the certificate a TLS server really serves for a name: one handshake with SNI on the
+ * loop. The chain is not verified (the caller compares the fingerprint with the one it expects). */
 #pragma once
 
 #include "base/err.h"

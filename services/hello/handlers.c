@@ -1,5 +1,5 @@
-/* What happens when something arrives. A handler starts with `on_`, gets borrowed things, and either
- * returns an error or owes exactly one finish. */
+/* What happens when something arrives. A handler starts with `on_`, gets borrowed things, and
+ * either returns an error or owes exactly one finish. */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -33,7 +33,8 @@ void on_last_asked(void *state, struct ec_request *req)
 {
     struct hello *hello = state;
     if (!*hello->last) {
-        ec_reply_problem(req, 404, "nothing_yet", NULL, "no push was seen since the start; push one");
+        ec_reply_problem(req, 404, "nothing_yet", NULL,
+                         "no push was seen since the start; push one");
         return;
     }
     json_t *body = json_pack("{s:s}", "last", hello->last);

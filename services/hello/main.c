@@ -56,14 +56,15 @@ static void hello_stop(struct ec_service *svc, void *state)
 
 int main(int argc, char **argv)
 {
-    return ec_service_main(argc, argv, &(struct ec_service_spec){
-        .name = "hello",
-        .help = "greets whoever pushed; the example to read first",
-        .state = &hello,
-        .settings = &hello.settings,
-        .setting_table = settings,
-        .needs_bus = true,
-        .start = hello_start,
-        .stop = hello_stop,
-    });
+    return ec_service_main(argc, argv,
+                           &(struct ec_service_spec){
+                               .name = "hello",
+                               .help = "greets whoever pushed; the example to read first",
+                               .state = &hello,
+                               .settings = &hello.settings,
+                               .setting_table = settings,
+                               .needs_bus = true,
+                               .start = hello_start,
+                               .stop = hello_stop,
+                           });
 }

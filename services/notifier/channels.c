@@ -25,7 +25,8 @@ static void free_channel(void *value)
     free(channel);
 }
 
-/* NULL with REJECT logged: a channel whose secret cannot be opened sends nothing rather than unsigned. */
+/* NULL with REJECT logged: a channel whose secret cannot be opened sends nothing rather than
+ * unsigned. */
 static bool open_secret(struct notifier *no, const struct ec_event *ev, ProtobufCBinaryData sealed,
                         struct channel *channel)
 {
@@ -63,8 +64,8 @@ static void on_channel(void *state, struct ec_event *ev)
     }
     channel->enabled = open_secret(no, ev, set->sealed_secret, channel) && set->enabled;
     if (!ec_map_put(no->channels, channel->id, channel)) {
-        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "channel.too_many", "the table of channels is full",
-               EC_N("most", CHANNELS_MAX));
+        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "channel.too_many",
+               "the table of channels is full", EC_N("most", CHANNELS_MAX));
         free_channel(channel);
     }
 }

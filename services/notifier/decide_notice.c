@@ -13,7 +13,9 @@
 
 /* The fact's name inside is also its name in its type. */
 #define RULE(about, type, status, text, final, of_build)                                           \
-    {"dev.enclii." about ".v1", about, type, status, text, final, of_build}
+    {                                                                                              \
+        "dev.enclii." about ".v1", about, type, status, text, final, of_build                      \
+    }
 
 /* clang-format off */
 static const struct notice_rule rules[] = {
@@ -100,20 +102,20 @@ char *decide_body(struct ec_arena *arena, const struct notice *notice, const cha
         set_text(subject, "branch", notice->commit_ref + 11);
     }
     set_text(subject, "url", notice->url);
-    bool bad = strcmp(notice->rule->status, "failure") == 0 ||
-               strcmp(notice->rule->status, "error") == 0;
+    bool bad =
+        strcmp(notice->rule->status, "failure") == 0 || strcmp(notice->rule->status, "error") == 0;
     set_text(subject, "error", bad ? (*notice->detail ? notice->detail : notice->rule->text) : "");
-    json_t *root = json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:s}, s:o}", "id", id, "type",
-                             notice->rule->type, "timestamp", time, "project", "id",
-                             notice->project_id, "name", notice->project_slug, "slug",
-                             notice->project_slug, notice->rule->of_build ? "build" : "deployment",
-                             subject);
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:{s:s, s:s, s:s}, s:o}", "id", id, "type", notice->rule->type,
+        "timestamp", time, "project", "id", notice->project_id, "name", notice->project_slug,
+        "slug", notice->project_slug, notice->rule->of_build ? "build" : "deployment", subject);
     char *text = ec_json_dump(arena, root);
     json_decref(root);
     return text;
 }
 
-char *decide_github_body(struct ec_arena *arena, const struct notice *notice, const char *public_url)
+char *decide_github_body(struct ec_arena *arena, const struct notice *notice,
+                         const char *public_url)
 {
     char description[DESCRIPTION_MAX_BYTES + 1];
     bool bad = notice->rule->final && strcmp(notice->rule->status, "success") != 0;
@@ -143,7 +145,8 @@ char *decide_github_body(struct ec_arena *arena, const struct notice *notice, co
 char *decide_status_path(struct ec_arena *arena, const char *repo_key, const char *commit_sha)
 {
     const char *path = strchr(repo_key, '/');
-    if (!path || !path[1] || !strchr(path + 1, '/') || strspn(commit_sha, "0123456789abcdef") < 40) {
+    if (!path || !path[1] || !strchr(path + 1, '/') ||
+        strspn(commit_sha, "0123456789abcdef") < 40) {
         return NULL;
     }
     for (const char *c = path; *c; c++) {

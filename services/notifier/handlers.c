@@ -1,5 +1,5 @@
-/* Events → rows. A final fact becomes one row per channel that wants it, in one transaction; the row's
- * id is derived from event and channel, so a redelivered event changes nothing. */
+/* Events → rows. A final fact becomes one row per channel that wants it, in one transaction; the
+ * row's id is derived from event and channel, so a redelivered event changes nothing. */
 #include <string.h>
 
 #include "base/log.h"
@@ -13,7 +13,7 @@
     " on conflict do nothing"
 /* What was only "pending" needs not be told once the end is known, unless it is on its way. */
 #define DROP_PENDING                                                                               \
-    "update notifier.notification set state = 'dropped' where channel_id = $1 and commit_sha = $2"  \
+    "update notifier.notification set state = 'dropped' where channel_id = $1 and commit_sha = $2" \
     " and context = $3 and kind = 'github' and not final and state = 'waiting'"                    \
     " and coalesce(claimed_until, '-infinity') < now()"
 
@@ -186,10 +186,10 @@ static void on_build_found(void *arg, struct ec_err err, const struct ec_rows *r
     }
 }
 
-static EC_RESULT find_build(struct work *work, const char *build_id, int attempt, const char *detail)
+static EC_RESULT find_build(struct work *work, const char *build_id, int attempt,
+                            const char *detail)
 {
-    const char *args[] = {build_id,
-                          ec_arena_format(ec_event_arena(work->ev), "%d", attempt)};
+    const char *args[] = {build_id, ec_arena_format(ec_event_arena(work->ev), "%d", attempt)};
     work->notice.subject_id = build_id;
     work->notice.detail = detail;
     return ec_store_exec(work->no->store,
@@ -241,14 +241,15 @@ static struct ec_err on_build_queued(void *state, struct ec_event *ev)
     set_commit(&work->notice, fact->commit);
     work->notice.subject_id = fact->build_id;
     const struct notice *notice = &work->notice;
-    const char *args[] = {fact->build_id,       notice->project_id, notice->project_slug,
-                          notice->service_id,   notice->service_name, notice->commit_sha,
-                          notice->commit_ref,   notice->commit_message};
-    return ec_store_exec(work->no->store,
-                         "insert into notifier.build (build_id, project_id, project_slug, service_id,"
-                         " service_name, commit_sha, commit_ref, commit_message)"
-                         " values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
-                         args, EC_LEN(args), on_build_remembered, work);
+    const char *args[] = {fact->build_id,     notice->project_id,    notice->project_slug,
+                          notice->service_id, notice->service_name,  notice->commit_sha,
+                          notice->commit_ref, notice->commit_message};
+    return ec_store_exec(
+        work->no->store,
+        "insert into notifier.build (build_id, project_id, project_slug, service_id,"
+        " service_name, commit_sha, commit_ref, commit_message)"
+        " values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
+        args, EC_LEN(args), on_build_remembered, work);
 }
 
 static struct ec_err on_build_leased(void *state, struct ec_event *ev)
@@ -290,21 +291,21 @@ static struct ec_err on_delivery_accepted(void *state, struct ec_event *ev)
 
 static const struct ec_route routes[] = {
     /* when this arrives         it carries               we do */
-    {E("delivery.accepted"),     D(delivery_accepted),    on_delivery_accepted},
-    {E("build.queued"),          D(build_queued),         on_build_queued},
-    {E("build.leased"),          D(build_leased),         on_build_leased},
-    {E("build.failed"),          D(build_failed),         on_build_failed},
-    {E("build.timed_out"),       D(build_ended),          on_build_ended},
-    {E("build.cancelled"),       D(build_ended),          on_build_ended},
-    {E("build.superseded"),      D(build_ended),          on_build_ended},
-    {E("release.ready"),         D(release_decided),      on_release_decided},
-    {E("release.rejected"),      D(release_decided),      on_release_decided},
-    {E("deployment.created"),    D(deployment_created),   on_deployment_created},
-    {E("deployment.healthy"),    D(deployment_ended),     on_deployment_ended},
-    {E("deployment.failed"),     D(deployment_ended),     on_deployment_ended},
-    {E("deployment.rolled_back"), D(deployment_ended),    on_deployment_ended},
-    {E("deployment.cancelled"),  D(deployment_ended),     on_deployment_ended},
-    {E("deployment.superseded"), D(deployment_ended),     on_deployment_ended},
+    {E("delivery.accepted"), D(delivery_accepted), on_delivery_accepted},
+    {E("build.queued"), D(build_queued), on_build_queued},
+    {E("build.leased"), D(build_leased), on_build_leased},
+    {E("build.failed"), D(build_failed), on_build_failed},
+    {E("build.timed_out"), D(build_ended), on_build_ended},
+    {E("build.cancelled"), D(build_ended), on_build_ended},
+    {E("build.superseded"), D(build_ended), on_build_ended},
+    {E("release.ready"), D(release_decided), on_release_decided},
+    {E("release.rejected"), D(release_decided), on_release_decided},
+    {E("deployment.created"), D(deployment_created), on_deployment_created},
+    {E("deployment.healthy"), D(deployment_ended), on_deployment_ended},
+    {E("deployment.failed"), D(deployment_ended), on_deployment_ended},
+    {E("deployment.rolled_back"), D(deployment_ended), on_deployment_ended},
+    {E("deployment.cancelled"), D(deployment_ended), on_deployment_ended},
+    {E("deployment.superseded"), D(deployment_ended), on_deployment_ended},
 };
 
 EC_RESULT events_follow(struct notifier *no)

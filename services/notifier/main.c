@@ -1,5 +1,5 @@
-/* notifier: tells people and systems how builds and deployments ended. handlers.c turns events into rows
- * (its route table says which), sender.c takes due rows out into the world. */
+/* notifier: tells people and systems how builds and deployments ended. handlers.c turns events into
+ * rows (its route table says which), sender.c takes due rows out into the world. */
 #include "notifier.h"
 
 static struct notifier notifier;
@@ -59,19 +59,21 @@ static const char *unready(void *state)
 
 int main(int argc, char **argv)
 {
-    int status = ec_service_main(argc, argv, &(struct ec_service_spec){
-        .name = "notifier",
-        .help = "tells people and systems how builds and deployments ended",
-        .state = &notifier,
-        .settings = &notifier.settings,
-        .setting_table = settings,
-        .needs_bus = true,
-        .needs_store = true,
-        .needs_fetcher = true,
-        .start = start,
-        .stop = stop,
-        .unready = unready,
-    });
+    int status =
+        ec_service_main(argc, argv,
+                        &(struct ec_service_spec){
+                            .name = "notifier",
+                            .help = "tells people and systems how builds and deployments ended",
+                            .state = &notifier,
+                            .settings = &notifier.settings,
+                            .setting_table = settings,
+                            .needs_bus = true,
+                            .needs_store = true,
+                            .needs_fetcher = true,
+                            .start = start,
+                            .stop = stop,
+                            .unready = unready,
+                        });
     notifier_done(&notifier);
     return status;
 }

@@ -1,4 +1,5 @@
-/* Start and stop: schema first, then the channels, then (in channels.c, once all are known) the events. */
+/* Start and stop: schema first, then the channels, then (in channels.c, once all are known) the
+ * events. */
 #include "notifier.h"
 
 #include <string.h>
@@ -19,7 +20,8 @@ static void on_swept(void *arg, struct ec_err err, const struct ec_rows *rows)
     (void)arg;
     (void)rows;
     if (ec_failed(err)) {
-        ec_log(EC_LOG_WARN, NULL, "notifications.not_swept", "trying again in an hour", EC_ERR(err));
+        ec_log(EC_LOG_WARN, NULL, "notifications.not_swept", "trying again in an hour",
+               EC_ERR(err));
     }
 }
 

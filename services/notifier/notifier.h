@@ -12,12 +12,12 @@
 #include "service/service.h"
 
 #define CHANNELS_MAX 20000
-#define SENDING_MAX 16             /* exchanges at once */
+#define SENDING_MAX 16 /* exchanges at once */
 #define SEND_DEADLINE_MS 10000
-#define CLAIM_S 60                 /* a claim is longer than an exchange */
+#define CLAIM_S 60 /* a claim is longer than an exchange */
 #define GIVE_UP_MS (3LL * 24 * 3600 * 1000)
 #define KEEP_DAYS 30
-#define BUILTIN_GITHUB "github"    /* the channel that ENCLII_GITHUB_TOKEN makes */
+#define BUILTIN_GITHUB "github" /* the channel that ENCLII_GITHUB_TOKEN makes */
 
 struct notifier_settings {
     const char *github_api_url;
@@ -30,11 +30,11 @@ struct notifier_settings {
 /* Where notifications of one project go, from topic enclii.channels. */
 struct channel {
     char *id;
-    char *project_id;          /* "" = every project (the built-in one) */
-    char *kind;                /* "webhook", "github" */
+    char *project_id; /* "" = every project (the built-in one) */
+    char *kind;       /* "webhook", "github" */
     char *url;
-    struct ec_secret *secret;  /* signing secret or token; NULL = none */
-    char **event_types;        /* NULL-ended; none = all final states */
+    struct ec_secret *secret; /* signing secret or token; NULL = none */
+    char **event_types;       /* NULL-ended; none = all final states */
     bool enabled;
 };
 
@@ -44,15 +44,15 @@ struct notifier {
     struct ec_bus *bus;
     struct ec_store *store;
     struct ec_fetcher *fetcher;
-    void *owner;                             /* struct ec_service, NULL in tests */
+    void *owner; /* struct ec_service, NULL in tests */
     void (*failed)(void *owner, struct ec_err err);
     struct ec_map *channels; /* channel id → struct channel */
     bool channels_known;     /* read to the end of the topic: events may be handled now */
     struct ec_consumer *events;
-    struct ec_timer *tick;   /* looks for what is due */
-    struct ec_timer *sweep;  /* deletes what is old */
-    uint32_t sending;        /* exchanges under way */
-    bool claiming;           /* a claim is being asked for */
+    struct ec_timer *tick;  /* looks for what is due */
+    struct ec_timer *sweep; /* deletes what is old */
+    uint32_t sending;       /* exchanges under way */
+    bool claiming;          /* a claim is being asked for */
     bool claim_again;
     bool stopping;
     void (*stopped)(void *owner); /* called once nothing is under way */
@@ -71,7 +71,7 @@ struct notice_rule {
     const char *status;     /* GitHub's state */
     const char *text;       /* for people */
     bool final;
-    bool of_build;          /* told in the build's context, else the deployment's */
+    bool of_build; /* told in the build's context, else the deployment's */
 };
 const struct notice_rule *decide_rule(const char *event_type); /* NULL = nothing to tell */
 /* A builder's failure that `pipeline` may still turn (another attempt, its own timeout word). */
@@ -91,7 +91,8 @@ struct notice {
 bool decide_channel_wants(const struct channel *channel, const struct notice *notice);
 char *decide_context(struct ec_arena *arena, const struct notice *notice);
 char *decide_body(struct ec_arena *arena, const struct notice *notice, const char *id);
-char *decide_github_body(struct ec_arena *arena, const struct notice *notice, const char *public_url);
+char *decide_github_body(struct ec_arena *arena, const struct notice *notice,
+                         const char *public_url);
 /* "/repos/acme/shop/statuses/<sha>"; NULL when the key is no owner/name repository. */
 char *decide_status_path(struct ec_arena *arena, const char *repo_key, const char *commit_sha);
 /* How long to wait after the attempt that failed (attempt from 1): 5 s doubling to 6 h. */

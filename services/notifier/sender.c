@@ -1,6 +1,7 @@
-/* Rows → the world. Due rows are claimed (SKIP LOCKED, so several instances share the work), sent, and
- * settled by what the answer means. A claim ends by itself, so a killed instance loses nothing. For one
- * commit and context only the oldest waiting row is due: a "pending" never overtakes a final state. */
+/* Rows → the world. Due rows are claimed (SKIP LOCKED, so several instances share the work), sent,
+ * and settled by what the answer means. A claim ends by itself, so a killed instance loses nothing.
+ * For one commit and context only the oldest waiting row is due: a "pending" never overtakes a
+ * final state. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,15 +76,15 @@ static void publish_end(struct outgoing *out, bool sent, const char *reason)
 {
     Enclii__V1__NotificationSent yes = ENCLII__V1__NOTIFICATION_SENT__INIT;
     Enclii__V1__NotificationFailed not = ENCLII__V1__NOTIFICATION_FAILED__INIT;
-    yes.notification_id = not.notification_id = ec_arena_strdup(out->arena, out->id);
-    yes.channel_id = not.channel_id = ec_arena_strdup(out->arena, out->channel_id);
-    yes.kind = not.kind = ec_arena_strdup(out->arena, out->kind);
-    yes.service_id = not.service_id = ec_arena_strdup(out->arena, out->service_id);
-    yes.about = not.about = ec_arena_strdup(out->arena, out->about);
-    yes.subject_id = not.subject_id = ec_arena_strdup(out->arena, out->subject_id);
-    yes.attempts = not.attempts = out->attempts;
+    yes.notification_id = not .notification_id = ec_arena_strdup(out->arena, out->id);
+    yes.channel_id = not .channel_id = ec_arena_strdup(out->arena, out->channel_id);
+    yes.kind = not .kind = ec_arena_strdup(out->arena, out->kind);
+    yes.service_id = not .service_id = ec_arena_strdup(out->arena, out->service_id);
+    yes.about = not .about = ec_arena_strdup(out->arena, out->about);
+    yes.subject_id = not .subject_id = ec_arena_strdup(out->arena, out->subject_id);
+    yes.attempts = not .attempts = out->attempts;
     yes.duration_ms = ec_mono_ms() - out->started_mono_ms;
-    not.reason = ec_arena_strdup(out->arena, reason);
+    not .reason = ec_arena_strdup(out->arena, reason);
     struct ec_id id = ec_id_derive(out->id, sent ? "sent" : "failed");
     const struct ec_message message = {.topic = EC_TOPIC_NOTIFICATION_EVENTS,
                                        .key = out->channel_id,
@@ -92,32 +93,32 @@ static void publish_end(struct outgoing *out, bool sent, const char *reason)
                                        .subject = out->id,
                                        .id = id.text,
                                        .trace = out->trace,
-                                       .body = sent ? &yes.base : &not.base};
+                                       .body = sent ? &yes.base : &not .base};
     ec_ignore(ec_bus_publish(out->no->bus, &message, NULL, NULL));
 }
 
 static void settle(struct outgoing *out, enum outcome outcome, const char *reason, int64_t asked_ms)
 {
     bool too_old = ec_unix_ms() - out->created_unix_ms > GIVE_UP_MS;
-    const char *state = outcome == OUTCOME_SENT                 ? "sent"
+    const char *state = outcome == OUTCOME_SENT               ? "sent"
                         : outcome == OUTCOME_NEVER || too_old ? "failed"
-                                                                : "waiting";
+                                                              : "waiting";
     bool again = strcmp(state, "waiting") == 0;
     int64_t wait_ms = again ? decide_wait_ms(out->attempts, asked_ms) : 0;
     const char *args[] = {out->id, state, reason,
                           ec_arena_format(out->arena, "%lld", (long long)wait_ms)};
     ec_metric_add(&notifications, again ? "retried" : state, 1);
     ec_log(outcome == OUTCOME_SENT ? EC_LOG_INFO : EC_LOG_WARN, out->trace,
-           again ? "notification.retried" : outcome == OUTCOME_SENT ? "notification.sent"
-                                                                    : "notification.failed",
+           again                     ? "notification.retried"
+           : outcome == OUTCOME_SENT ? "notification.sent"
+                                     : "notification.failed",
            outcome == OUTCOME_SENT ? "told" : reason, EC_T("notification", out->id),
            EC_T("channel", out->channel_id), EC_T("about", out->about),
            EC_N("attempts", out->attempts), EC_N("wait_ms", wait_ms));
     if (!again) {
         publish_end(out, outcome == OUTCOME_SENT, reason);
     }
-    struct ec_err err =
-        ec_store_exec(out->no->store, SETTLE, args, EC_LEN(args), on_settled, out);
+    struct ec_err err = ec_store_exec(out->no->store, SETTLE, args, EC_LEN(args), on_settled, out);
     if (ec_failed(err)) {
         on_settled(out, err, NULL);
     }

@@ -62,17 +62,16 @@ static EC_RESULT send_status(struct outgoing *out, const struct channel *channel
     while (base_len > 0 && channel->url[base_len - 1] == '/') {
         base_len--;
     }
-    const struct ec_fetch_spec spec = {.method = "POST",
-                                       .url = ec_arena_format(out->arena, "%.*s%s", (int)base_len,
-                                                              channel->url, path),
-                                       .headers = headers,
-                                       .header_count = EC_LEN(headers),
-                                       .bearer = channel->secret,
-                                       .body = ec_span_of(out->body),
-                                       .deadline_ms = SEND_DEADLINE_MS,
-                                       .body_max_bytes = ANSWER_MAX_BYTES,
-                                       .refuse_private_addresses =
-                                           !builtin && !out->no->settings.private_addresses};
+    const struct ec_fetch_spec spec = {
+        .method = "POST",
+        .url = ec_arena_format(out->arena, "%.*s%s", (int)base_len, channel->url, path),
+        .headers = headers,
+        .header_count = EC_LEN(headers),
+        .bearer = channel->secret,
+        .body = ec_span_of(out->body),
+        .deadline_ms = SEND_DEADLINE_MS,
+        .body_max_bytes = ANSWER_MAX_BYTES,
+        .refuse_private_addresses = !builtin && !out->no->settings.private_addresses};
     return ec_fetch_start(out->no->fetcher, &spec, out->done, out, NULL);
 }
 

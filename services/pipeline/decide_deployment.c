@@ -67,8 +67,8 @@ static int64_t rollout_ms(const Enclii__V1__ServiceSpec *spec)
     return START_MS + probe_ms + steps_ms;
 }
 
-/* The way to the release. Back to one that was good before goes in one step: people are waiting, and
- * it needs no trial. */
+/* The way to the release. Back to one that was good before goes in one step: people are waiting,
+ * and it needs no trial. */
 static Enclii__V1__RolloutSpec *rollout_message(struct world *world, const struct desired *desired,
                                                 const Enclii__V1__ServiceSpec *spec)
 {

@@ -1,7 +1,7 @@
-/* The rollout as a function of what is wanted and what is seen. Nothing depends on how we came here,
- * so that a new process, a lost container or a newer revision in the middle need no case of their
- * own: the same rules lead from any state to the goal, and at no point is the last version that
- * serves taken away before another one does. */
+/* The rollout as a function of what is wanted and what is seen. Nothing depends on how we came
+ * here, so that a new process, a lost container or a newer revision in the middle need no case of
+ * their own: the same rules lead from any state to the goal, and at no point is the last version
+ * that serves taken away before another one does. */
 #include "decide_rollout.h"
 
 #include <string.h>
@@ -43,8 +43,9 @@ const char *rollout_step_name(enum rollout_step step)
     return names[step];
 }
 
-/* Of the versions that are not wanted, the best one to serve meanwhile: the previous good release if
- * it is ready, else whatever is ready, the one with most traffic first. NULL when none is ready. */
+/* Of the versions that are not wanted, the best one to serve meanwhile: the previous good release
+ * if it is ready, else whatever is ready, the one with most traffic first. NULL when none is ready.
+ */
 static const struct target_version *find_fallback(const struct rollout_facts *facts)
 {
     const struct target_version *best = NULL;
@@ -82,9 +83,8 @@ bool decide_errors_bad(const struct rollout_facts *facts)
         return false;
     }
     double rate_new = (double)facts->errors_new / (double)facts->requests_new;
-    double rate_old = facts->requests_old > 0
-                          ? (double)facts->errors_old / (double)facts->requests_old
-                          : 0.0;
+    double rate_old =
+        facts->requests_old > 0 ? (double)facts->errors_old / (double)facts->requests_old : 0.0;
     return rate_new > facts->error_rate_max && rate_new > rate_old * 1.5;
 }
 
@@ -238,8 +238,8 @@ struct rollout_decision decide_next_step(const struct rollout_facts *facts)
     if (facts->failure != NULL) {
         return decide_way_back(facts, wanted);
     }
-    bool complete = wanted != NULL && wanted->running == facts->replicas &&
-                    wanted->total == facts->replicas;
+    bool complete =
+        wanted != NULL && wanted->running == facts->replicas && wanted->total == facts->replicas;
     if (!facts->settled && !facts->reported) {
         const char *reason = reason_to_fail(facts, wanted);
         if (reason != NULL) {

@@ -23,9 +23,9 @@ enum rollout_step {
 
 struct rollout_facts {
     /* What is wanted. */
-    bool gone;            /* tombstone */
+    bool gone; /* tombstone */
     bool paused;
-    bool settled;         /* only keep it running */
+    bool settled; /* only keep it running */
     bool has_previous;
     int replicas;
     int replicas_previous;

@@ -39,13 +39,13 @@ struct instance {
     bool stopping;           /* a request to stop or delete it is under way */
     /* Health. */
     struct ec_timer *timer;
-    struct ec_fetch *fetch;  /* the probe under way */
-    bool freed;              /* gone from the list; the probe under way frees it */
+    struct ec_fetch *fetch; /* the probe under way */
+    bool freed;             /* gone from the list; the probe under way frees it */
     bool ever_healthy;
-    bool ever_answered;      /* a connection was accepted */
-    int failures;            /* in a row */
-    int last_status;         /* 0 = no answer */
-    int64_t since_ms;        /* mono: running since, or last healthy */
+    bool ever_answered; /* a connection was accepted */
+    int failures;       /* in a row */
+    int last_status;    /* 0 = no answer */
+    int64_t since_ms;   /* mono: running since, or last healthy */
 };
 
 struct refresh_waiter {
@@ -69,9 +69,9 @@ struct target {
     struct refresh_waiter *served;  /* for the one under way */
     bool refreshing;
     bool listed_once;
-    bool reached;             /* the engine answered the last list */
+    bool reached; /* the engine answered the last list */
     bool closed;
-    size_t pending;           /* callbacks owed to us; the target is freed after the last */
+    size_t pending; /* callbacks owed to us; the target is freed after the last */
 };
 
 /* docker_watch.c */

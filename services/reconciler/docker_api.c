@@ -1,6 +1,6 @@
-/* Bodies and answers of the Docker Engine API. What Podman 4.3 does in its own way, seen and handled:
- * both ulimits have to be named or the start fails; a failed pull answers 200; OOMKilled is never
- * set; container lists have no exit code but in the "Status" text; logs are framed. */
+/* Bodies and answers of the Docker Engine API. What Podman 4.3 does in its own way, seen and
+ * handled: both ulimits have to be named or the start fails; a failed pull answers 200; OOMKilled
+ * is never set; container lists have no exit code but in the "Status" text; logs are framed. */
 #include "docker_api.h"
 
 #include <stdio.h>
@@ -65,7 +65,8 @@ static int read_port(const json_t *ports, int inside)
 {
     size_t i;
     const json_t *port;
-    json_array_foreach (ports, i, port) {
+    json_array_foreach(ports, i, port)
+    {
         if (ec_json_int(port, "PrivatePort", 0) == inside) {
             return (int)ec_json_int(port, "PublicPort", 0);
         }
@@ -102,7 +103,8 @@ struct ec_err docker_read_list(struct ec_arena *arena, struct ec_span json,
     struct container *list = ec_arena_alloc(arena, (json_array_size(root) + 1) * sizeof *list);
     size_t i;
     const json_t *item;
-    json_array_foreach (root, i, item) {
+    json_array_foreach(root, i, item)
+    {
         read_container(arena, item, &list[count]);
         bool ours = list[count].id[0] != '\0' && list[count].key[0] != '\0' &&
                     strlen(list[count].identity) < TARGET_IDENTITY_SIZE;
@@ -163,8 +165,8 @@ char *docker_read_logs(struct ec_arena *arena, struct ec_span frames)
         left -= 8 + len;
     }
     size_t from = text.len > LOGS_MAX_BYTES ? text.len - LOGS_MAX_BYTES : 0;
-    char *copy = ec_arena_text(arena, (struct ec_span){text.ptr ? text.ptr + from : "",
-                                                       text.len - from});
+    char *copy =
+        ec_arena_text(arena, (struct ec_span){text.ptr ? text.ptr + from : "", text.len - from});
     for (char *c = copy; *c != '\0'; c++) {
         bool printable = (unsigned char)*c >= 0x20 || *c == '\n' || *c == '\t';
         *c = printable ? *c : ' ';
@@ -222,8 +224,8 @@ char *docker_container_name(struct ec_arena *arena, const struct target_goal *go
     ec_ignore(ec_random_bytes(nonce, sizeof nonce)); /* a clash only makes the engine answer 409 */
     const char *sha = goal->release->commit_sha;
     size_t id_len = strlen(goal->release->release_id);
-    const char *release = strlen(sha) >= 7 ? sha
-                                           : goal->release->release_id + (id_len > 7 ? id_len - 7 : 0);
+    const char *release =
+        strlen(sha) >= 7 ? sha : goal->release->release_id + (id_len > 7 ? id_len - 7 : 0);
     ec_cleanup(ec_buf_done) struct ec_buf name = {0};
     ec_buf_init(&name, 200);
     ec_buf_add_text(&name, "enclii-");
@@ -292,13 +294,13 @@ static json_t *host_config(const Enclii__V1__RunSpec *run, const char *port)
 {
     int64_t memory = run->memory_max_bytes > 0 ? run->memory_max_bytes : 512LL << 20;
     int64_t cpu_milli = run->cpu_milli > 0 ? run->cpu_milli : 500;
-    return json_pack(
-        "{s:{s:[{s:s, s:s}]}, s:s, s:I, s:I, s:I, s:i, s:[s], s:[s], s:[{s:s, s:i, s:i}, {s:s, s:i, s:i}]}",
-        "PortBindings", port, "HostIp", "127.0.0.1", "HostPort", "", "NetworkMode", "bridge",
-        "Memory", (json_int_t)memory, "MemorySwap", (json_int_t)memory, "NanoCpus",
-        (json_int_t)cpu_milli * 1000000, "PidsLimit", 512, "CapDrop", "ALL", "SecurityOpt",
-        "no-new-privileges", "Ulimits", "Name", "nofile", "Soft", 4096, "Hard", 4096, "Name",
-        "nproc", "Soft", 4096, "Hard", 4096);
+    return json_pack("{s:{s:[{s:s, s:s}]}, s:s, s:I, s:I, s:I, s:i, s:[s], s:[s], s:[{s:s, s:i, "
+                     "s:i}, {s:s, s:i, s:i}]}",
+                     "PortBindings", port, "HostIp", "127.0.0.1", "HostPort", "", "NetworkMode",
+                     "bridge", "Memory", (json_int_t)memory, "MemorySwap", (json_int_t)memory,
+                     "NanoCpus", (json_int_t)cpu_milli * 1000000, "PidsLimit", 512, "CapDrop",
+                     "ALL", "SecurityOpt", "no-new-privileges", "Ulimits", "Name", "nofile", "Soft",
+                     4096, "Hard", 4096, "Name", "nproc", "Soft", 4096, "Hard", 4096);
 }
 
 char *docker_create_body(struct ec_arena *arena, const struct target_goal *goal, int replica,
@@ -306,10 +308,10 @@ char *docker_create_body(struct ec_arena *arena, const struct target_goal *goal,
 {
     const Enclii__V1__RunSpec *run = goal->release->run;
     char *port = ec_arena_format(arena, "%d/tcp", run->port ? run->port : 8080);
-    json_t *body = json_pack("{s:s, s:o, s:{s:{}}, s:o, s:o}", "Image", goal->release->image, "Env",
-                             env_of(arena, goal, replica), "ExposedPorts", port, "Labels",
-                             labels_of(arena, goal, replica, instance), "HostConfig",
-                             host_config(run, port));
+    json_t *body =
+        json_pack("{s:s, s:o, s:{s:{}}, s:o, s:o}", "Image", goal->release->image, "Env",
+                  env_of(arena, goal, replica), "ExposedPorts", port, "Labels",
+                  labels_of(arena, goal, replica, instance), "HostConfig", host_config(run, port));
     if (run->n_command > 0 && body != NULL) {
         json_t *command = json_array();
         for (size_t i = 0; i < run->n_command; i++) {

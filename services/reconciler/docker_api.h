@@ -32,8 +32,8 @@ struct container {
     struct probe_spec probe;
 };
 
-EC_RESULT docker_read_list(struct ec_arena *arena, struct ec_span json,
-                           struct container **ret_list, size_t *ret_count);
+EC_RESULT docker_read_list(struct ec_arena *arena, struct ec_span json, struct container **ret_list,
+                           size_t *ret_count);
 /* The body of POST /containers/create; NULL when a text of the goal is not UTF-8. */
 char *docker_create_body(struct ec_arena *arena, const struct target_goal *goal, int replica,
                          const char *instance);
@@ -47,5 +47,6 @@ EC_RESULT docker_read_pull(struct ec_arena *arena, int status, struct ec_span bo
 char *docker_read_logs(struct ec_arena *arena, struct ec_span frames);
 /* "exited with code 3", "was killed (code 137): most likely it used more memory than its limit" */
 char *docker_exit_text(struct ec_arena *arena, int exit_code);
-/* The version's name: release and specification, without the number of replicas. release->run is set. */
+/* The version's name: release and specification, without the number of replicas. release->run is
+ * set. */
 struct target_identity docker_identity(const Enclii__V1__DesiredRelease *release);

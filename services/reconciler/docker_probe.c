@@ -153,8 +153,8 @@ static void on_timer(void *arg)
         .deadline_ms = (uint32_t)instance->probe.timeout_ms,
         .on_piece = on_piece,
     };
-    struct ec_err err = ec_fetch_start(dk->is.fetcher, &call, on_answer, instance,
-                                       &instance->fetch);
+    struct ec_err err =
+        ec_fetch_start(dk->is.fetcher, &call, on_answer, instance, &instance->fetch);
     if (ec_failed(err)) {
         instance->fetch = NULL;
         note_answer(instance, 0, false);

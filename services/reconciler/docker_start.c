@@ -17,8 +17,8 @@ struct apply_job {
     struct target *dk;
     target_done_fn done;
     void *arg;
-    size_t running;     /* parts under way */
-    struct ec_err err;  /* the first part's that failed */
+    size_t running;    /* parts under way */
+    struct ec_err err; /* the first part's that failed */
     char fault[TARGET_DETAIL_SIZE];
 };
 

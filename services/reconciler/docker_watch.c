@@ -1,6 +1,6 @@
-/* The live picture of our containers. The engine's event stream says only when to look; what is there
- * always comes from the list (which is the truth, and cheap: 5 ms), so repeated, missing and reordered
- * events do no harm. The list is read every 5 s in any case. */
+/* The live picture of our containers. The engine's event stream says only when to look; what is
+ * there always comes from the list (which is the truth, and cheap: 5 ms), so repeated, missing and
+ * reordered events do no harm. The list is read every 5 s in any case. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,8 +17,8 @@
 #define EVENTS_DEADLINE_MS 3600000 /* then the stream is opened anew */
 #define PLACES_MAX 5000
 
-static struct ec_metric lists = EC_COUNTER("enclii_target_lists_total",
-                                           "Container lists read, by result.", "result");
+static struct ec_metric lists =
+    EC_COUNTER("enclii_target_lists_total", "Container lists read, by result.", "result");
 
 static void on_refresh_due(void *arg);
 static void open_events(struct target *dk);

@@ -1,5 +1,5 @@
-/* reconciler: brings this machine's containers and router to the desired state. The table says what it
- * takes in; rollout.c does the work. */
+/* reconciler: brings this machine's containers and router to the desired state. The table says what
+ * it takes in; rollout.c does the work. */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -18,8 +18,8 @@ static const struct ec_setting setting_table[] = {
      "/var/run/docker.sock", "Docker Engine API socket (Docker or Podman).",
      "/run/podman/podman.sock", 0, 0},
     {"ENCLII_HAPROXY_SOCKET", EC_SETTING_PATH, offsetof(struct settings, haproxy_socket),
-     "/run/haproxy/admin.sock", "HAProxy's runtime socket, level admin.",
-     "/run/haproxy/admin.sock", 0, 0},
+     "/run/haproxy/admin.sock", "HAProxy's runtime socket, level admin.", "/run/haproxy/admin.sock",
+     0, 0},
     {"ENCLII_HAPROXY_DIR", EC_SETTING_PATH, offsetof(struct settings, haproxy_dir), NULL,
      "Folder with hosts.map and backends.map, as HAProxy's configuration names it.",
      "/var/lib/enclii/router", 0, 0},
@@ -137,8 +137,7 @@ static void stop(struct ec_service *svc, void *state)
 static const char *unready(void *state)
 {
     struct reconciler *rec = state;
-    return rec->caught_up ? rec->ops->unready(rec->target)
-                          : "the desired state was not read yet";
+    return rec->caught_up ? rec->ops->unready(rec->target) : "the desired state was not read yet";
 }
 
 int main(int argc, char **argv)

@@ -1,5 +1,6 @@
-/* What the reconciler says on enclii.deployment.events. Ids follow from the deployment, so that saying
- * it again after a restart changes nothing. A final event that Kafka did not take is said again. */
+/* What the reconciler says on enclii.deployment.events. Ids follow from the deployment, so that
+ * saying it again after a restart changes nothing. A final event that Kafka did not take is said
+ * again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +13,10 @@
 #include "bus/topics.h"
 #include "reconciler.h"
 
-static struct ec_metric ended = EC_COUNTER("enclii_rollouts_total", "Rollouts by result.",
-                                           "result");
-static struct ec_metric step_seconds = EC_HISTOGRAM("enclii_rollout_step_seconds",
-                                                    "Time of rollout steps.", "step");
+static struct ec_metric ended =
+    EC_COUNTER("enclii_rollouts_total", "Rollouts by result.", "result");
+static struct ec_metric step_seconds =
+    EC_HISTOGRAM("enclii_rollout_step_seconds", "Time of rollout steps.", "step");
 
 struct final_event {
     struct reconciler *rec;
@@ -55,8 +56,8 @@ static struct ec_err publish(struct rollout *ro, const char *type, const char *i
         .trace = ro->trace,
         .body = body,
     };
-    return ec_bus_publish(ec_service_bus(ro->rec->svc), &message,
-                          final ? on_final_published : NULL, final);
+    return ec_bus_publish(ec_service_bus(ro->rec->svc), &message, final ? on_final_published : NULL,
+                          final);
 }
 
 static void publish_final(struct rollout *ro, const char *type, const char *step,
@@ -123,10 +124,10 @@ static const char *port_part(const char *address, const char *usual)
 static char *url_of(struct rollout *ro, const Enclii__V1__RouteSpec *route)
 {
     const struct settings *is = &ro->rec->is;
-    const char *port = route->tls ? port_part(is->router_https, ":443")
-                                  : port_part(is->router_http, ":80");
-    return ec_arena_format(ro->arena, "%s://%s%s%s", route->tls ? "https" : "http",
-                           route->hostname, port, route->path[0] ? route->path : "/");
+    const char *port =
+        route->tls ? port_part(is->router_https, ":443") : port_part(is->router_http, ":80");
+    return ec_arena_format(ro->arena, "%s://%s%s%s", route->tls ? "https" : "http", route->hostname,
+                           port, route->path[0] ? route->path : "/");
 }
 
 void publish_rolled_out(struct rollout *ro)

@@ -18,8 +18,8 @@ struct settings {
     const char *docker_socket;
     const char *haproxy_socket;
     const char *haproxy_dir;
-    const char *instance;     /* label of this platform's containers */
-    const char *router_http;  /* public address of the HTTP frontend, for URLs */
+    const char *instance;    /* label of this platform's containers */
+    const char *router_http; /* public address of the HTTP frontend, for URLs */
     const char *router_https;
 };
 
@@ -29,9 +29,9 @@ struct reconciler {
     struct ec_service *svc;
     const struct target_ops *ops;
     struct target *target;
-    struct ec_map *rollouts;   /* key → struct rollout */
-    bool caught_up;            /* the whole topic was read once */
-    bool cleaned;              /* leftovers of unknown keys were looked for */
+    struct ec_map *rollouts; /* key → struct rollout */
+    bool caught_up;          /* the whole topic was read once */
+    bool cleaned;            /* leftovers of unknown keys were looked for */
     struct ec_timer *clean_timer;
 };
 
@@ -39,30 +39,30 @@ struct reconciler {
 struct rollout {
     struct reconciler *rec;
     char *key;
-    struct ec_arena *arena;              /* of `desired`; replaced with it */
-    const Enclii__V1__Desired *desired;  /* NULL = tombstone */
-    char trace[EC_TRACEPARENT_SIZE];     /* of the event that brought it */
+    struct ec_arena *arena;             /* of `desired`; replaced with it */
+    const Enclii__V1__Desired *desired; /* NULL = tombstone */
+    char trace[EC_TRACEPARENT_SIZE];    /* of the event that brought it */
     struct target_identity wanted;
     struct target_identity previous;
 
-    struct ec_timer *timer;    /* look again */
-    bool busy;                 /* one effect at a time */
-    bool again;                /* something changed while busy, or before the target was ready */
+    struct ec_timer *timer; /* look again */
+    bool busy;              /* one effect at a time */
+    bool again;             /* something changed while busy, or before the target was ready */
     struct rollout_decision doing; /* the effect under way; its version pointer is not kept */
     struct target_identity doing_version;
-    int64_t began_unix_ms;     /* of the effect under way */
+    int64_t began_unix_ms; /* of the effect under way */
 
     /* Progress of this deployment; begins anew with every new one. */
     bool pulled;
-    bool judged;               /* the counters were read after the running step's time */
-    bool reported;             /* the final event was acknowledged (or is on its way) */
+    bool judged;   /* the counters were read after the running step's time */
+    bool reported; /* the final event was acknowledged (or is on its way) */
     bool healthy_told;
-    const char *failure;       /* literal; see DeploymentReverted.reason */
-    char detail[2048];         /* of the failure, for people */
+    const char *failure;            /* literal; see DeploymentReverted.reason */
+    char detail[2048];              /* of the failure, for people */
     char fault[TARGET_DETAIL_SIZE]; /* what the last step that was retried met */
-    struct ec_backoff backoff; /* of starts */
+    struct ec_backoff backoff;      /* of starts */
     int64_t retry_unix_ms;
-    int64_t started_unix_ms;   /* last successful start */
+    int64_t started_unix_ms; /* last successful start */
     int64_t step_unix_ms;
     int64_t drain_unix_ms;
     struct target_version base_new, base_old; /* counters when the step began */

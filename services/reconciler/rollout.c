@@ -1,6 +1,6 @@
-/* Doing what decide_rollout.c says: each effect is one call of the target, its end notes what changed,
- * and the rollout looks again. One effect at a time per service and environment; different ones run
- * side by side. */
+/* Doing what decide_rollout.c says: each effect is one call of the target, its end notes what
+ * changed, and the rollout looks again. One effect at a time per service and environment; different
+ * ones run side by side. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,9 +74,8 @@ static const char *decide_fault(const struct rollout *ro, const Enclii__V1__Desi
     if (release == NULL) {
         return NULL; /* nothing should run */
     }
-    bool named = desired->service != NULL && desired->environment != NULL &&
-                 release->run != NULL && release->image[0] != '\0' &&
-                 strlen(release->release_id) < EC_ID_SIZE;
+    bool named = desired->service != NULL && desired->environment != NULL && release->run != NULL &&
+                 release->image[0] != '\0' && strlen(release->release_id) < EC_ID_SIZE;
     return named ? NULL : "service, environment, image, run or a valid release id is missing";
 }
 
@@ -160,8 +159,8 @@ void rollout_set(struct rollout *ro, struct ec_event *ev)
         return;
     }
     take_desired(ro, desired, arena);
-    struct ec_err err = rec->ops->set_routes(rec->target, ro->key, desired->routes,
-                                             desired->n_routes);
+    struct ec_err err =
+        rec->ops->set_routes(rec->target, ro->key, desired->routes, desired->n_routes);
     if (ec_failed(err)) {
         ec_log(EC_LOG_ERROR, ro->trace, "routes.refused", "the routes cannot be set",
                EC_T("key", ro->key), EC_ERR(err));
@@ -400,8 +399,7 @@ static struct ec_err route(struct rollout *ro, const struct rollout_decision *de
     return ro->rec->ops->shift_traffic(ro->rec->target, ro->key, shares, count, on_effect, ro);
 }
 
-static struct ec_err collect_last_words(struct rollout *ro,
-                                        const struct rollout_decision *decision,
+static struct ec_err collect_last_words(struct rollout *ro, const struct rollout_decision *decision,
                                         const struct rollout_facts *facts)
 {
     char text[TARGET_DETAIL_SIZE];

@@ -1,6 +1,6 @@
-/* The assignment of backends, kept so that a restarted reconciler and a restarted HAProxy agree with
- * what clients see. Losing the files costs nothing but a new assignment: both are made again from the
- * desired state. */
+/* The assignment of backends, kept so that a restarted reconciler and a restarted HAProxy agree
+ * with what clients see. Losing the files costs nothing but a new assignment: both are made again
+ * from the desired state. */
 #include "router_files.h"
 
 #include <stdio.h>

@@ -13,8 +13,8 @@
 
 struct router_slot {
     char backend[16];
-    char *key;  /* NULL = free */
-    bool told;  /* somebody asked for it in this process */
+    char *key; /* NULL = free */
+    bool told; /* somebody asked for it in this process */
 };
 
 struct router_files {

@@ -1,5 +1,6 @@
 /* Keeps HAProxy as it should be. One run: look (servers, map) → send differences → look again →
- * answer those who wait. Runs follow one another; a change in the middle of a run starts the next. */
+ * answer those who wait. Runs follow one another; a change in the middle of a run starts the next.
+ */
 #include "router_haproxy.h"
 
 #include <stdio.h>
@@ -11,8 +12,8 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "router_files.h"
 #include "router/haproxy.h"
+#include "router_files.h"
 
 #define LOOK_EVERY_MS 500
 #define ARENA_MAX_BYTES (16u << 20)
@@ -33,27 +34,27 @@ struct router {
     char *map_path;
     ec_call_fn changed;
     void *arg;
-    struct ec_timer *timer;      /* the next look by itself */
-    struct router_files files;   /* key → backend, route → backend */
-    struct ec_map *wanted;       /* key → struct wanted_servers */
-    struct ec_arena *arena;      /* of the last look: all below until the next */
+    struct ec_timer *timer;    /* the next look by itself */
+    struct router_files files; /* key → backend, route → backend */
+    struct ec_map *wanted;     /* key → struct wanted_servers */
+    struct ec_arena *arena;    /* of the last look: all below until the next */
     struct ec_haproxy_server *servers;
     size_t server_count;
     struct ec_haproxy_entry *routes;
     size_t route_count;
-    struct ec_map *seen;         /* server name → struct ec_haproxy_server */
-    uint64_t seen_sum;           /* of what callers see, to tell changes */
-    struct waiter *waiting;      /* came since the run began */
-    struct waiter *served;       /* this run answers them */
+    struct ec_map *seen;    /* server name → struct ec_haproxy_server */
+    uint64_t seen_sum;      /* of what callers see, to tell changes */
+    struct waiter *waiting; /* came since the run began */
+    struct waiter *served;  /* this run answers them */
     size_t waiter_count;
-    struct ec_buf commands;      /* of this run; sent in chunks */
-    size_t sent;                 /* bytes of it so far */
+    struct ec_buf commands; /* of this run; sent in chunks */
+    size_t sent;            /* bytes of it so far */
     bool running;
     bool second_look;
     bool complete;
     bool closed;
-    bool reached;                /* HAProxy answered the last time */
-    char fault[256];             /* HAProxy's first complaint in this run */
+    bool reached;    /* HAProxy answered the last time */
+    char fault[256]; /* HAProxy's first complaint in this run */
 };
 
 struct wanted_servers {
@@ -61,8 +62,8 @@ struct wanted_servers {
     size_t count;
 };
 
-static struct ec_metric syncs = EC_COUNTER("enclii_router_syncs_total",
-                                           "Looks at the router by result.", "result");
+static struct ec_metric syncs =
+    EC_COUNTER("enclii_router_syncs_total", "Looks at the router by result.", "result");
 
 static void run(struct router *router);
 
@@ -135,8 +136,8 @@ static bool same_servers(const struct wanted_servers *was, const struct router_s
     return same;
 }
 
-void router_set_servers(struct router *router, const char *key,
-                        const struct router_server *servers, size_t count)
+void router_set_servers(struct router *router, const char *key, const struct router_server *servers,
+                        size_t count)
 {
     struct wanted_servers *was = ec_map_get(router->wanted, key);
     if (same_servers(was, servers, count)) {
@@ -451,8 +452,8 @@ static void look(struct router *router, bool second)
 {
     router->second_look = second;
     /* Backends (2) are asked for once, servers (4) always. */
-    struct ec_span command = router->files.pool_ready ? EC_SPAN("show stat -1 4 -1")
-                                                      : EC_SPAN("show stat -1 6 -1");
+    struct ec_span command =
+        router->files.pool_ready ? EC_SPAN("show stat -1 4 -1") : EC_SPAN("show stat -1 6 -1");
     struct ec_err err = ec_haproxy_send(router->hap, command, on_servers, router);
     if (ec_failed(err)) {
         end_run(router, err);

@@ -2,8 +2,9 @@
  * key should have; the router compares that with what HAProxy shows, each second and after every
  * change, and sends the difference. A restarted HAProxy is so filled again by itself.
  *
- * Keys get backends from the pool be_000... of HAProxy's configuration. Two files in the folder keep
- * what a restart would lose: hosts.map (read by HAProxy itself) and backends.map (key → backend). */
+ * Keys get backends from the pool be_000... of HAProxy's configuration. Two files in the folder
+ * keep what a restart would lose: hosts.map (read by HAProxy itself) and backends.map (key →
+ * backend). */
 #pragma once
 
 #include "net/loop.h"
@@ -34,8 +35,8 @@ EC_RESULT router_open(struct ec_loop *loop, const char *socket_path, const char 
 void router_close(struct router *router);
 
 /* What the key should have from now on; copied. Takes effect with the next look. */
-void router_set_servers(struct router *router, const char *key,
-                        const struct router_server *servers, size_t count);
+void router_set_servers(struct router *router, const char *key, const struct router_server *servers,
+                        size_t count);
 /* routes: "host/path/"; REJECT when another key has one of them. */
 EC_RESULT router_set_routes(struct router *router, const char *key, char *const *routes,
                             size_t count);

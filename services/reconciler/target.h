@@ -2,14 +2,14 @@
  * Kubernetes cluster fits behind the same table.
  *
  * A target thinks in versions: one release of one service in one environment ("key"), with all its
- * replicas. It watches by itself (events, its own health probes, the router) and keeps what it knows;
- * `observe` reads that without waiting, and `changed` tells when it is worth looking again. Verbs are
- * idempotent: they bring something about, whatever was there before. Nothing is kept that the target
- * itself does not show: after kill -9 a new process sees the same versions.
+ * replicas. It watches by itself (events, its own health probes, the router) and keeps what it
+ * knows; `observe` reads that without waiting, and `changed` tells when it is worth looking again.
+ * Verbs are idempotent: they bring something about, whatever was there before. Nothing is kept that
+ * the target itself does not show: after kill -9 a new process sees the same versions.
  *
- * Verbs with a callback return an error and never call back, or OK and call back exactly once, later.
- * An error's text is borrowed until the callback returns. RETRY = the target is away or busy; REJECT =
- * this version cannot run. */
+ * Verbs with a callback return an error and never call back, or OK and call back exactly once,
+ * later. An error's text is borrowed until the callback returns. RETRY = the target is away or
+ * busy; REJECT = this version cannot run. */
 #pragma once
 
 #include "base/id.h"
@@ -36,7 +36,7 @@ enum target_trouble {
 
 struct target_version {
     struct target_identity identity;
-    int total;          /* replicas, dead ones included, without those being removed */
+    int total; /* replicas, dead ones included, without those being removed */
     int running;
     int ready;          /* healthy by the probe */
     int weight_percent; /* of the traffic, as the router really has it */
@@ -77,25 +77,26 @@ struct target_ops {
     void (*observe)(struct target *target, const char *key, struct target_view *ret_view);
     /* The image is where it will be needed. At once if it is there already. */
     EC_RESULT (*prepare)(struct target *target, const char *image, target_done_fn done, void *arg);
-    /* The version has exactly its replicas: starts missing ones, replaces dead ones, removes surplus.
-     * Done when they are started, not when they are healthy. */
-    EC_RESULT (*apply)(struct target *target, const struct target_goal *goal, target_done_fn done,
-                       void *arg);
+    /* The version has exactly its replicas: starts missing ones, replaces dead ones, removes
+     * surplus. Done when they are started, not when they are healthy. */
+    EC_RESULT (*apply)
+    (struct target *target, const struct target_goal *goal, target_done_fn done, void *arg);
     /* Which host names and paths belong to the key; takes effect soon. */
-    EC_RESULT (*set_routes)(struct target *target, const char *key,
-                            Enclii__V1__RouteSpec *const *routes, size_t count);
+    EC_RESULT (*set_routes)
+    (struct target *target, const char *key, Enclii__V1__RouteSpec *const *routes, size_t count);
     /* Versions that are not named get nothing. Done when the router has it. */
-    EC_RESULT (*shift_traffic)(struct target *target, const char *key,
-                               const struct target_share *shares, size_t count,
-                               target_done_fn done, void *arg);
+    EC_RESULT (*shift_traffic)
+    (struct target *target, const char *key, const struct target_share *shares, size_t count,
+     target_done_fn done, void *arg);
     /* NULL: all versions and routes of the key. Done when none of them is seen or routed any more;
      * stopping them gently goes on behind. */
-    EC_RESULT (*remove)(struct target *target, const char *key,
-                        const struct target_identity *identity, target_done_fn done, void *arg);
+    EC_RESULT (*remove)
+    (struct target *target, const char *key, const struct target_identity *identity,
+     target_done_fn done, void *arg);
     /* The last lines of the replica that is worst off. */
-    EC_RESULT (*logs)(struct target *target, const char *key,
-                      const struct target_identity *identity, int lines, target_logs_fn done,
-                      void *arg);
+    EC_RESULT (*logs)
+    (struct target *target, const char *key, const struct target_identity *identity, int lines,
+     target_logs_fn done, void *arg);
     /* Keys that have anything here; borrowed until the next turn. */
     size_t (*keys)(struct target *target, const char **ret_keys, size_t max);
     /* Every wanted key was told: routes of others may go. */
@@ -111,7 +112,7 @@ struct target_docker_settings {
     const char *docker_socket;
     const char *haproxy_socket;
     const char *haproxy_dir;
-    const char *instance;                      /* containers carry it: two platforms on one machine */
+    const char *instance; /* containers carry it: two platforms on one machine */
     void (*changed)(void *arg, const char *key); /* key NULL: anything may have changed */
     void *arg;
 };

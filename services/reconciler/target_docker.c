@@ -1,5 +1,6 @@
-/* The docker target's verbs: versions are sets of labelled containers, traffic is HAProxy's weights.
- * Everything is read back from the engine's list and the router, so that kill -9 costs nothing. */
+/* The docker target's verbs: versions are sets of labelled containers, traffic is HAProxy's
+ * weights. Everything is read back from the engine's list and the router, so that kill -9 costs
+ * nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,8 +85,8 @@ static void adopt_shares(struct place *place)
     observe(place->dk, place->key, &view);
     for (size_t i = 0; i < view.count; i++) {
         if (view.versions[i].weight_percent > 0) {
-            place->shares[place->share_count++] = (struct target_share){
-                view.versions[i].identity, view.versions[i].weight_percent};
+            place->shares[place->share_count++] =
+                (struct target_share){view.versions[i].identity, view.versions[i].weight_percent};
         }
     }
     place->shares_known = place->share_count > 0;

@@ -11,10 +11,12 @@
 static bool media_type_is(const char *header, const char *type)
 {
     size_t len = strlen(type);
-    return strncasecmp(header, type, len) == 0 && (header[len] == '\0' || strchr("; \t", header[len]));
+    return strncasecmp(header, type, len) == 0 &&
+           (header[len] == '\0' || strchr("; \t", header[len]));
 }
 
-/* %XX and + of a form, in one pass into one buffer: the body may be as large as the arena allows. */
+/* %XX and + of a form, in one pass into one buffer: the body may be as large as the arena allows.
+ */
 static bool decode_form(struct ec_arena *arena, struct ec_span text, struct ec_span *ret_value)
 {
     char *out = ec_arena_try(arena, text.len + 1);
@@ -47,8 +49,7 @@ static bool form_field(struct ec_arena *arena, struct ec_span body, const char *
         const char *amp = memchr(start, '&', body.len - at);
         size_t len = amp ? (size_t)(amp - start) : body.len - at;
         if (len > name_len && start[name_len] == '=' && memcmp(start, name, name_len) == 0) {
-            return decode_form(arena,
-                               (struct ec_span){start + name_len + 1, len - name_len - 1},
+            return decode_form(arena, (struct ec_span){start + name_len + 1, len - name_len - 1},
                                ret_value);
         }
         at += len + 1;

@@ -1,5 +1,5 @@
-/* One delivery, from request to answer. The order of the checks is the contract: nothing about us is
- * told before the signature is good, and 202 only after the broker has the event. */
+/* One delivery, from request to answer. The order of the checks is the contract: nothing about us
+ * is told before the signature is good, and 202 only after the broker has the event. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ struct ec_metric deliveries =
 
 /* A push that waits for the broker. */
 struct delivery {
-    struct ec_request *req;    /* NULL once answered */
+    struct ec_request *req; /* NULL once answered */
     struct ec_timer *deadline;
     struct ec_id event_id;
     const Enclii__V1__PushReceived *push; /* in the request's arena */
@@ -44,10 +44,10 @@ static void answer_accepted(struct delivery *delivery)
     struct ec_request *req = delivery->req;
     char trace_id[33];
     ec_trace_id(ec_request_trace(req), trace_id);
-    json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "status", "accepted",
-                             "delivery_id", push->delivery_id, "event_id", delivery->event_id.text,
-                             "repo", push->repo_key, "ref", push->ref, "commit", push->after,
-                             "trace_id", trace_id);
+    json_t *body =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "status", "accepted", "delivery_id",
+                  push->delivery_id, "event_id", delivery->event_id.text, "repo", push->repo_key,
+                  "ref", push->ref, "commit", push->after, "trace_id", trace_id);
     ec_metric_add(&deliveries, "accepted", 1);
     ec_log(EC_LOG_INFO, ec_request_trace(req), "delivery.accepted", "push is safe in the broker",
            EC_T("delivery", push->delivery_id), EC_T("repo", push->repo_key),
@@ -60,7 +60,8 @@ static void on_push_published(void *arg, struct ec_err err)
 {
     struct delivery *delivery = arg;
     if (delivery->req && ec_failed(err)) {
-        unavailable(delivery->req, "unavailable", "the event could not be stored; deliver it again");
+        unavailable(delivery->req, "unavailable",
+                    "the event could not be stored; deliver it again");
     } else if (delivery->req) {
         answer_accepted(delivery);
     }
@@ -72,8 +73,7 @@ static void on_push_published(void *arg, struct ec_err err)
 static void on_ack_too_late(void *arg)
 {
     struct delivery *delivery = arg;
-    unavailable(delivery->req, "unavailable",
-                "the event was not stored in time; deliver it again");
+    unavailable(delivery->req, "unavailable", "the event was not stored in time; deliver it again");
     delivery->req = NULL;
     delivery->push = NULL;
 }
@@ -165,8 +165,8 @@ void on_github_delivery(void *state, struct ec_request *req)
                     "no webhook secret is configured here (ENCLII_GITHUB_WEBHOOK_SECRET)");
         return;
     }
-    enum payload payload = decide_payload(ec_request_arena(req),
-                                          ec_request_header(req, "Content-Type"), body, &json);
+    enum payload payload =
+        decide_payload(ec_request_arena(req), ec_request_header(req, "Content-Type"), body, &json);
     struct ec_span hex = decide_signature(signature);
     if (hex.len == 0 || !repos_signed(wh, ec_request_arena(req), body, json, hex)) {
         refuse(req, 401, signature ? "bad_signature" : "unsigned", "X-Hub-Signature-256",

@@ -13,8 +13,8 @@ static const struct ec_http_route routes[] = {
 static const struct ec_setting settings[] = {
     {"ENCLII_LISTEN", EC_SETTING_TEXT, offsetof(struct webhook_settings, listen), "127.0.0.1:4210",
      "Where git hosts deliver.", "0.0.0.0:4210", 0, 0},
-    {"ENCLII_GITHUB_WEBHOOK_SECRET", EC_SETTING_SECRET, offsetof(struct webhook_settings, secret), "",
-     "Secret of the webhook as set at the git host.", "a-long-random-text", 0, 0},
+    {"ENCLII_GITHUB_WEBHOOK_SECRET", EC_SETTING_SECRET, offsetof(struct webhook_settings, secret),
+     "", "Secret of the webhook as set at the git host.", "a-long-random-text", 0, 0},
     {"ENCLII_SEAL_KEY", EC_SETTING_SECRET, offsetof(struct webhook_settings, seal_key), "",
      "The platform's key, 64 hex digits; opens the secrets of single repositories.",
      "64 hex digits of openssl rand -hex 32", 0, 0},
@@ -59,17 +59,19 @@ static const char *webhook_unready(void *state)
 
 int main(int argc, char **argv)
 {
-    int status = ec_service_main(argc, argv, &(struct ec_service_spec){
-        .name = "webhook",
-        .help = "takes deliveries from git hosts and publishes verified pushes",
-        .state = &webhook,
-        .settings = &webhook.settings,
-        .setting_table = settings,
-        .needs_bus = true,
-        .start = webhook_start,
-        .stop = webhook_stop,
-        .unready = webhook_unready,
-    });
+    int status =
+        ec_service_main(argc, argv,
+                        &(struct ec_service_spec){
+                            .name = "webhook",
+                            .help = "takes deliveries from git hosts and publishes verified pushes",
+                            .state = &webhook,
+                            .settings = &webhook.settings,
+                            .setting_table = settings,
+                            .needs_bus = true,
+                            .start = webhook_start,
+                            .stop = webhook_stop,
+                            .unready = webhook_unready,
+                        });
     repos_free(&webhook);
     ec_secret_free(webhook.settings.secret);
     ec_secret_free(webhook.settings.seal_key);

@@ -1,5 +1,5 @@
-/* The repositories that services are bound to, followed from the compacted topic enclii.repos. Some have
- * a webhook secret of their own, sealed with the platform's key. */
+/* The repositories that services are bound to, followed from the compacted topic enclii.repos. Some
+ * have a webhook secret of their own, sealed with the platform's key. */
 #include <stdlib.h>
 
 #include "base/json.h"
@@ -58,8 +58,8 @@ static void on_repo(void *state, struct ec_event *ev)
     repo->secret = open_sealed(wh, ev, bound->sealed_secret);
     repo->previous = open_sealed(wh, ev, bound->sealed_previous_secret);
     if (!ec_map_put(wh->repos, ec_event_key(ev), repo)) {
-        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "repo.too_many", "the table of repositories is full",
-               EC_N("most", REPOS_MAX));
+        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "repo.too_many",
+               "the table of repositories is full", EC_N("most", REPOS_MAX));
         free_repo(repo);
         return;
     }
@@ -108,7 +108,8 @@ static bool signed_by(const struct ec_secret *secret, struct ec_span body, struc
     return secret && ec_secret_use(secret).len > 0 && ec_hmac_sha256_check(secret, body, hex);
 }
 
-/* Which repository an unverified body claims to be about: only to choose the secret that decides. */
+/* Which repository an unverified body claims to be about: only to choose the secret that decides.
+ */
 static const struct repo *claimed_repo(const struct webhook *wh, struct ec_arena *arena,
                                        struct ec_span json)
 {

@@ -8,12 +8,12 @@
 #include "enclii/v1/repo.pb-c.h"
 #include "service/service.h"
 
-#define BODY_MAX_BYTES (25u << 20)  /* GitHub sends no more */
-#define ACK_DEADLINE_MS 8000        /* GitHub gives up after 10 s */
+#define BODY_MAX_BYTES (25u << 20) /* GitHub sends no more */
+#define ACK_DEADLINE_MS 8000       /* GitHub gives up after 10 s */
 #define RETRY_AFTER_S "10"
 #define REPOS_MAX 100000
-#define PATHS_MAX 10000             /* changed paths in one event */
-#define COMMITS_MAX 2048            /* GitHub lists no more */
+#define PATHS_MAX 10000  /* changed paths in one event */
+#define COMMITS_MAX 2048 /* GitHub lists no more */
 #define MESSAGE_MAX_BYTES 200
 
 struct webhook_settings {
@@ -36,9 +36,9 @@ struct webhook {
     struct ec_bus *bus;
     struct ec_http_server *server;
     uint32_t ack_deadline_ms; /* ACK_DEADLINE_MS, but in tests */
-    struct ec_map *repos;    /* repository key → struct repo, from topic enclii.repos */
-    bool repos_known;        /* the topic was read to its end: "unknown" now means unknown */
-    uint32_t own_secrets;    /* repositories with a secret of their own */
+    struct ec_map *repos;     /* repository key → struct repo, from topic enclii.repos */
+    bool repos_known;         /* the topic was read to its end: "unknown" now means unknown */
+    uint32_t own_secrets;     /* repositories with a secret of their own */
 };
 
 extern struct ec_metric deliveries;
@@ -59,7 +59,8 @@ struct push_fault {
     const char *field; /* NULL = no fault */
     const char *what;
 };
-/* GitHub's push → ours, in the arena; the changed paths (they may be many) are borrowed from root. */
+/* GitHub's push → ours, in the arena; the changed paths (they may be many) are borrowed from root.
+ */
 struct push_fault map_push(struct ec_arena *arena, const json_t *root,
                            Enclii__V1__PushReceived **ret_push);
 
@@ -70,6 +71,7 @@ void on_github_delivery(void *state, struct ec_request *req);
 EC_RESULT repos_follow(struct webhook *wh);
 void repos_free(struct webhook *wh);
 struct repo *repos_find(const struct webhook *wh, const char *repo_key);
-/* True when one of the secrets that hold for it signed the body. json may be empty (not readable). */
+/* True when one of the secrets that hold for it signed the body. json may be empty (not readable).
+ */
 bool repos_signed(const struct webhook *wh, struct ec_arena *arena, struct ec_span body,
                   struct ec_span json, struct ec_span hex);

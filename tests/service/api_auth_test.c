@@ -1,4 +1,5 @@
-/* Who may what: no token, bad token, each role, tokens of one project, tokens of tokens, revocation. */
+/* Who may what: no token, bad token, each role, tokens of one project, tokens of tokens,
+ * revocation. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -51,8 +52,10 @@ static void test_bad_tokens_are_401(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "enclii_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "x",
-        "enclii_", "enclii_' or 1=1 --",
+        "enclii_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+        "x",
+        "enclii_",
+        "enclii_' or 1=1 --",
     };
     for (size_t i = 0; i < EC_LEN(bad); i++) {
         assert_int_equal(api_ask(&fx, "GET", "/v1/projects", bad[i], NULL), 401);
@@ -88,7 +91,8 @@ static void test_refusals_are_audited(void **state)
     assert_string_equal(api_text(&fx, "detail"), "Required role: [admin], current role: viewer");
     assert_int_equal(api_ask(&fx, "GET", "/v1/projects", viewer, NULL), 200);
     assert_string_not_equal(
-        test_pg_value(fx.pg, "select count(*) from enclii.audit_log where outcome = 'denied'"), "0");
+        test_pg_value(fx.pg, "select count(*) from enclii.audit_log where outcome = 'denied'"),
+        "0");
     assert_string_equal(
         test_pg_value(fx.pg, "select count(*) from enclii.project where slug = 'no'"), "0");
 }
@@ -99,10 +103,14 @@ static void test_project_scope_on_every_kind(void **state)
     (void)state;
     assert_int_equal(api_ask(&fx, "GET", path("/v1/projects/%s", mine.slug), scoped, NULL), 200);
     assert_int_equal(api_ask(&fx, "GET", path("/v1/projects/%s", other.slug), scoped, NULL), 404);
-    assert_int_equal(api_ask(&fx, "GET", path("/v1/services/%s", mine.service_id), scoped, NULL), 200);
-    assert_int_equal(api_ask(&fx, "GET", path("/v1/services/%s", other.service_id), scoped, NULL), 404);
+    assert_int_equal(api_ask(&fx, "GET", path("/v1/services/%s", mine.service_id), scoped, NULL),
+                     200);
+    assert_int_equal(api_ask(&fx, "GET", path("/v1/services/%s", other.service_id), scoped, NULL),
+                     404);
     static const char *const writes[] = {
-        "/v1/services/%s/build", "/v1/services/%s/deploy", "/v1/services/%s/events",
+        "/v1/services/%s/build",
+        "/v1/services/%s/deploy",
+        "/v1/services/%s/events",
         "/v1/services/%s/why",
     };
     for (size_t i = 0; i < EC_LEN(writes); i++) {
@@ -111,32 +119,33 @@ static void test_project_scope_on_every_kind(void **state)
                                  i < 2 ? "{}" : NULL),
                          404);
     }
-    assert_int_equal(api_ask(&fx, "DELETE", path("/v1/services/%s", other.service_id), scoped_admin,
-                             NULL),
-                     404);
-    assert_int_equal(api_ask(&fx, "DELETE", path("/v1/projects/%s", other.slug), scoped_admin, NULL),
-                     404);
-    assert_int_equal(api_ask(&fx, "POST", "/v1/projects", scoped_admin, "{\"slug\":\"more\"}"), 403);
+    assert_int_equal(
+        api_ask(&fx, "DELETE", path("/v1/services/%s", other.service_id), scoped_admin, NULL), 404);
+    assert_int_equal(
+        api_ask(&fx, "DELETE", path("/v1/projects/%s", other.slug), scoped_admin, NULL), 404);
+    assert_int_equal(api_ask(&fx, "POST", "/v1/projects", scoped_admin, "{\"slug\":\"more\"}"),
+                     403);
 }
 
 static void insert_rows_of(const struct api_place *place, const char *suffix)
 {
     char sql[4096];
-    snprintf(sql, sizeof(sql),
-             "insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
-             " state, finished_at) values ('00000000-0000-4000-8000-0000000001%s', '%s', 1, '', '',"
-             " '%s', 'refs/heads/main', '', 'SUCCEEDED', now());"
-             "insert into enclii.release (id, service_id, build_id, build_number, number, version,"
-             " state, commit, commit_sha, image_repo, spec) values"
-             " ('00000000-0000-4000-8000-0000000002%s', '%s',"
-             " '00000000-0000-4000-8000-0000000001%s', 1, 1, 'v1', 'READY', '', '%s', 'r/x', '');"
-             "insert into enclii.deployment (id, service_id, environment_id, release_id, state, actor,"
-             " finished_at) values ('00000000-0000-4000-8000-0000000003%s', '%s', '%s',"
-             " '00000000-0000-4000-8000-0000000002%s', 'HEALTHY', '', now());"
-             "insert into enclii.channel (id, project_id, kind, name, url) values"
-             " ('00000000-0000-4000-8000-0000000004%s', '%s', 'webhook', 'c', 'https://x.test/');",
-             suffix, place->service_id, SHA_1, suffix, place->service_id, suffix, SHA_1, suffix,
-             place->service_id, place->environment_id, suffix, suffix, place->project_id);
+    snprintf(
+        sql, sizeof(sql),
+        "insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
+        " state, finished_at) values ('00000000-0000-4000-8000-0000000001%s', '%s', 1, '', '',"
+        " '%s', 'refs/heads/main', '', 'SUCCEEDED', now());"
+        "insert into enclii.release (id, service_id, build_id, build_number, number, version,"
+        " state, commit, commit_sha, image_repo, spec) values"
+        " ('00000000-0000-4000-8000-0000000002%s', '%s',"
+        " '00000000-0000-4000-8000-0000000001%s', 1, 1, 'v1', 'READY', '', '%s', 'r/x', '');"
+        "insert into enclii.deployment (id, service_id, environment_id, release_id, state, actor,"
+        " finished_at) values ('00000000-0000-4000-8000-0000000003%s', '%s', '%s',"
+        " '00000000-0000-4000-8000-0000000002%s', 'HEALTHY', '', now());"
+        "insert into enclii.channel (id, project_id, kind, name, url) values"
+        " ('00000000-0000-4000-8000-0000000004%s', '%s', 'webhook', 'c', 'https://x.test/');",
+        suffix, place->service_id, SHA_1, suffix, place->service_id, suffix, SHA_1, suffix,
+        place->service_id, place->environment_id, suffix, suffix, place->project_id);
     test_pg_sql(fx.pg, sql);
 }
 
@@ -160,7 +169,8 @@ static void test_project_scope_by_id(void **state)
     assert_int_equal(api_ask(&fx, "DELETE", path(channel, "02"), scoped_admin, NULL), 404);
     assert_int_equal(api_ask(&fx, "DELETE", path(channel, "01"), scoped_admin, NULL), 200);
     assert_int_equal(
-        api_ask(&fx, "POST", path("/v1/deployments/00000000-0000-4000-8000-0000000003%s/rollback", "02"),
+        api_ask(&fx, "POST",
+                path("/v1/deployments/00000000-0000-4000-8000-0000000003%s/rollback", "02"),
                 scoped_admin, "{}"),
         404);
 }
@@ -184,9 +194,9 @@ static void test_lists_show_only_the_scope(void **state)
 static void test_tokens_never_exceed_their_maker(void **state)
 {
     (void)state;
-    assert_int_equal(api_ask(&fx, "POST", "/v1/user/tokens", developer,
-                             "{\"name\":\"up\",\"role\":\"admin\"}"),
-                     403);
+    assert_int_equal(
+        api_ask(&fx, "POST", "/v1/user/tokens", developer, "{\"name\":\"up\",\"role\":\"admin\"}"),
+        403);
     assert_string_equal(api_text(&fx, "code"), "role_too_high");
     assert_int_equal(api_ask(&fx, "POST", "/v1/user/tokens", viewer,
                              "{\"name\":\"up\",\"scopes\":[\"viewer\",\"admin\"]}"),
@@ -220,7 +230,8 @@ static void test_token_life(void **state)
     assert_true(json_is_array(fx.json));
     assert_null(strstr(fx.text, token)); /* shown once only */
     assert_int_equal(api_ask(&fx, "DELETE", path("/v1/user/tokens/%s", id), developer, NULL), 404);
-    assert_int_equal(api_ask(&fx, "DELETE", path("/v1/user/tokens/%s", id), ADMIN_TOKEN, NULL), 204);
+    assert_int_equal(api_ask(&fx, "DELETE", path("/v1/user/tokens/%s", id), ADMIN_TOKEN, NULL),
+                     204);
     assert_int_equal(api_ask(&fx, "GET", "/v1/projects", token, NULL), 401);
     assert_string_equal(test_pg_value(fx.pg, "select count(*) from enclii.api_token where hash like"
                                              " 'enclii%'"),

@@ -1,5 +1,5 @@
-/* Projects, services and what people ask for: specs and their faults, conflicts, the outbox rows of each
- * write, releases as older clients want them, deploy and rollback, why. */
+/* Projects, services and what people ask for: specs and their faults, conflicts, the outbox rows of
+ * each write, releases as older clients want them, deploy and rollback, why. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -41,8 +41,13 @@ static void test_projects(void **state)
     (void)state;
     assert_int_equal(api_ask(&fx, "POST", "/v1/projects", ADMIN_TOKEN, "{\"slug\":\"shop\"}"), 409);
     assert_string_equal(api_text(&fx, "code"), "slug_taken");
-    static const char *const bad[] = {"{\"slug\":\"-a\"}", "{\"slug\":\"A\"}", "{\"slug\":\"\"}",
-                                      "{}", "{\"slug\":7}", "[1]", "{\"slug\":\"a\\u0000b\"}",
+    static const char *const bad[] = {"{\"slug\":\"-a\"}",
+                                      "{\"slug\":\"A\"}",
+                                      "{\"slug\":\"\"}",
+                                      "{}",
+                                      "{\"slug\":7}",
+                                      "[1]",
+                                      "{\"slug\":\"a\\u0000b\"}",
                                       "{\"slug\":"};
     for (size_t i = 0; i < EC_LEN(bad); i++) {
         assert_int_equal(api_ask(&fx, "POST", "/v1/projects", ADMIN_TOKEN, bad[i]), 400);
@@ -63,7 +68,8 @@ static void test_projects(void **state)
 static void test_project_life(void **state)
 {
     (void)state;
-    assert_int_equal(api_ask(&fx, "POST", "/v1/projects", ADMIN_TOKEN, "{\"slug\":\"empty\"}"), 201);
+    assert_int_equal(api_ask(&fx, "POST", "/v1/projects", ADMIN_TOKEN, "{\"slug\":\"empty\"}"),
+                     201);
     assert_int_equal(api_ask(&fx, "DELETE", "/v1/projects/empty", ADMIN_TOKEN, NULL), 200);
     assert_int_equal(api_ask(&fx, "GET", "/v1/projects/empty", ADMIN_TOKEN, NULL), 404);
 }
@@ -82,8 +88,9 @@ static void test_spec_faults_have_positions(void **state)
     bool typo = false, range = false;
     for (size_t i = 0; i < json_array_size(faults); i++) {
         const json_t *fault = json_array_get(faults, i);
-        typo = typo || (ec_json_int(fault, "line", 0) == 12 && ec_json_int(fault, "column", 0) == 5 &&
-                        strstr(ec_json_text(fault, "hint"), "port"));
+        typo =
+            typo || (ec_json_int(fault, "line", 0) == 12 && ec_json_int(fault, "column", 0) == 5 &&
+                     strstr(ec_json_text(fault, "hint"), "port"));
         range = range || ec_json_int(fault, "line", 0) == 13;
     }
     assert_true(typo);
@@ -111,16 +118,16 @@ static void test_service_life(void **state)
     assert_string_equal(count("topic = 'enclii.repos' and key = 'git.test/acme/two' and body is not"
                               " null"),
                         "1");
-    assert_string_equal(count("topic = 'enclii.repos' and key = 'git.test/acme/one' and body is null"),
-                        "1");
+    assert_string_equal(
+        count("topic = 'enclii.repos' and key = 'git.test/acme/one' and body is null"), "1");
     assert_int_equal(api_ask(&fx, "PATCH", at("/v1/services/", id, ""), ADMIN_TOKEN,
                              api_spec("renamed", "http://git.test/acme/two")),
                      400);
     assert_string_equal(api_text(&fx, "code"), "name_fixed");
     assert_int_equal(api_ask(&fx, "DELETE", at("/v1/services/", id, ""), ADMIN_TOKEN, NULL), 200);
     assert_int_equal(api_ask(&fx, "GET", at("/v1/services/", id, ""), ADMIN_TOKEN, NULL), 404);
-    assert_string_equal(count("topic = 'enclii.repos' and key = 'git.test/acme/two' and body is null"),
-                        "1");
+    assert_string_equal(
+        count("topic = 'enclii.repos' and key = 'git.test/acme/two' and body is null"), "1");
     assert_string_equal(count("type = 'dev.enclii.request.remove_service.v1'"), "1");
     /* The name is free again. */
     assert_int_equal(api_ask(&fx, "POST", "/v1/projects/shop/services", ADMIN_TOKEN,
@@ -133,13 +140,13 @@ static void test_a_shared_repository_stays_bound(void **state)
     (void)state;
     char id[EC_ID_SIZE];
     const char *repo = "http://git.test/acme/mono";
-    assert_int_equal(api_ask(&fx, "POST", "/v1/projects/shop/services", ADMIN_TOKEN,
-                             api_spec("mono-a", repo)),
-                     201);
+    assert_int_equal(
+        api_ask(&fx, "POST", "/v1/projects/shop/services", ADMIN_TOKEN, api_spec("mono-a", repo)),
+        201);
     snprintf(id, sizeof(id), "%s", api_text(&fx, "id"));
-    assert_int_equal(api_ask(&fx, "POST", "/v1/projects/shop/services", ADMIN_TOKEN,
-                             api_spec("mono-b", repo)),
-                     201);
+    assert_int_equal(
+        api_ask(&fx, "POST", "/v1/projects/shop/services", ADMIN_TOKEN, api_spec("mono-b", repo)),
+        201);
     assert_int_equal(api_ask(&fx, "DELETE", at("/v1/services/", id, ""), ADMIN_TOKEN, NULL), 200);
     assert_string_equal(count("topic = 'enclii.repos' and key = 'git.test/acme/mono' and body is"
                               " null"),
@@ -182,24 +189,26 @@ static void test_build_names_its_ids(void **state)
 static void insert_build(const char *id, int number, const char *sha, const char *state)
 {
     char sql[1024];
-    snprintf(sql, sizeof(sql),
-             "insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
-             " state, reason, deadline_at, queued_at) values ('%s', '%s', %d, '', '', '%s',"
-             " 'refs/heads/main', '', '%s', 'r', case when '%s' = upper('%s') then null else now() end,"
-             " now() + interval '%d s')",
-             id, shop.service_id, number, sha, state, state, state, number);
+    snprintf(
+        sql, sizeof(sql),
+        "insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
+        " state, reason, deadline_at, queued_at) values ('%s', '%s', %d, '', '', '%s',"
+        " 'refs/heads/main', '', '%s', 'r', case when '%s' = upper('%s') then null else now() end,"
+        " now() + interval '%d s')",
+        id, shop.service_id, number, sha, state, state, state, number);
     test_pg_sql(fx.pg, sql);
 }
 
 static void insert_release(const char *id, const char *build_id, int number, const char *state)
 {
     char sql[1024];
-    snprintf(sql, sizeof(sql),
-             "insert into enclii.release (id, service_id, build_id, build_number, number, version,"
-             " state, commit, commit_sha, image_repo, digest, spec, sbom_object, deadline_at)"
-             " values ('%s', '%s', '%s', %d, %d, 'v%d', '%s', '', '" SHA_1 "', 'reg/shop',"
-             " 'sha256:abc', '', 'sbom/%s.json', case when '%s' = 'READY' then null else now() end)",
-             id, shop.service_id, build_id, number, number, number, state, id, state);
+    snprintf(
+        sql, sizeof(sql),
+        "insert into enclii.release (id, service_id, build_id, build_number, number, version,"
+        " state, commit, commit_sha, image_repo, digest, spec, sbom_object, deadline_at)"
+        " values ('%s', '%s', '%s', %d, %d, 'v%d', '%s', '', '" SHA_1 "', 'reg/shop',"
+        " 'sha256:abc', '', 'sbom/%s.json', case when '%s' = 'READY' then null else now() end)",
+        id, shop.service_id, build_id, number, number, number, state, id, state);
     test_pg_sql(fx.pg, sql);
 }
 
@@ -210,7 +219,8 @@ static void test_releases_and_builds(void **state)
     insert_release(RELEASE_ID, BUILD_ID, 1, "READY");
     insert_build("00000000-0000-4000-8000-00000000b009", 9, SHA_2, "running");
     assert_int_equal(
-        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/releases"), ADMIN_TOKEN, NULL), 200);
+        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/releases"), ADMIN_TOKEN, NULL),
+        200);
     const json_t *list = json_object_get(fx.json, "releases");
     assert_int_equal(json_array_size(list), 2);
     const json_t *unborn = json_array_get(list, 0), *ready = json_array_get(list, 1);
@@ -221,28 +231,33 @@ static void test_releases_and_builds(void **state)
     assert_string_equal(ec_json_text(ready, "image_uri"), "reg/shop@sha256:abc");
     assert_int_equal(api_ask(&fx, "GET", "/v1/builds/" BUILD_ID, ADMIN_TOKEN, NULL), 200);
     assert_string_equal(api_text(&fx, "release_id"), RELEASE_ID);
-    assert_int_equal(api_ask(&fx, "POST", "/v1/builds/" BUILD_ID "/cancel", ADMIN_TOKEN, NULL), 409);
+    assert_int_equal(api_ask(&fx, "POST", "/v1/builds/" BUILD_ID "/cancel", ADMIN_TOKEN, NULL),
+                     409);
     assert_int_equal(api_ask(&fx, "POST", "/v1/builds/00000000-0000-4000-8000-00000000b009/cancel",
                              ADMIN_TOKEN, NULL),
                      202);
     assert_string_equal(count("type = 'dev.enclii.request.cancel.v1'"), "1");
     /* The document is named in the row but not in the store; verification is not set up here. */
-    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/sbom", ADMIN_TOKEN, NULL), 404);
-    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/verify", ADMIN_TOKEN, NULL), 503);
+    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/sbom", ADMIN_TOKEN, NULL),
+                     404);
+    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/verify", ADMIN_TOKEN, NULL),
+                     503);
 }
 
 static void test_sbom_comes_from_the_object_store(void **state)
 {
     const char *folder = *state;
     char path[256];
-    snprintf(path, sizeof(path), "mkdir -p %s/sbom && echo '{\"bomFormat\":\"CycloneDX\"}' > "
-                                 "%s/sbom/" RELEASE_ID ".json",
+    snprintf(path, sizeof(path),
+             "mkdir -p %s/sbom && echo '{\"bomFormat\":\"CycloneDX\"}' > "
+             "%s/sbom/" RELEASE_ID ".json",
              folder, folder);
     assert_int_equal(system(path), 0);
-    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/sbom", ADMIN_TOKEN, NULL), 200);
+    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/sbom", ADMIN_TOKEN, NULL),
+                     200);
     assert_string_equal(api_text(&fx, "bomFormat"), "CycloneDX");
-    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/provenance", ADMIN_TOKEN, NULL),
-                     404);
+    assert_int_equal(
+        api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/provenance", ADMIN_TOKEN, NULL), 404);
     assert_string_equal(api_text(&fx, "code"), "not_signed_yet");
 }
 
@@ -260,11 +275,12 @@ static void test_deploy(void **state)
                              "{\"release_id\":\"" RELEASE_ID "\",\"environment_name\":\"moon\"}"),
                      404);
     assert_string_equal(api_text(&fx, "code"), "environment_not_found");
-    assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN, "{\"release_id\":\"" BUILD_ID "\"}"), 404);
+    assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN, "{\"release_id\":\"" BUILD_ID "\"}"),
+                     404);
     insert_build("00000000-0000-4000-8000-00000000b002", 2, SHA_2, "SUCCEEDED");
     insert_release(RELEASE_ID_2, "00000000-0000-4000-8000-00000000b002", 2, "signing");
-    assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN, "{\"release_id\":\"" RELEASE_ID_2 "\"}"),
-                     409);
+    assert_int_equal(
+        api_ask(&fx, "POST", path, ADMIN_TOKEN, "{\"release_id\":\"" RELEASE_ID_2 "\"}"), 409);
     assert_string_equal(api_text(&fx, "code"), "release_not_ready");
     assert_string_equal(count("type = 'dev.enclii.request.deploy.v1'"), "1");
 }
@@ -273,14 +289,16 @@ static void test_rollback(void **state)
 {
     (void)state;
     char sql[1024];
-    snprintf(sql, sizeof(sql),
-             "update enclii.release set state = 'READY', deadline_at = null where id = '" RELEASE_ID_2 "';"
-             "insert into enclii.deployment (id, service_id, environment_id, release_id, state, actor,"
-             " finished_at, created_at) values ('" DEPLOYMENT_ID "', '%s', '%s', '" RELEASE_ID "',"
-             " 'HEALTHY', '', now(), now() - interval '1 h');"
-             "insert into enclii.desired (service_id, environment_id, revision, deployment_id,"
-             " release_id) values ('%s', '%s', 1, '" DEPLOYMENT_ID "', '" RELEASE_ID "')",
-             shop.service_id, shop.environment_id, shop.service_id, shop.environment_id);
+    snprintf(
+        sql, sizeof(sql),
+        "update enclii.release set state = 'READY', deadline_at = null where id = '" RELEASE_ID_2
+        "';"
+        "insert into enclii.deployment (id, service_id, environment_id, release_id, state, actor,"
+        " finished_at, created_at) values ('" DEPLOYMENT_ID "', '%s', '%s', '" RELEASE_ID "',"
+        " 'HEALTHY', '', now(), now() - interval '1 h');"
+        "insert into enclii.desired (service_id, environment_id, revision, deployment_id,"
+        " release_id) values ('%s', '%s', 1, '" DEPLOYMENT_ID "', '" RELEASE_ID "')",
+        shop.service_id, shop.environment_id, shop.service_id, shop.environment_id);
     test_pg_sql(fx.pg, sql);
     const char *path = "/v1/deployments/" DEPLOYMENT_ID "/rollback";
     assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN, "{}"), 409);
@@ -288,10 +306,11 @@ static void test_rollback(void **state)
     test_pg_sql(fx.pg, "update enclii.desired set release_id = '" RELEASE_ID_2 "'");
     assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN, NULL), 200);
     assert_string_equal(api_text(&fx, "rolled_back_to"), RELEASE_ID);
-    assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN, "{\"to_release\":\"" RELEASE_ID_2 "\"}"),
-                     200);
+    assert_int_equal(
+        api_ask(&fx, "POST", path, ADMIN_TOKEN, "{\"to_release\":\"" RELEASE_ID_2 "\"}"), 200);
     assert_string_equal(api_text(&fx, "version"), "v2");
-    assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN, "{\"to_release\":\"" BUILD_ID "\"}"), 409);
+    assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN, "{\"to_release\":\"" BUILD_ID "\"}"),
+                     409);
     assert_string_equal(count("type = 'dev.enclii.request.rollback.v1'"), "2");
 }
 
@@ -299,7 +318,8 @@ static void test_status_has_both_key_sets(void **state)
 {
     (void)state;
     assert_int_equal(
-        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/status"), ADMIN_TOKEN, NULL), 200);
+        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/status"), ADMIN_TOKEN, NULL),
+        200);
     assert_string_equal(api_text(&fx, "service_id"), shop.service_id);
     assert_string_equal(api_text(&fx, "health"), "healthy");
     assert_string_equal(api_text(&fx, "version"), "v1");
@@ -309,13 +329,15 @@ static void test_status_has_both_key_sets(void **state)
     test_pg_sql(fx.pg, "update enclii.deployment set state = 'ROLLED_BACK', reason = 'unhealthy';"
                        "update enclii.desired set good_release_id = '" RELEASE_ID_2 "'");
     assert_int_equal(
-        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/status"), ADMIN_TOKEN, NULL), 200);
+        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/status"), ADMIN_TOKEN, NULL),
+        200);
     assert_string_equal(api_text(&fx, "state"), "ROLLED_BACK");
     assert_string_equal(api_text(&fx, "status"), "running");
     assert_string_equal(api_text(&fx, "health"), "healthy");
     assert_string_equal(api_text(&fx, "version"), "v2");
     test_pg_sql(fx.pg, "update enclii.deployment set state = 'HEALTHY', reason = ''");
-    assert_int_equal(api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/deployments/latest"),
+    assert_int_equal(api_ask(&fx, "GET",
+                             at("/v1/services/", shop.service_id, "/deployments/latest"),
                              ADMIN_TOKEN, NULL),
                      200);
     assert_string_equal(api_text(&fx, "release.version"), "v1");
@@ -349,17 +371,18 @@ static void test_channels_keep_secrets_sealed(void **state)
 {
     (void)state;
     const char *path = "/v1/projects/shop/channels";
-    assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN,
-                             "{\"kind\":\"webhook\",\"name\":\"chat\",\"url\":\"https://chat.test/x\","
-                             "\"secret\":\"hunter2\",\"events\":[\"deployment.healthy\"]}"),
-                     201);
+    assert_int_equal(
+        api_ask(&fx, "POST", path, ADMIN_TOKEN,
+                "{\"kind\":\"webhook\",\"name\":\"chat\",\"url\":\"https://chat.test/x\","
+                "\"secret\":\"hunter2\",\"events\":[\"deployment.healthy\"]}"),
+        201);
     assert_null(strstr(fx.text, "hunter2"));
     assert_true(ec_json_bool(fx.json, "has_secret", false));
     assert_string_equal(test_pg_value(fx.pg, "select position('hunter2'::bytea in sealed_secret)"
                                              " from enclii.channel"),
                         "0");
-    assert_string_equal(count("topic = 'enclii.channels' and position('hunter2'::bytea in body) > 0"),
-                        "0");
+    assert_string_equal(
+        count("topic = 'enclii.channels' and position('hunter2'::bytea in body) > 0"), "0");
     char id[EC_ID_SIZE];
     snprintf(id, sizeof(id), "%s", api_text(&fx, "id"));
     assert_int_equal(api_ask(&fx, "DELETE", at("/v1/channels/", id, ""), ADMIN_TOKEN, NULL), 200);
@@ -367,9 +390,10 @@ static void test_channels_keep_secrets_sealed(void **state)
     assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN,
                              "{\"kind\":\"pigeon\",\"name\":\"x\",\"url\":\"https://x.test\"}"),
                      400);
-    assert_int_equal(api_ask(&fx, "POST", path, ADMIN_TOKEN,
-                             "{\"kind\":\"webhook\",\"name\":\"x\",\"url\":\"file:///etc/passwd\"}"),
-                     400);
+    assert_int_equal(
+        api_ask(&fx, "POST", path, ADMIN_TOKEN,
+                "{\"kind\":\"webhook\",\"name\":\"x\",\"url\":\"file:///etc/passwd\"}"),
+        400);
 }
 
 static void test_database_away_is_503(void **state)

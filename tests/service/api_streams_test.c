@@ -1,5 +1,5 @@
-/* Live events and build logs over server-sent events: what arrives, what belongs to others, resuming,
- * gaps, a second delivery, the end. */
+/* Live events and build logs over server-sent events: what arrives, what belongs to others,
+ * resuming, gaps, a second delivery, the end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,11 +104,12 @@ static const char *last_id(const struct api_stream *stream)
 static void insert_build(const char *id, int number, const char *state)
 {
     char sql[1024];
-    snprintf(sql, sizeof(sql),
-             "insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
-             " state, attempt, deadline_at) values ('%s', '%s', %d, '', '', '" SHA_1 "',"
-             " 'refs/heads/main', '', '%s', 1, now())",
-             id, shop.service_id, number, state);
+    snprintf(
+        sql, sizeof(sql),
+        "insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
+        " state, attempt, deadline_at) values ('%s', '%s', %d, '', '', '" SHA_1 "',"
+        " 'refs/heads/main', '', '%s', 1, now())",
+        id, shop.service_id, number, state);
     test_pg_sql(fx.pg, sql);
 }
 
@@ -144,7 +145,8 @@ static void test_events_resume_after_the_last_seen(void **state)
     assert_null(strstr(stream.text, BUILD_1)); /* nothing twice */
     assert_null(strstr(stream.text, "gap"));
     api_stream_close(&fx, &stream);
-    api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN, "enclii.build.events-0-777777");
+    api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN,
+                    "enclii.build.events-0-777777");
     api_stream_until(&fx, &stream, "event: gap", 5000);
     api_stream_until(&fx, &stream, BUILD_1, 5000);
     api_stream_close(&fx, &stream);
@@ -200,8 +202,8 @@ static void test_logs_are_kept_once(void **state)
     assert_int_equal(api_ask(&fx, "GET", "/v1/builds/" BUILD_1 "/logs", ADMIN_TOKEN, NULL), 200);
     assert_int_equal(json_array_size(json_object_get(fx.json, "lines")), 4);
     assert_int_equal(ec_json_int(fx.json, "next_seq", 0), 5);
-    assert_int_equal(api_ask(&fx, "GET", "/v1/builds/" BUILD_1 "/logs?from_seq=2", ADMIN_TOKEN, NULL),
-                     200);
+    assert_int_equal(
+        api_ask(&fx, "GET", "/v1/builds/" BUILD_1 "/logs?from_seq=2", ADMIN_TOKEN, NULL), 200);
     const json_t *lines = json_object_get(fx.json, "lines");
     assert_int_equal(json_array_size(lines), 3);
     assert_int_equal(ec_json_int(json_array_get(lines, 0), "seq", 0), 2);

@@ -1,9 +1,9 @@
 /* hello, its real handlers over an in-process Kafka: what a service test looks like. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <string.h>
 
 #include "../../services/hello/hello.h"
@@ -65,15 +65,22 @@ static void a_push_is_greeted_and_a_bad_one_is_dead_lettered(void **state)
     push.ref = (char[]){"refs/heads/main"};
     push.repo_full_name = (char[]){"acme/shop"};
     push.after = (char[]){"0123456789"};
-    struct ec_message message = {.topic = "enclii.intake", .key = "k", .id = "1",
-                                 .type = "dev.enclii.push.received.v1", .body = &bad.base};
+    struct ec_message message = {.topic = "enclii.intake",
+                                 .key = "k",
+                                 .id = "1",
+                                 .type = "dev.enclii.push.received.v1",
+                                 .body = &bad.base};
     test_kafka_publish(kafka, bus, &message);
     message.id = "2";
     message.body = &push.base;
     test_kafka_publish(kafka, bus, &message);
-    assert_false(ec_failed(ec_bus_consume(
-        bus, &(struct ec_consume_spec){.group = "hello", .topics = topics, .routes = routes,
-                                       .route_count = 1, .state = &hello}, NULL)));
+    assert_false(ec_failed(ec_bus_consume(bus,
+                                          &(struct ec_consume_spec){.group = "hello",
+                                                                    .topics = topics,
+                                                                    .routes = routes,
+                                                                    .route_count = 1,
+                                                                    .state = &hello},
+                                          NULL)));
     /* Same key: the good one is handled after the bad one's dead letter is written. */
     assert_true(test_run_until(loop, 15000, greeted, &hello));
     assert_string_equal(hello.last, "Hi, stranger! acme/shop is now at 0123456");

@@ -1,10 +1,11 @@
-/* notifier, its real handlers, over an in-process Kafka, a real PostgreSQL and a double of the outside:
- * a server as strict as GitHub (method, path, headers, body) that fails first, and a webhook receiver. */
+/* notifier, its real handlers, over an in-process Kafka, a real PostgreSQL and a double of the
+ * outside: a server as strict as GitHub (method, path, headers, body) that fails first, and a
+ * webhook receiver. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,8 +103,9 @@ static void on_hook(void *state, struct ec_request *req)
 
 static void publish(const char *topic, const char *type, const char *id, ProtobufCMessage *body)
 {
-    test_kafka_publish(kafka, bus, &(struct ec_message){.topic = topic, .key = "s1", .type = type,
-                                                        .id = id, .body = body});
+    test_kafka_publish(
+        kafka, bus,
+        &(struct ec_message){.topic = topic, .key = "s1", .type = type, .id = id, .body = body});
 }
 
 static Enclii__V1__ServiceRef service = ENCLII__V1__SERVICE_REF__INIT;
@@ -160,8 +162,8 @@ static void final_states_reach_github_and_webhooks(void **state)
     accepted.services = services;
     accepted.n_services = 1;
     publish(EC_TOPIC_INTAKE, "dev.enclii.delivery.accepted.v1", "e1", &accepted.base);
-    assert_true(test_run_until(loop, 15000, row_exists,
-                               (char[]){"select 1 from notifier.service"}));
+    assert_true(
+        test_run_until(loop, 15000, row_exists, (char[]){"select 1 from notifier.service"}));
     queued.build_id = failed.build_id = (char[]){"b1"};
     queued.service = &service;
     queued.commit = &commit;
@@ -175,12 +177,13 @@ static void final_states_reach_github_and_webhooks(void **state)
     failed.retryable = false;
     publish(EC_TOPIC_BUILD_EVENTS, "dev.enclii.build.failed.v1", "e4", &failed.base);
     publish_ended("dev.enclii.deployment.healthy.v1", "e5");
-    publish_ended("dev.enclii.deployment.healthy.v1", "e5");         /* redelivered */
-    publish_ended("dev.enclii.deployment.failed.v1", "e6");          /* a second final state */
+    publish_ended("dev.enclii.deployment.healthy.v1", "e5"); /* redelivered */
+    publish_ended("dev.enclii.deployment.failed.v1", "e6");  /* a second final state */
     want = 1 + 1 + 1 + 3; /* statuses: build pending, failure; success. webhook: e4, e5, e6 */
     assert_true(test_run_until(loop, 15000, told_after_hurry, &want));
-    assert_false(test_run_until(loop, 500, row_exists, (char[]){"select 1 from notifier.notification"
-                                                                " where state = 'waiting'"}));
+    assert_false(test_run_until(loop, 500, row_exists,
+                                (char[]){"select 1 from notifier.notification"
+                                         " where state = 'waiting'"}));
     assert_int_equal(asked.wrong, 0);
     assert_int_equal(asked.statuses, 3);
     assert_string_equal(asked.states[0], "pending");
@@ -188,8 +191,8 @@ static void final_states_reach_github_and_webhooks(void **state)
     int finals = 0;
     for (int i = 1; i < 3; i++) {
         bool build = strcmp(asked.contexts[i], "enclii/shop/build") == 0;
-        assert_string_equal(asked.contexts[i], build ? "enclii/shop/build"
-                                                     : "enclii/shop/production");
+        assert_string_equal(asked.contexts[i],
+                            build ? "enclii/shop/build" : "enclii/shop/production");
         assert_string_equal(asked.states[i], build ? "failure" : "success");
         finals |= build ? 1 : 2;
     }
@@ -197,7 +200,8 @@ static void final_states_reach_github_and_webhooks(void **state)
     assert_int_equal(asked.hooks_wrong, 0);
     assert_int_equal(asked.hooks, 4); /* the first answer was 503 */
     assert_string_equal(test_pg_value(pg, "select max(attempts) from notifier.notification"
-                                          " where kind = 'webhook'"), "2");
+                                          " where kind = 'webhook'"),
+                        "2");
 }
 
 static void a_private_address_is_refused(void **state)
@@ -237,13 +241,16 @@ static void publish_channel(void)
     set.kind = (char[]){"webhook"};
     set.url = ec_arena_format(arena, "http://127.0.0.1:%u/hook", ec_http_server_port(outside));
     set.enabled = true;
-    assert_false(ec_failed(ec_seal(arena, no.settings.seal_key, "channel/c1", EC_SPAN(SECRET),
-                                   &sealed)));
+    assert_false(
+        ec_failed(ec_seal(arena, no.settings.seal_key, "channel/c1", EC_SPAN(SECRET), &sealed)));
     set.sealed_secret.data = (uint8_t *)(uintptr_t)sealed.ptr;
     set.sealed_secret.len = sealed.len;
-    test_kafka_publish(kafka, bus, &(struct ec_message){.topic = EC_TOPIC_CHANNELS, .key = "c1",
-                                                        .type = "dev.enclii.channel.set.v1",
-                                                        .id = "c1-1", .body = &set.base});
+    test_kafka_publish(kafka, bus,
+                       &(struct ec_message){.topic = EC_TOPIC_CHANNELS,
+                                            .key = "c1",
+                                            .type = "dev.enclii.channel.set.v1",
+                                            .id = "c1-1",
+                                            .body = &set.base});
 }
 
 static int start(void **state)
@@ -271,11 +278,13 @@ static int start(void **state)
                              EC_TOPIC_CHANNELS ":1", EC_TOPIC_NOTIFICATION_EVENTS ":1", NULL);
     bus = test_kafka_bus(kafka, "test");
     assert_false(ec_failed(ec_http_server_open(
-        loop, &(struct ec_http_server_spec){.listen = "127.0.0.1:0", .routes = routes,
-                                            .route_count = EC_LEN(routes)}, &outside)));
+        loop,
+        &(struct ec_http_server_spec){
+            .listen = "127.0.0.1:0", .routes = routes, .route_count = EC_LEN(routes)},
+        &outside)));
     no = (struct notifier){.loop = loop, .failed = on_failed};
-    no.settings.github_api_url = ec_arena_format(arena, "http://127.0.0.1:%u/",
-                                                 ec_http_server_port(outside));
+    no.settings.github_api_url =
+        ec_arena_format(arena, "http://127.0.0.1:%u/", ec_http_server_port(outside));
     no.settings.github_token = ec_secret_new(EC_SPAN(TOKEN));
     no.settings.seal_key = ec_secret_new(EC_SPAN(SEAL_KEY));
     no.settings.public_url = "";

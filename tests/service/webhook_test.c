@@ -1,9 +1,9 @@
 /* webhook, its real handlers over a real HTTP server and an in-process Kafka. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,8 @@
 #define PUSH                                                                                       \
     "{\"ref\":\"refs/heads/main\",\"before\":\"1111111111111111111111111111111111111111\","        \
     "\"after\":\"2222222222222222222222222222222222222222\","                                      \
-    "\"repository\":{\"full_name\":\"acme/%s\",\"clone_url\":\"https://git.example/acme/%s.git\"},"    \
+    "\"repository\":{\"full_name\":\"acme/%s\",\"clone_url\":\"https://git.example/acme/"          \
+    "%s.git\"},"                                                                                   \
     "\"pusher\":{\"name\":\"ann\"},\"head_commit\":null,\"commits\":[]}"
 
 static struct ec_loop *loop;
@@ -65,11 +66,11 @@ static int deliver(const struct delivery_spec *spec, const char *body)
     ec_cleanup(ec_secret_freep) struct ec_secret *key =
         ec_secret_new(ec_span_of(spec->secret ? spec->secret : SECRET));
     const char *signature =
-        spec->signature ? spec->signature
-                        : ec_arena_format(arena, "sha256=%s",
-                                          ec_hmac_sha256_hex(arena, key, ec_span_of(body)));
-    headers[count++] = (struct ec_header){"Content-Type", spec->type ? spec->type
-                                                                     : "application/json"};
+        spec->signature
+            ? spec->signature
+            : ec_arena_format(arena, "sha256=%s", ec_hmac_sha256_hex(arena, key, ec_span_of(body)));
+    headers[count++] =
+        (struct ec_header){"Content-Type", spec->type ? spec->type : "application/json"};
     headers[count++] = (struct ec_header){"X-GitHub-Event", spec->event ? spec->event : "push"};
     if (*signature) {
         headers[count++] = (struct ec_header){"X-Hub-Signature-256", signature};
@@ -210,17 +211,23 @@ static int start(void **state)
     wh.settings.secret = ec_secret_new(EC_SPAN(SECRET));
     Enclii__V1__RepoBound repo = ENCLII__V1__REPO_BOUND__INIT;
     test_kafka_publish(kafka, wh.bus,
-                       &(struct ec_message){.topic = "enclii.repos", .id = "1",
-                                            .key = "git.example/acme/shop", .body = &repo.base,
+                       &(struct ec_message){.topic = "enclii.repos",
+                                            .id = "1",
+                                            .key = "git.example/acme/shop",
+                                            .body = &repo.base,
                                             .type = "dev.enclii.repo.bound.v1"});
     assert_false(ec_failed(ec_fetcher_open(loop, "test", 4, &fetcher)));
     assert_false(ec_failed(ec_http_server_open(
-        loop, &(struct ec_http_server_spec){.listen = "127.0.0.1:0", .routes = routes,
-                                            .route_count = 1, .state = &wh}, &wh.server)));
+        loop,
+        &(struct ec_http_server_spec){
+            .listen = "127.0.0.1:0", .routes = routes, .route_count = 1, .state = &wh},
+        &wh.server)));
     assert_false(ec_failed(repos_follow(&wh)));
     assert_false(ec_failed(ec_bus_table(
-        wh.bus, &(struct ec_table_spec){.topics = topics, .routes = intake_routes,
-                                        .route_count = 1, .on_event = on_intake}, NULL)));
+        wh.bus,
+        &(struct ec_table_spec){
+            .topics = topics, .routes = intake_routes, .route_count = 1, .on_event = on_intake},
+        NULL)));
     assert_true(test_run_until(loop, 10000, ready, NULL));
     return 0;
 }

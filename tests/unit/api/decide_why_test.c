@@ -16,11 +16,16 @@ static struct why_facts nothing(void)
         .repo_key = "git.test/acme/shop",
         .branch = "main",
         .delivery = {"", "", "", "", "", ""},
-        .build = {.id = "", .state = "", .reason = "", .detail = "", .commit_sha = "",
-                  .builder_id = ""},
+        .build =
+            {.id = "", .state = "", .reason = "", .detail = "", .commit_sha = "", .builder_id = ""},
         .release = {.id = "", .state = "", .reason = "", .detail = "", .version = ""},
-        .deployment = {.id = "", .state = "", .reason = "", .detail = "", .version = "",
-                       .environment = "", .auto_deploy = 1},
+        .deployment = {.id = "",
+                       .state = "",
+                       .reason = "",
+                       .detail = "",
+                       .version = "",
+                       .environment = "",
+                       .auto_deploy = 1},
         .domain = {"", "", "", ""},
     };
 }
@@ -129,7 +134,8 @@ static void test_releases_and_rollouts(void **state)
     facts.deployment.state = "ROLLED_BACK";
     facts.deployment.reason = "unhealthy";
     facts.deployment.detail = "GET / answered 500";
-    expect(&facts, "rollout", "unhealthy", 0, "ended as ROLLED_BACK: unhealthy: GET / answered 500");
+    expect(&facts, "rollout", "unhealthy", 0,
+           "ended as ROLLED_BACK: unhealthy: GET / answered 500");
 }
 
 static void test_served_and_domains(void **state)
@@ -148,8 +154,10 @@ static void test_served_and_domains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_pushed),       cmocka_unit_test(test_ignored_push),
-        cmocka_unit_test(test_builds),               cmocka_unit_test(test_releases_and_rollouts),
+        cmocka_unit_test(test_nothing_pushed),
+        cmocka_unit_test(test_ignored_push),
+        cmocka_unit_test(test_builds),
+        cmocka_unit_test(test_releases_and_rollouts),
         cmocka_unit_test(test_served_and_domains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

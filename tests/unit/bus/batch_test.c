@@ -1,9 +1,9 @@
 /* The batch consumer and the table consumer on an in-process cluster. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +20,7 @@ struct seen {
     struct ec_loop *loop;
     struct test_kafka *kafka;
     struct ec_bus *bus;
-    int64_t stored[2];  /* the caller's database: next offset per partition */
+    int64_t stored[2]; /* the caller's database: next offset per partition */
     int batches, events, loads;
     int fail_loads, fail_batches;
     int want;
@@ -53,7 +53,9 @@ static void publish(struct seen *seen, const char *key, const char *id, const ch
     snprintf(name, sizeof name, "%s", id);
     repo.full_name = name;
     test_kafka_publish(seen->kafka, seen->bus,
-                       &(struct ec_message){.topic = "t", .key = key, .id = id,
+                       &(struct ec_message){.topic = "t",
+                                            .key = key,
+                                            .id = id,
                                             .type = type ? type : TYPE,
                                             .body = type ? &repo.base : NULL});
 }
@@ -130,9 +132,14 @@ static void offsets_come_from_the_caller(void **state)
     struct seen seen;
     setup(&seen);
     static const char *const topics[] = {"t", NULL};
-    struct ec_consume_batch_spec spec = {.group = "b", .topics = topics, .routes = routes,
-                                         .route_count = 1, .batch_max = 7, .state = &seen,
-                                         .load_offsets = load_offsets, .on_batch = on_batch};
+    struct ec_consume_batch_spec spec = {.group = "b",
+                                         .topics = topics,
+                                         .routes = routes,
+                                         .route_count = 1,
+                                         .batch_max = 7,
+                                         .state = &seen,
+                                         .load_offsets = load_offsets,
+                                         .on_batch = on_batch};
     for (int i = 0; i < 30; i++) {
         char id[16], key[16];
         snprintf(id, sizeof id, "id-%d", i);
@@ -154,8 +161,8 @@ static void offsets_come_from_the_caller(void **state)
     assert_int_equal(seen.stored[0] + seen.stored[1], 34);
     test_kafka_close_bus(seen.kafka, seen.bus);
 
-    /* The database forgot the last three records of one partition: exactly those come again, whatever
-     * the broker believes was committed. */
+    /* The database forgot the last three records of one partition: exactly those come again,
+     * whatever the broker believes was committed. */
     seen.bus = test_kafka_bus(seen.kafka, "tester");
     int part = seen.stored[0] >= 3 ? 0 : 1;
     seen.stored[part] -= 3;
@@ -180,10 +187,14 @@ static void a_table_is_read_whole_and_followed(void **state)
     publish(&seen, "a", "3", NULL); /* a tombstone */
     test_kafka_publish_raw(seen.kafka, "t", "c", "junk", 4);
     struct ec_consumer *table = NULL;
-    assert_false(ec_failed(ec_bus_table(
-        seen.bus, &(struct ec_table_spec){.topics = topics, .routes = routes, .route_count = 1,
-                                          .state = &seen, .on_event = on_row,
-                                          .on_caught_up = on_caught_up}, &table)));
+    assert_false(ec_failed(ec_bus_table(seen.bus,
+                                        &(struct ec_table_spec){.topics = topics,
+                                                                .routes = routes,
+                                                                .route_count = 1,
+                                                                .state = &seen,
+                                                                .on_event = on_row,
+                                                                .on_caught_up = on_caught_up},
+                                        &table)));
     seen.want = 3;
     assert_true(test_run_until(seen.loop, 15000, enough_rows, &seen));
     assert_int_equal(seen.removed, 1);
@@ -213,12 +224,12 @@ static void a_dead_broker_is_told(void **state)
     publish(&seen, "a", "1", TYPE);
     assert_true(ec_bus_ready(seen.bus));
     test_kafka_close_bus(seen.kafka, seen.bus);
-    struct ec_bus_spec spec = {.brokers = test_kafka_brokers(seen.kafka), .service = "tester",
-                               .publish_deadline_ms = 500};
+    struct ec_bus_spec spec = {
+        .brokers = test_kafka_brokers(seen.kafka), .service = "tester", .publish_deadline_ms = 500};
     assert_false(ec_failed(ec_bus_open(seen.loop, &spec, &seen.bus)));
     test_kafka_down(seen.kafka, true);
-    struct ec_message message = {.topic = "t", .key = "k", .type = TYPE, .id = "i",
-                                 .raw = EC_SPAN("x")};
+    struct ec_message message = {
+        .topic = "t", .key = "k", .type = TYPE, .id = "i", .raw = EC_SPAN("x")};
     assert_false(ec_failed(ec_bus_publish(seen.bus, &message, on_refused, &seen)));
     assert_int_equal(seen.events, 0); /* never before returning */
     seen.want = 1;

@@ -1,9 +1,10 @@
-/* The group consumer on an in-process cluster: order per key, low-water offsets, retries, dead letters. */
+/* The group consumer on an in-process cluster: order per key, low-water offsets, retries, dead
+ * letters. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +24,12 @@ struct seen {
     struct ec_loop *loop;
     struct test_kafka *kafka;
     struct ec_bus *bus;
-    int handled;      /* handler calls that ended OK */
+    int handled; /* handler calls that ended OK */
     int running, running_most;
-    int last[KEYS];   /* last sequence number per key */
+    int last[KEYS]; /* last sequence number per key */
     int disorder;
     int calls;
-    int fail_until;   /* calls of "retry" before it succeeds */
+    int fail_until; /* calls of "retry" before it succeeds */
     int want;
     struct ec_err verdict;
     char trace[EC_TRACEPARENT_SIZE];
@@ -60,9 +61,9 @@ static void publish(struct seen *seen, const char *key, const char *id, int seq)
     snprintf(delivery, sizeof delivery, "%s", id);
     push.delivery_id = delivery;
     push.received_unix_ms = seq;
-    test_kafka_publish(seen->kafka, seen->bus,
-                       &(struct ec_message){.topic = "t", .key = key, .type = TYPE, .id = id,
-                                            .body = &push.base});
+    test_kafka_publish(
+        seen->kafka, seen->bus,
+        &(struct ec_message){.topic = "t", .key = key, .type = TYPE, .id = id, .body = &push.base});
 }
 
 static bool all_handled(void *arg)
@@ -118,8 +119,12 @@ static void events_of_a_key_stay_in_order(void **state)
     static const struct ec_route routes[] = {
         {TYPE, &enclii__v1__push_received__descriptor, on_slow}};
     static const char *const topics[] = {"t", NULL};
-    const struct ec_consume_spec spec = {.group = "g", .topics = topics, .routes = routes,
-                                         .route_count = 1, .state = &seen, .inflight_max = 8};
+    const struct ec_consume_spec spec = {.group = "g",
+                                         .topics = topics,
+                                         .routes = routes,
+                                         .route_count = 1,
+                                         .state = &seen,
+                                         .inflight_max = 8};
     struct ec_consumer *consumer = NULL;
     assert_false(ec_failed(ec_bus_consume(seen.bus, &spec, &consumer)));
     seen.want = COUNT;
@@ -189,11 +194,17 @@ static void what_fails_is_retried_or_dead_lettered(void **state)
     publish(&seen, "a", "good", 3);
     test_kafka_publish_raw(seen.kafka, "t", "x", "\xff\xff", 2); /* no CloudEvent */
     assert_false(ec_failed(ec_bus_consume(
-        seen.bus, &(struct ec_consume_spec){.group = "g", .topics = topics, .routes = routes,
-                                            .route_count = 1, .state = &seen}, NULL)));
-    assert_false(ec_failed(ec_bus_table(
-        seen.bus, &(struct ec_table_spec){.topics = dead_topics, .routes = any, .route_count = 1,
-                                          .state = &seen, .on_event = on_dead}, NULL)));
+        seen.bus,
+        &(struct ec_consume_spec){
+            .group = "g", .topics = topics, .routes = routes, .route_count = 1, .state = &seen},
+        NULL)));
+    assert_false(ec_failed(ec_bus_table(seen.bus,
+                                        &(struct ec_table_spec){.topics = dead_topics,
+                                                                .routes = any,
+                                                                .route_count = 1,
+                                                                .state = &seen,
+                                                                .on_event = on_dead},
+                                        NULL)));
     seen.want = 2;
     assert_true(test_run_until(seen.loop, 15000, all_handled, &seen)); /* retry and good */
     seen.want = 1; /* the raw one has no ce_id, so a table leaves it out too, and says so */
@@ -215,8 +226,10 @@ static void fatal_ends_the_bus(void **state)
     seen.verdict = ec_fatal(0, "disk on fire");
     publish(&seen, "a", "bad-2", 1);
     assert_false(ec_failed(ec_bus_consume(
-        seen.bus, &(struct ec_consume_spec){.group = "g", .topics = topics, .routes = routes,
-                                            .route_count = 1, .state = &seen}, NULL)));
+        seen.bus,
+        &(struct ec_consume_spec){
+            .group = "g", .topics = topics, .routes = routes, .route_count = 1, .state = &seen},
+        NULL)));
     while (!test_kafka_fatal(seen.kafka)) {
         uv_run(ec_loop_uv(seen.loop), UV_RUN_ONCE);
     }

@@ -1,9 +1,9 @@
 /* What strangers' bytes may look like before protobuf-c sees them. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,26 +45,34 @@ static void packed_messages_pass(void **state)
 static void bad_text_is_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"\xff",         "\xc0\x80",     "\xed\xa0\x80",
-                                      "\xf5\x80\x80\x80", "\xe2\x82", "a\x80"};
+    static const char *const bad[] = {"\xff",     "\xc0\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80",
+                                      "\xe2\x82", "a\x80"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char bytes[16] = {0x0a, (char)strlen(bad[i])};
         memcpy(bytes + 2, bad[i], strlen(bad[i]));
         assert_string_equal(verdict(bytes, 2 + strlen(bad[i])), "a text is not UTF-8");
     }
     assert_string_equal(verdict("\x0a\x03"
-                                "a\0b", 5), "a text is not UTF-8"); /* an embedded NUL */
+                                "a\0b",
+                                5),
+                        "a text is not UTF-8"); /* an embedded NUL */
 }
 
 static void bad_form_is_refused(void **state)
 {
     (void)state;
     const char *why = "the bytes are not a protobuf message";
-    assert_string_equal(verdict("\x0a\x05" "ab", 4), why);              /* longer than there is */
-    assert_string_equal(verdict("\x0b", 1), why);                       /* a group */
-    assert_string_equal(verdict("\x00\x01", 2), why);                   /* field number 0 */
+    assert_string_equal(verdict("\x0a\x05"
+                                "ab",
+                                4),
+                        why);                         /* longer than there is */
+    assert_string_equal(verdict("\x0b", 1), why);     /* a group */
+    assert_string_equal(verdict("\x00\x01", 2), why); /* field number 0 */
     assert_string_equal(verdict("\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 11), why);
-    assert_string_equal(verdict("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" "x", 12), why);
+    assert_string_equal(verdict("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+                                "x",
+                                12),
+                        why);
 }
 
 /* Nothing of ours recurses; google.protobuf.Value-like types may come, so the walk itself is tested

@@ -25,7 +25,8 @@ static void test_renewal_is_between_two_thirds_and_the_end(void **state)
 static void test_hosts_do_not_renew_all_at_once(void **state)
 {
     (void)state;
-    assert_true(decide_renew_at("a.test", 0, 90 * DAY_MS) != decide_renew_at("b.test", 0, 90 * DAY_MS));
+    assert_true(decide_renew_at("a.test", 0, 90 * DAY_MS) !=
+                decide_renew_at("b.test", 0, 90 * DAY_MS));
 }
 
 static void test_an_expired_or_odd_certificate_is_renewed_now(void **state)

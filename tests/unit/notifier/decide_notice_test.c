@@ -1,9 +1,9 @@
 /* Who is told what, and what an answer means. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <string.h>
 
 #include "../../../services/notifier/notifier.h"
@@ -17,12 +17,19 @@ static struct ec_arena *arena;
 static struct notice notice_of(const char *type)
 {
     return (struct notice){.rule = decide_rule(type),
-                           .event_id = "e", .trace = "", .time_unix_ms = 1767323045678,
-                           .project_id = "p1", .project_slug = "acme",
-                           .service_id = "s1", .service_name = "shop",
-                           .environment = "production", .url = "https://shop.example", .detail = "",
+                           .event_id = "e",
+                           .trace = "",
+                           .time_unix_ms = 1767323045678,
+                           .project_id = "p1",
+                           .project_slug = "acme",
+                           .service_id = "s1",
+                           .service_name = "shop",
+                           .environment = "production",
+                           .url = "https://shop.example",
+                           .detail = "",
                            .subject_id = "d1",
-                           .commit_sha = SHA, .commit_ref = "refs/heads/main",
+                           .commit_sha = SHA,
+                           .commit_ref = "refs/heads/main",
                            .commit_message = "fix"};
 }
 
@@ -89,7 +96,8 @@ static void bodies(void **state)
     memset(detail, 'x', sizeof detail);
     detail[sizeof detail - 1] = '\0';
     notice.detail = detail;
-    assert_false(ec_failed(ec_json_parse(arena, ec_span_of(decide_body(arena, &notice, "n1")), &root)));
+    assert_false(
+        ec_failed(ec_json_parse(arena, ec_span_of(decide_body(arena, &notice, "n1")), &root)));
     assert_string_equal(ec_json_text(root, "id"), "n1");
     assert_string_equal(ec_json_text(root, "type"), "deployment.failed");
     assert_string_equal(ec_json_text(root, "timestamp"), "2026-01-02T03:04:05.678Z");

@@ -1,6 +1,6 @@
 /* The rollout's decisions: single ones by name, then every state there is: a simulated target obeys
- * each decision, and from every start the goal is reached, with the last serving version never taken
- * away. */
+ * each decision, and from every start the goal is reached, with the last serving version never
+ * taken away. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -164,7 +164,7 @@ static void test_paused_and_gone(void **state)
 struct world {
     struct target_view view;
     struct rollout_facts facts;
-    bool new_is_bad;  /* what starts of the new version exits */
+    bool new_is_bad; /* what starts of the new version exits */
     bool old_runs_again;
     int steps;
     char trail[4000];
@@ -375,7 +375,7 @@ static int explore(int bits, const int kinds[3], const int shares[3])
 static void test_every_state_leads_to_an_end(void **state)
 {
     (void)state;
-    static const int shares[][3] = {{0, 0, 0},  {100, 0, 0},  {0, 100, 0},  {0, 0, 100}, {10, 90, 0},
+    static const int shares[][3] = {{0, 0, 0},   {100, 0, 0}, {0, 100, 0}, {0, 0, 100}, {10, 90, 0},
                                     {50, 50, 0}, {50, 0, 50}, {0, 50, 50}, {10, 80, 10}};
     int seen = 0;
     for (int bits = 0; bits < 64; bits++) {

@@ -28,12 +28,15 @@ static void test_list(void **state)
     struct container *list = NULL;
     size_t count = 0;
     const char *json =
-        "[{\"Id\":\"af9b\",\"Names\":[\"/enclii-a\"],\"State\":\"exited\",\"Status\":\"Exited (137) 1 second ago\","
-        "\"Ports\":[{\"IP\":\"127.0.0.1\",\"PrivatePort\":3000,\"PublicPort\":39785,\"Type\":\"tcp\"}],"
+        "[{\"Id\":\"af9b\",\"Names\":[\"/enclii-a\"],\"State\":\"exited\",\"Status\":\"Exited "
+        "(137) 1 second ago\","
+        "\"Ports\":[{\"IP\":\"127.0.0.1\",\"PrivatePort\":3000,\"PublicPort\":39785,\"Type\":"
+        "\"tcp\"}],"
         "\"Labels\":{\"enclii.key\":\"s:e\",\"enclii.identity\":\"r/1\",\"enclii.replica\":\"2\","
         "\"enclii.probe\":\"{\\\"path\\\":\\\"/up\\\",\\\"port\\\":3000,\\\"period_ms\\\":-5}\"}},"
         "{\"Id\":\"bb\",\"Names\":null,\"State\":\"running\",\"Labels\":{\"other\":\"x\"}},"
-        "{\"Id\":\"cc\",\"State\":\"running\",\"Ports\":[],\"Labels\":{\"enclii.key\":\"s:e\",\"enclii.identity\":\"r/1\"}}]";
+        "{\"Id\":\"cc\",\"State\":\"running\",\"Ports\":[],\"Labels\":{\"enclii.key\":\"s:e\","
+        "\"enclii.identity\":\"r/1\"}}]";
     assert_false(ec_failed(docker_read_list(*state, ec_span_of(json), &list, &count)));
     assert_int_equal(count, 2); /* the second is not ours */
     assert_string_equal(list[0].name, "enclii-a");
@@ -53,20 +56,23 @@ static void test_list_of_nonsense(void **state)
     struct container *list = NULL;
     size_t count = 0;
     assert_true(ec_failed(docker_read_list(*state, EC_SPAN(""), &list, &count)));
-    assert_true(ec_failed(docker_read_list(*state, EC_SPAN("{\"message\":\"no\"}"), &list, &count)));
+    assert_true(
+        ec_failed(docker_read_list(*state, EC_SPAN("{\"message\":\"no\"}"), &list, &count)));
     assert_false(ec_failed(docker_read_list(*state, EC_SPAN("[1,null,{},[]]"), &list, &count)));
     assert_int_equal(count, 0);
 }
 
 static void test_pull_errors_come_with_200(void **state)
 {
-    struct ec_span fine = EC_SPAN("{\"status\":\"Pulling\"}\n{\"status\":\"Download complete\",\"id\":\"x\"}\n");
+    struct ec_span fine =
+        EC_SPAN("{\"status\":\"Pulling\"}\n{\"status\":\"Download complete\",\"id\":\"x\"}\n");
     assert_false(ec_failed(docker_read_pull(*state, 200, fine)));
     struct ec_span absent = EC_SPAN("{\"status\":\"Pulling\"}\n{\"error\":\"manifest unknown\"}\n");
     struct ec_err err = docker_read_pull(*state, 200, absent);
     assert_int_equal(err.fate, EC_FATE_REJECT);
     assert_string_equal(err.what, "manifest unknown");
-    struct ec_span away = EC_SPAN("{\"error\":\"dial tcp 127.0.0.1:5999: connect: connection refused\"}");
+    struct ec_span away =
+        EC_SPAN("{\"error\":\"dial tcp 127.0.0.1:5999: connect: connection refused\"}");
     assert_int_equal(docker_read_pull(*state, 200, away).fate, EC_FATE_RETRY);
     struct ec_span broken = EC_SPAN("{\"message\":\"storage is full\"}");
     assert_int_equal(docker_read_pull(*state, 500, broken).fate, EC_FATE_RETRY);
@@ -75,7 +81,8 @@ static void test_pull_errors_come_with_200(void **state)
 
 static void test_logs(void **state)
 {
-    static const char frames[] = "\1\0\0\0\0\0\0\6hello\n\2\0\0\0\0\0\0\4ba\033\n\1\0\0\0\0\0\0\377cut";
+    static const char frames[] =
+        "\1\0\0\0\0\0\0\6hello\n\2\0\0\0\0\0\0\4ba\033\n\1\0\0\0\0\0\0\377cut";
     assert_string_equal(docker_read_logs(*state, (struct ec_span){frames, sizeof frames - 1}),
                         "hello\nba \ncut");
     assert_string_equal(docker_read_logs(*state, EC_SPAN("no frames at all")), "");

@@ -13,14 +13,17 @@
 #include "base/mem.h"
 #include "router/haproxy.h"
 
-static const char header[] = "# pxname,svname,scur,req_tot,econ,eresp,hrsp_5xx,status,uweight,addr,rtime,\n";
+static const char header[] =
+    "# pxname,svname,scur,req_tot,econ,eresp,hrsp_5xx,status,uweight,addr,rtime,\n";
 
 static void test_servers_by_column_name(void **state)
 {
     (void)state;
     struct ec_arena *arena = ec_arena_new(1 << 20);
-    char *csv = ec_arena_format(arena, "%sbe_003,a,2,100,1,2,4,UP 1/2,20,127.0.0.1:4000,7,\n"
-                                       "be_004,\"b,c\",0,0,0,0,0,MAINT,0,127.0.0.1:4001,0,\n\n", header);
+    char *csv = ec_arena_format(arena,
+                                "%sbe_003,a,2,100,1,2,4,UP 1/2,20,127.0.0.1:4000,7,\n"
+                                "be_004,\"b,c\",0,0,0,0,0,MAINT,0,127.0.0.1:4001,0,\n\n",
+                                header);
     struct ec_haproxy_server *list = NULL;
     size_t count = 0;
     assert_false(ec_failed(ec_haproxy_servers(arena, ec_span_of(csv), &list, &count)));
@@ -69,7 +72,8 @@ static void test_map(void **state)
     assert_string_equal(list[1].value, "be_004");
     assert_false(ec_failed(ec_haproxy_map(arena, EC_SPAN("\n"), &list, &count)));
     assert_int_equal(count, 0);
-    assert_true(ec_failed(ec_haproxy_map(arena, EC_SPAN("Unknown map identifier.\n"), &list, &count)));
+    assert_true(
+        ec_failed(ec_haproxy_map(arena, EC_SPAN("Unknown map identifier.\n"), &list, &count)));
     ec_arena_free(arena);
 }
 
@@ -205,9 +209,12 @@ static void test_client_without_haproxy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_servers_by_column_name), cmocka_unit_test(test_bad_stats_are_refused),
-        cmocka_unit_test(test_map),                    cmocka_unit_test(test_check),
-        cmocka_unit_test(test_client_sends_in_order),  cmocka_unit_test(test_client_without_haproxy),
+        cmocka_unit_test(test_servers_by_column_name),
+        cmocka_unit_test(test_bad_stats_are_refused),
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_check),
+        cmocka_unit_test(test_client_sends_in_order),
+        cmocka_unit_test(test_client_without_haproxy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Leadership on a real PostgreSQL: one at a time, handed over when the holder goes or is cut off. */
+/* Leadership on a real PostgreSQL: one at a time, handed over when the holder goes or is cut off.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

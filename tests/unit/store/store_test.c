@@ -1,5 +1,5 @@
-/* libs/store against a real PostgreSQL: transactions, conflicts, loss of the server, deadlines, bounds,
- * notifications, migrations. One cluster for the whole program, one store per test. */
+/* libs/store against a real PostgreSQL: transactions, conflicts, loss of the server, deadlines,
+ * bounds, notifications, migrations. One cluster for the whole program, one store per test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -89,7 +89,8 @@ static void ask(struct fixture *fx, const char *sql, const char *arg)
 {
     fx->answers = 0;
     const char *args[] = {arg};
-    assert_int_equal(ec_store_exec(fx->store, sql, args, arg ? 1 : 0, on_rows, fx).fate, EC_FATE_OK);
+    assert_int_equal(ec_store_exec(fx->store, sql, args, arg ? 1 : 0, on_rows, fx).fate,
+                     EC_FATE_OK);
     assert_int_equal(fx->answers, 0); /* never before returning */
     ec_loop_run(fx->loop);
 }
@@ -104,8 +105,9 @@ static void run(struct fixture *fx, struct ec_batch *batch)
 
 static void reset_table(void)
 {
-    test_pg_sql(pg, "drop table if exists t; create table t (id int constraint t_id_taken primary key,"
-                    " v text, version int not null default 1)");
+    test_pg_sql(pg,
+                "drop table if exists t; create table t (id int constraint t_id_taken primary key,"
+                " v text, version int not null default 1)");
 }
 
 static void test_values(void **state)
@@ -144,8 +146,7 @@ static void test_bytes_and_types(void **state)
     fixture_open(&fx, 1, 0, 0);
     struct ec_arena *arena = ec_arena_new(1 << 20);
     const char *args[] = {ec_bytea_arg(arena, (struct ec_span){"\x00\xff\x10z", 4}), NULL};
-    const char *sql =
-        "select $1::bytea as a, $2::text as nothing, -42::bigint as n, true as yes";
+    const char *sql = "select $1::bytea as a, $2::text as nothing, -42::bigint as n, true as yes";
     assert_int_equal(ec_store_exec(fx.store, sql, args, 2, on_bytes, &fx).fate, EC_FATE_OK);
     ec_loop_run(fx.loop);
     assert_int_equal(fx.err.fate, EC_FATE_OK);
@@ -170,7 +171,8 @@ static void test_batch_commits_whole(void **state)
     fixture_close(&fx);
 }
 
-/* A failing statement in the middle: nothing stays, the constraint is named, the session goes on. */
+/* A failing statement in the middle: nothing stays, the constraint is named, the session goes on.
+ */
 static void test_batch_rolls_back_whole(void **state)
 {
     (void)state;
@@ -347,8 +349,8 @@ static void test_close_ends_everything(void **state)
     fx.answers = 0;
     fx.wanted = 100;
     for (int i = 0; i < 5; i++) {
-        assert_int_equal(
-            ec_store_exec(fx.store, "select pg_sleep(1)", NULL, 0, on_rows, &fx).fate, EC_FATE_OK);
+        assert_int_equal(ec_store_exec(fx.store, "select pg_sleep(1)", NULL, 0, on_rows, &fx).fate,
+                         EC_FATE_OK);
     }
     fixture_close(&fx);
     assert_int_equal(fx.answers, 5);
@@ -374,7 +376,8 @@ static void test_notify_wakes(void **state)
     struct ec_store_spec spec = {.url = test_pg_url(pg)};
     struct ec_listener *listener = NULL;
     assert_int_equal(
-        ec_listener_open(fx.loop, &spec, "enclii_outbox", on_woken, &fx, &listener).fate, EC_FATE_OK);
+        ec_listener_open(fx.loop, &spec, "enclii_outbox", on_woken, &fx, &listener).fate,
+        EC_FATE_OK);
     ec_loop_run(fx.loop);
     assert_int_equal(fx.woken, 2);
     test_pg_down(pg);
@@ -393,8 +396,8 @@ static void on_migrated(void *arg, struct ec_err err)
 static void migrate(struct fixture *fx, const struct ec_migration *migrations, size_t count)
 {
     fx->answers = 0;
-    assert_int_equal(
-        ec_store_migrate(fx->store, "mig", migrations, count, on_migrated, fx).fate, EC_FATE_OK);
+    assert_int_equal(ec_store_migrate(fx->store, "mig", migrations, count, on_migrated, fx).fate,
+                     EC_FATE_OK);
     ec_loop_run(fx->loop);
 }
 

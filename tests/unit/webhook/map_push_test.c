@@ -1,9 +1,9 @@
 /* GitHub's push payload → PushReceived, and the other pure decisions about a delivery. */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,9 +13,12 @@
 #define SHA_A "1111111111111111111111111111111111111111"
 #define SHA_B "2222222222222222222222222222222222222222"
 #define ZERO "0000000000000000000000000000000000000000"
-#define REPO "\"repository\":{\"full_name\":\"acme/shop\",\"clone_url\":\"https://github.com/acme/shop.git\"}"
-#define HEAD "\"head_commit\":{\"id\":\"" SHA_B "\",\"message\":\"fix: it\\n\\nlong\",\"timestamp\":"     \
-             "\"2026-01-02T03:04:05Z\",\"author\":{\"name\":\"Ann\",\"email\":\"ann@example.org\"}}"
+#define REPO                                                                                       \
+    "\"repository\":{\"full_name\":\"acme/shop\",\"clone_url\":\"https://github.com/acme/"         \
+    "shop.git\"}"
+#define HEAD                                                                                       \
+    "\"head_commit\":{\"id\":\"" SHA_B "\",\"message\":\"fix: it\\n\\nlong\",\"timestamp\":"       \
+    "\"2026-01-02T03:04:05Z\",\"author\":{\"name\":\"Ann\",\"email\":\"ann@example.org\"}}"
 #define COMMIT(added, modified, removed)                                                           \
     "{\"added\":[" added "],\"modified\":[" modified "],\"removed\":[" removed "]}"
 #define PUSH(ref, before, after, more)                                                             \
@@ -46,8 +49,8 @@ static void a_plain_push(void **state)
     (void)state;
     Enclii__V1__PushReceived *push =
         good(PUSH("refs/heads/main", SHA_A, SHA_B,
-                  "," HEAD ",\"commits\":[" COMMIT("\"a.c\"", "\"b.c\"", "") ","
-                  COMMIT("\"c.c\"", "\"a.c\"", "\"d.c\"") "]"));
+                  "," HEAD ",\"commits\":[" COMMIT("\"a.c\"", "\"b.c\"", "") "," COMMIT(
+                      "\"c.c\"", "\"a.c\"", "\"d.c\"") "]"));
     assert_string_equal(push->host, "github");
     assert_string_equal(push->repo_key, "github.com/acme/shop");
     assert_string_equal(push->repo_full_name, "acme/shop");
@@ -75,22 +78,23 @@ static void kinds_of_pushes(void **state)
         {"branch deleted",
          PUSH("refs/heads/x", SHA_A, ZERO, ",\"deleted\":true,\"head_commit\":null,\"commits\":[]"),
          false, true, false, false, false},
-        {"new branch", PUSH("refs/heads/x", ZERO, SHA_B, ",\"created\":true," HEAD
-                            ",\"commits\":[" COMMIT("\"a\"", "", "") "]"),
+        {"new branch",
+         PUSH("refs/heads/x", ZERO, SHA_B,
+              ",\"created\":true," HEAD ",\"commits\":[" COMMIT("\"a\"", "", "") "]"),
          true, false, false, true, false},
         {"tag without a commit", PUSH("refs/tags/v1", ZERO, SHA_B, ",\"head_commit\":null"), true,
          false, false, true, false},
-        {"forced backwards", PUSH("refs/heads/x", SHA_A, SHA_B, ",\"forced\":true," HEAD
-                                  ",\"commits\":[]"),
-         false, false, true, true, false},
-        {"no flags at all (Gitea)", PUSH("refs/heads/x", SHA_A, ZERO, ""), false, true, false, false,
-         false},
-        {"list of commits was cut", PUSH("refs/heads/x", SHA_A, SHA_B, "," HEAD
-                                         ",\"total_commits\":9,\"commits\":["
-                                         COMMIT("\"a\"", "", "") "]"),
+        {"forced backwards",
+         PUSH("refs/heads/x", SHA_A, SHA_B, ",\"forced\":true," HEAD ",\"commits\":[]"), false,
+         false, true, true, false},
+        {"no flags at all (Gitea)", PUSH("refs/heads/x", SHA_A, ZERO, ""), false, true, false,
+         false, false},
+        {"list of commits was cut",
+         PUSH("refs/heads/x", SHA_A, SHA_B,
+              "," HEAD ",\"total_commits\":9,\"commits\":[" COMMIT("\"a\"", "", "") "]"),
          false, false, false, true, false},
-        {"a path that is no text", PUSH("refs/heads/x", SHA_A, SHA_B, "," HEAD ",\"commits\":["
-                                        COMMIT("7", "\"b\"", "") "]"),
+        {"a path that is no text",
+         PUSH("refs/heads/x", SHA_A, SHA_B, "," HEAD ",\"commits\":[" COMMIT("7", "\"b\"", "") "]"),
          false, false, false, true, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -117,7 +121,8 @@ static void faults_name_the_field(void **state)
         {"[]", "payload"},
         {"{}", "repository.full_name"},
         {"{\"repository\":{\"full_name\":\"a/b\"}}", "repository.clone_url"},
-        {"{\"repository\":{\"full_name\":7,\"clone_url\":\"https://x/a/b\"}}", "repository.full_name"},
+        {"{\"repository\":{\"full_name\":7,\"clone_url\":\"https://x/a/b\"}}",
+         "repository.full_name"},
         {PUSH("main", SHA_A, SHA_B, ""), "ref"},
         {PUSH("refs/heads/x", "abc", SHA_B, ""), "before"},
         {PUSH("refs/heads/x", SHA_A, "ABCDEF1111111111111111111111111111111111", ""), "after"},
