@@ -13,8 +13,7 @@
 #include "base/mem.h"
 
 #define HOSTS_MAX 256
-#define TOKEN_CHARS                                                                                \
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
+#define TOKEN_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
 struct ec_docker_config {
     struct ec_map *secrets; /* host -> struct ec_secret */
@@ -57,7 +56,8 @@ static void keep_param(struct ec_challenge *challenge, struct ec_span name, cons
                  {"scope", &challenge->scope},
                  {"error", &challenge->error}};
     for (size_t i = 0; i < EC_LEN(known); i++) {
-        if (strlen(known[i].name) == name.len && strncasecmp(known[i].name, name.ptr, name.len) == 0) {
+        if (strlen(known[i].name) == name.len &&
+            strncasecmp(known[i].name, name.ptr, name.len) == 0) {
             *known[i].slot = value;
         }
     }
@@ -143,8 +143,9 @@ static struct ec_err keep_host(struct ec_arena *arena, struct ec_docker_config *
         return ec_ok(); /* a credential helper keeps it: not ours to run */
     }
     if (!ec_unbase64(arena, ec_span_of(auth), &clear) || !memchr(clear.ptr, ':', clear.len)) {
-        return ec_reject_in(arena, "Docker config: auths.\"%.200s\".auth is not base64 of "
-                                   "user:password",
+        return ec_reject_in(arena,
+                            "Docker config: auths.\"%.200s\".auth is not base64 of "
+                            "user:password",
                             host);
     }
     struct ec_secret *secret = ec_secret_new(clear);
@@ -173,7 +174,8 @@ struct ec_err ec_docker_config_read(struct ec_arena *arena, const char *path,
     }
     const char *host;
     json_t *entry;
-    json_object_foreach (json_object_get(root, "auths"), host, entry) {
+    json_object_foreach(json_object_get(root, "auths"), host, entry)
+    {
         if (!ec_failed(err)) {
             err = keep_host(arena, config, host, entry);
         }

@@ -1,5 +1,5 @@
-/* Who we are to a registry: challenges of 401 answers (RFC 9110 §11.6.1), and passwords from a Docker
- * config file ({"auths":{"host":{"auth":base64("user:password")}}}). */
+/* Who we are to a registry: challenges of 401 answers (RFC 9110 §11.6.1), and passwords from a
+ * Docker config file ({"auths":{"host":{"auth":base64("user:password")}}}). */
 #pragma once
 
 #include <stdbool.h>
@@ -16,12 +16,12 @@ struct ec_challenge {
     const char *error;
 };
 
-/* The best challenge of one WWW-Authenticate value (Bearer before Basic); false when it has neither. */
+/* The best challenge of one WWW-Authenticate value (Bearer before Basic); false when it has
+ * neither. */
 bool ec_challenge_parse(struct ec_arena *arena, const char *header, struct ec_challenge *ret);
 
 /* Where to ask for a token: realm?service=...&scope=... */
-char *ec_token_url(struct ec_arena *arena, const struct ec_challenge *challenge,
-                   const char *scope);
+char *ec_token_url(struct ec_arena *arena, const struct ec_challenge *challenge, const char *scope);
 
 struct ec_docker_config; /* hosts and their passwords, read once */
 

@@ -1,6 +1,7 @@
-/* One exchange with a registry: fetch; on 401 get a token (or use the password) and fetch again, once;
- * on trouble that may pass wait and fetch again, twice. The exchange lives until its callback has
- * returned and is counted by the registry, which goes when it is closed and the last one has ended. */
+/* One exchange with a registry: fetch; on 401 get a token (or use the password) and fetch again,
+ * once; on trouble that may pass wait and fetch again, twice. The exchange lives until its callback
+ * has returned and is counted by the registry, which goes when it is closed and the last one has
+ * ended. */
 #include "oci/exchange.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 #define RETRY_AFTER_MAX_MS 10000
 #define DEADLINE_MS 20000
 #define TOKENS_MAX 256
-#define TOKEN_LIFE_S 60    /* when the answer does not say (Docker token specification) */
+#define TOKEN_LIFE_S 60 /* when the answer does not say (Docker token specification) */
 #define TOKEN_MARGIN_MS 5000
 #define REDIRECTS_MAX 5
 #define TURNS_MAX 256
@@ -44,7 +45,7 @@ struct ec_registry {
     bool closed; /* to be freed with its last exchange */
     uint32_t deadline_ms;
     struct ec_docker_config *docker_config;
-    struct ec_map *tokens; /* "host scope" -> struct token */
+    struct ec_map *tokens;  /* "host scope" -> struct token */
     struct exchange *first; /* under way */
     struct turn turns[TURNS_MAX];
     size_t turn_at, turn_count; /* ring; the first one has its turn */
@@ -215,8 +216,9 @@ static void end_try(struct exchange *ex, struct ec_err err, const struct ec_fetc
     ec_timer_start(ex->timer, retry_delay_ms(ex, result), 0);
 }
 
-/* Codes of the registry that may pass. DIGEST_INVALID is among them: we computed the digest ourselves,
- * and docker-registry says it too when another upload is just rewriting a link to the same blob. */
+/* Codes of the registry that may pass. DIGEST_INVALID is among them: we computed the digest
+ * ourselves, and docker-registry says it too when another upload is just rewriting a link to the
+ * same blob. */
 static bool code_may_pass(const char *code)
 {
     static const char *const codes[] = {"BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "TOOMANYREQUESTS",
@@ -237,10 +239,10 @@ static struct ec_err status_error(struct exchange *ex, const struct ec_fetch_res
         ec_ignore(ec_json_parse(ex->arena, result->body, &root)); /* proxies answer in HTML */
     }
     const char *code = ec_json_text(root, "errors.0.code");
-    const char *what = ec_arena_format(ex->arena, "registry answered %d to %s %.300s%s%.80s%s%.200s",
-                                       status, ex->spec.method, ex->spec.url, code[0] ? ": " : "",
-                                       code, code[0] ? ", " : "",
-                                       ec_json_text(root, "errors.0.message"));
+    const char *what =
+        ec_arena_format(ex->arena, "registry answered %d to %s %.300s%s%.80s%s%.200s", status,
+                        ex->spec.method, ex->spec.url, code[0] ? ": " : "", code,
+                        code[0] ? ", " : "", ec_json_text(root, "errors.0.message"));
     /* 499 and 522 come from proxies in front of registries. */
     if (status == 499 || status == 522 || (ex->spec.push && code_may_pass(code))) {
         return ec_retry(status, what);
@@ -337,8 +339,9 @@ static struct ec_err answer_challenge(struct exchange *ex, const struct ec_fetch
         return fetch_token(ex, &best, basic);
     }
     if (!found || !login) {
-        return ec_reject_in(ex->arena, "registry %s wants a password: add it to the Docker config "
-                                       "file",
+        return ec_reject_in(ex->arena,
+                            "registry %s wants a password: add it to the Docker config "
+                            "file",
                             ex->spec.image->host);
     }
     keep_token(ex, (struct token){ec_secret_new(ec_secret_use(login)), true, INT64_MAX});
@@ -406,9 +409,8 @@ static void try_once(void *arg)
         .headers = headers,
         .header_count = count,
         .bearer = token && !token->basic ? token->secret : NULL,
-        .basic = token && token->basic
-                     ? ec_arena_text(ex->arena, ec_secret_use(token->secret))
-                     : NULL,
+        .basic =
+            token && token->basic ? ec_arena_text(ex->arena, ec_secret_use(token->secret)) : NULL,
         .body = ex->spec.body,
         .deadline_ms = ex->registry->deadline_ms,
         .body_max_bytes = ex->spec.body_max_bytes,

@@ -15,8 +15,8 @@ struct ec_exchange_spec {
     size_t body_max_bytes;    /* of the answer */
 };
 
-/* OK: an answer of 200..299. Else the fate of the status or of the connection; `result` is NULL when no
- * answer came. Everything is borrowed until the callback returns. */
+/* OK: an answer of 200..299. Else the fate of the status or of the connection; `result` is NULL
+ * when no answer came. Everything is borrowed until the callback returns. */
 EC_RESULT ec_exchange_start(struct ec_registry *registry, const struct ec_exchange_spec *spec,
                             ec_fetch_fn done, void *arg);
 

@@ -1,6 +1,6 @@
-/* The verification, in steps: the image's manifest by digest, the list of referrers, then bundle after
- * bundle. A bundle that does not verify never hurts one that does (anybody who may push can add one);
- * its reason is kept and told if no good one of its kind is found. */
+/* The verification, in steps: the image's manifest by digest, the list of referrers, then bundle
+ * after bundle. A bundle that does not verify never hurts one that does (anybody who may push can
+ * add one); its reason is kept and told if no good one of its kind is found. */
 #include "oci/image_verify.h"
 
 #include <stdlib.h>
@@ -84,11 +84,9 @@ static const char *commit_of(const json_t *predicate, const char *source_uri)
     return "";
 }
 
-static void check_provenance(struct verify *vf, const struct ec_referrer *bundle,
-                             json_t *predicate)
+static void check_provenance(struct verify *vf, const struct ec_referrer *bundle, json_t *predicate)
 {
-    const char *source =
-        ec_json_text(predicate, "buildDefinition.externalParameters.source.uri");
+    const char *source = ec_json_text(predicate, "buildDefinition.externalParameters.source.uri");
     const char *builder = ec_json_text(predicate, "runDetails.builder.id");
     const char *commit = commit_of(predicate, source);
     const char *why = NULL;
@@ -128,8 +126,8 @@ static void check_sbom(struct verify *vf, const struct ec_referrer *bundle, json
     vf->sbom = json_incref(bom);
     vf->verdict.sbom_digest = bundle->digest;
     vf->verdict.sbom_components = components;
-    vf->verdict.sbom_format = ec_arena_format(vf->arena, "cyclonedx-json %s",
-                                              ec_json_text(bom, "specVersion"));
+    vf->verdict.sbom_format =
+        ec_arena_format(vf->arena, "cyclonedx-json %s", ec_json_text(bom, "specVersion"));
     set_check(vf, CHECK_SBOM, true,
               ec_arena_format(vf->arena, "%s, %d components", vf->verdict.sbom_format, components));
 }
@@ -149,7 +147,8 @@ static void note_bad(struct verify *vf, const struct ec_referrer *bundle, const 
 {
     int which = check_of(bundle->predicate_type);
     if (which >= 0 && !vf->verdict.checks[which].ok) {
-        set_check(vf, which, false, ec_arena_format(vf->arena, "%.20s…: %.300s", bundle->digest, why));
+        set_check(vf, which, false,
+                  ec_arena_format(vf->arena, "%.20s…: %.300s", bundle->digest, why));
     }
 }
 
@@ -271,9 +270,9 @@ static void on_image(void *arg, struct ec_err err, const struct ec_oci_answer *a
 static void prepare_verdict(struct verify *vf)
 {
     static const char *const names[CHECK_COUNT] = {"image", "signature", "provenance", "sbom"};
-    static const char *const absent[CHECK_COUNT] = {
-        "not looked at", "the image has no signature", "the image has no provenance",
-        "the image has no SBOM"};
+    static const char *const absent[CHECK_COUNT] = {"not looked at", "the image has no signature",
+                                                    "the image has no provenance",
+                                                    "the image has no SBOM"};
     struct ec_image_verdict *verdict = &vf->verdict;
     for (int i = 0; i < CHECK_COUNT; i++) {
         verdict->checks[i] = (struct ec_image_check){names[i], false, absent[i]};
@@ -285,9 +284,8 @@ static void prepare_verdict(struct verify *vf)
     verdict->sbom_format = "";
 }
 
-struct ec_err ec_image_verify(struct ec_registry *registry,
-                              const struct ec_image_verify_spec *spec, ec_image_verify_fn done,
-                              void *arg)
+struct ec_err ec_image_verify(struct ec_registry *registry, const struct ec_image_verify_spec *spec,
+                              ec_image_verify_fn done, void *arg)
 {
     if (!ec_digest_valid(spec->image->digest)) {
         return ec_reject("verification needs the image's digest: repo@sha256:<64 hex digits>");
@@ -329,14 +327,13 @@ json_t *ec_image_verdict_json(const struct ec_image_verdict *verdict)
     for (size_t i = 0; i < verdict->check_count; i++) {
         const struct ec_image_check *check = &verdict->checks[i];
         json_array_append_new(checks, json_pack("{s:s, s:b, s:o}", "name", check->name, "ok",
-                                                check->ok, "detail",
-                                                text_or_mark(check->detail)));
+                                                check->ok, "detail", text_or_mark(check->detail)));
     }
     return json_pack("{s:b, s:s, s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:i}", "verified",
                      verdict->ok, "keyId", verdict->key_id, "checks", checks, "signatureDigest",
                      verdict->signature_digest, "provenanceDigest", verdict->provenance_digest,
-                     "sbomDigest", verdict->sbom_digest, "commit", text_or_mark(verdict->commit_sha), "source",
-                     text_or_mark(verdict->source_uri), "builder",
-                     text_or_mark(verdict->builder_id), "sbomFormat",
+                     "sbomDigest", verdict->sbom_digest, "commit",
+                     text_or_mark(verdict->commit_sha), "source", text_or_mark(verdict->source_uri),
+                     "builder", text_or_mark(verdict->builder_id), "sbomFormat",
                      verdict->sbom_format, "sbomComponents", verdict->sbom_components);
 }

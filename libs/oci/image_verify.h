@@ -1,7 +1,8 @@
-/* Verifies an image like a stranger would: knows only repo@digest, a public key, and what it expects.
- * Pulls every bundle that the registry lists for the image, checks each, and asks that three kinds are
- * there and good: a cosign signature, SLSA provenance that names the expected commit and source, and
- * an SBOM. Nothing of the answer depends on who made the bundles or what the registry says of them. */
+/* Verifies an image like a stranger would: knows only repo@digest, a public key, and what it
+ * expects. Pulls every bundle that the registry lists for the image, checks each, and asks that
+ * three kinds are there and good: a cosign signature, SLSA provenance that names the expected
+ * commit and source, and an SBOM. Nothing of the answer depends on who made the bundles or what the
+ * registry says of them. */
 #pragma once
 
 #include <jansson.h>
@@ -38,7 +39,7 @@ struct ec_image_verdict {
     const char *builder_id;
     const char *sbom_format; /* "cyclonedx-json 1.6" */
     int32_t sbom_components;
-    const json_t *sbom;       /* the good documents themselves (predicates); NULL when not good */
+    const json_t *sbom; /* the good documents themselves (predicates); NULL when not good */
     const json_t *provenance;
 };
 

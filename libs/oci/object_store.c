@@ -1,6 +1,6 @@
-/* The object store. A driver has two blocking verbs that run on libuv's pool; the driver for folders
- * writes to a temporary name, flushes, and links it to the real one, so that a reader never sees half
- * an object and two writers cannot both win. */
+/* The object store. A driver has two blocking verbs that run on libuv's pool; the driver for
+ * folders writes to a temporary name, flushes, and links it to the real one, so that a reader never
+ * sees half an object and two writers cannot both win. */
 #include "oci/object_store.h"
 
 #include <ctype.h>
@@ -232,8 +232,10 @@ struct ec_err ec_object_put(struct ec_object_store *store, const char *key, stru
     }
     char *copy = ec_alloc(bytes.len + 1);
     memcpy(copy, bytes.ptr, bytes.len);
-    return start(store, key, (struct job){.run = store->driver->put, .bytes = copy,
-                                          .len = bytes.len, .done = done, .arg = arg});
+    return start(
+        store, key,
+        (struct job){
+            .run = store->driver->put, .bytes = copy, .len = bytes.len, .done = done, .arg = arg});
 }
 
 struct ec_err ec_object_get(struct ec_object_store *store, const char *key, ec_object_fn done,

@@ -1,6 +1,6 @@
 /* Where documents are kept beside the registry (SBOMs, provenance): immutable objects by key. One
- * interface, drivers behind it: file:///folder today, s3:// later. An object is written whole or not
- * at all; writing other bytes under a key that exists is REJECTed. */
+ * interface, drivers behind it: file:///folder today, s3:// later. An object is written whole or
+ * not at all; writing other bytes under a key that exists is REJECTed. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* Parses image references by hand: the grammar is small and the limits are its own (OCI distribution
- * specification, "Pulling manifests"). */
+/* Parses image references by hand: the grammar is small and the limits are its own (OCI
+ * distribution specification, "Pulling manifests"). */
 #include "oci/ref.h"
 
 #include <ctype.h>
@@ -106,8 +106,8 @@ struct ec_err ec_ref_parse(struct ec_arena *arena, const char *text, struct ec_r
 {
     const char *slash = strchr(text, '/');
     if (!slash) {
-        return ec_reject_in(arena, "\"%.200s\" is no image reference: write host/repository@sha256:…",
-                            text);
+        return ec_reject_in(
+            arena, "\"%.200s\" is no image reference: write host/repository@sha256:…", text);
     }
     struct ec_ref ref = {.tag = "", .digest = ""};
     ref.host = ec_arena_text(arena, (struct ec_span){text, (size_t)(slash - text)});
@@ -124,8 +124,9 @@ struct ec_err ec_ref_parse(struct ec_arena *arena, const char *text, struct ec_r
     }
     ref.repo = repo;
     if (!host_valid(ref.host)) {
-        return ec_reject_in(arena, "\"%.200s\" begins with no registry host (host:port or a name "
-                                   "with a dot)",
+        return ec_reject_in(arena,
+                            "\"%.200s\" begins with no registry host (host:port or a name "
+                            "with a dot)",
                             text);
     }
     if (!ec_repo_valid(repo)) {

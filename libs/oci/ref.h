@@ -1,5 +1,5 @@
-/* Image references: host/repository[:tag][@sha256:...]. The host is always written out: a name whose
- * meaning depends on a default registry has no place in a platform that deploys by digest. */
+/* Image references: host/repository[:tag][@sha256:...]. The host is always written out: a name
+ * whose meaning depends on a default registry has no place in a platform that deploys by digest. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,5 +19,6 @@ char *ec_ref_text(struct ec_arena *arena, const struct ec_ref *ref);
 bool ec_repo_valid(const char *repo);
 bool ec_tag_valid(const char *tag);
 bool ec_host_loopback(const char *host); /* of "host[:port]" */
-/* The tag under which registries without the referrers API keep a subject's list: "sha256-<hex>". */
+/* The tag under which registries without the referrers API keep a subject's list: "sha256-<hex>".
+ */
 char *ec_fallback_tag(struct ec_arena *arena, const char *digest);

@@ -1,4 +1,5 @@
-/* Reading referrers: the API first, the fallback tag when there is none, then a referrer's content. */
+/* Reading referrers: the API first, the fallback tag when there is none, then a referrer's content.
+ */
 #include "oci/referrers.h"
 
 #include <stdlib.h>

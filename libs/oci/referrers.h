@@ -1,6 +1,6 @@
 /* Referrers: manifests that say "I belong to this image" (distribution specification, "Listing
- * Referrers"). Registries without that API keep a list under the tag sha256-<hex> that clients update
- * themselves; here one update at a time runs per process, and each is read back. */
+ * Referrers"). Registries without that API keep a list under the tag sha256-<hex> that clients
+ * update themselves; here one update at a time runs per process, and each is read back. */
 #pragma once
 
 #include "oci/registry.h"
@@ -11,7 +11,8 @@
 struct ec_referrer {
     const char *digest; /* of the referrer's manifest */
     const char *artifact_type;
-    const char *predicate_type; /* its annotation; "" when absent. A claim: the bundle itself counts */
+    const char
+        *predicate_type; /* its annotation; "" when absent. A claim: the bundle itself counts */
 };
 
 /* The list and err.what are borrowed until the callback returns. No referrers is OK and 0. */

@@ -14,8 +14,8 @@
 #define EMPTY_CONFIG "{}"
 #define EMPTY_MEDIA_TYPE "application/vnd.oci.empty.v1+json"
 #define UPDATES_MAX 3
-/* UPDATES_MAX texts of a list that was read with EC_MANIFEST_MAX_BYTES and may have grown when it was
- * written anew ("1e9" becomes "1000000000.0"). */
+/* UPDATES_MAX texts of a list that was read with EC_MANIFEST_MAX_BYTES and may have grown when it
+ * was written anew ("1e9" becomes "1000000000.0"). */
 #define ARENA_MAX_BYTES (64u << 20)
 
 struct attach {
@@ -72,10 +72,10 @@ static void on_list_written(void *arg, struct ec_err err, const struct ec_oci_an
 
 static struct ec_err write_list(struct attach *attach, json_t *index)
 {
-    json_t *entry = json_pack("{s:s, s:s, s:I, s:s, s:O}", "mediaType", EC_OCI_MANIFEST, "digest",
-                              attach->digest, "size", (json_int_t)strlen(attach->manifest),
-                              "artifactType", attach->artifact_type, "annotations",
-                              attach->annotations);
+    json_t *entry =
+        json_pack("{s:s, s:s, s:I, s:s, s:O}", "mediaType", EC_OCI_MANIFEST, "digest",
+                  attach->digest, "size", (json_int_t)strlen(attach->manifest), "artifactType",
+                  attach->artifact_type, "annotations", attach->annotations);
     json_array_append_new(json_object_get(index, "manifests"), entry);
     const char *text = ec_json_dump(attach->arena, index);
     return ec_manifest_put(attach->registry, &attach->image, attach->tag, EC_OCI_INDEX,
@@ -123,8 +123,8 @@ static void read_list(void *arg)
 {
     struct attach *attach = arg;
     attach->has_turn = true;
-    struct ec_err err = ec_manifest_get(attach->registry, &attach->image, attach->tag,
-                                        on_list_read, attach);
+    struct ec_err err =
+        ec_manifest_get(attach->registry, &attach->image, attach->tag, on_list_read, attach);
     if (ec_failed(err)) {
         finish(attach, err);
     }
@@ -178,13 +178,12 @@ static json_t *descriptor(const char *media_type, const char *digest, size_t siz
 
 static struct ec_err make_manifest(struct attach *attach, const struct ec_attach_spec *spec)
 {
-    attach->annotations =
-        json_pack("{s:s, s:s, s:s}", "org.opencontainers.image.created", spec->created,
-                  "dev.sigstore.bundle.content", "dsse-envelope", EC_REFERRER_BUNDLE,
-                  spec->predicate_type);
-    json_t *config = descriptor(EMPTY_MEDIA_TYPE,
-                                ec_sha256_digest(attach->arena, EC_SPAN(EMPTY_CONFIG)),
-                                strlen(EMPTY_CONFIG));
+    attach->annotations = json_pack("{s:s, s:s, s:s}", "org.opencontainers.image.created",
+                                    spec->created, "dev.sigstore.bundle.content", "dsse-envelope",
+                                    EC_REFERRER_BUNDLE, spec->predicate_type);
+    json_t *config =
+        descriptor(EMPTY_MEDIA_TYPE, ec_sha256_digest(attach->arena, EC_SPAN(EMPTY_CONFIG)),
+                   strlen(EMPTY_CONFIG));
     json_t *layer = descriptor(spec->artifact_type, ec_sha256_digest(attach->arena, spec->content),
                                spec->content.len);
     json_t *subject = descriptor(spec->subject_media_type, spec->subject_digest,

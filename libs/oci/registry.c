@@ -1,5 +1,5 @@
-/* The registry's verbs: each is one exchange, or three for an upload. What a peer says of its own bytes
- * is a hint only: digests are computed here. */
+/* The registry's verbs: each is one exchange, or three for an upload. What a peer says of its own
+ * bytes is a hint only: digests are computed here. */
 #include "oci/registry.h"
 
 #include <stdlib.h>

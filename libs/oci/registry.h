@@ -1,7 +1,7 @@
 /* Client of OCI registries (distribution specification 1.1), asynchronous, on ec_fetch. Whatever is
  * pulled by digest is checked against it; sizes have limits; tokens are cached; 408, 429, 5xx and
- * broken connections are tried three times with back-off, honouring Retry-After. Plain HTTP is spoken
- * to loopback hosts only, and only when `insecure` is set. */
+ * broken connections are tried three times with back-off, honouring Retry-After. Plain HTTP is
+ * spoken to loopback hosts only, and only when `insecure` is set. */
 #pragma once
 
 #include <stdbool.h>
@@ -28,7 +28,7 @@ struct ec_registry_spec {
 };
 
 struct ec_oci_answer {
-    int status;             /* 0 when none came */
+    int status; /* 0 when none came */
     struct ec_span body;
     const char *media_type; /* "" when not said */
     const char *digest;     /* GET: computed from the body; HEAD: the registry's word, maybe ""  */
@@ -55,8 +55,8 @@ EC_RESULT ec_manifest_put(struct ec_registry *registry, const struct ec_ref *ima
                           ec_registry_fn done, void *arg);
 EC_RESULT ec_blob_get(struct ec_registry *registry, const struct ec_ref *image, const char *digest,
                       size_t max_bytes, ec_registry_fn done, void *arg);
-EC_RESULT ec_blob_head(struct ec_registry *registry, const struct ec_ref *image,
-                       const char *digest, ec_registry_fn done, void *arg);
+EC_RESULT ec_blob_head(struct ec_registry *registry, const struct ec_ref *image, const char *digest,
+                       ec_registry_fn done, void *arg);
 /* Uploads by one POST and one PUT unless the registry has it. The answer's digest is the blob's. */
 EC_RESULT ec_blob_put(struct ec_registry *registry, const struct ec_ref *image,
                       struct ec_span bytes, ec_registry_fn done, void *arg);

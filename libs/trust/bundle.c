@@ -16,10 +16,9 @@ struct ec_err ec_bundle_make(struct ec_arena *arena, const struct ec_key *key,
     }
     json_t *envelope = NULL;
     EC_TRY(ec_dsse_sign(arena, key, EC_DSSE_INTOTO, statement, &envelope));
-    ec_cleanup(ec_json_freep) json_t *root =
-        json_pack("{s:s, s:{s:{s:s}}, s:o}", "mediaType", EC_BUNDLE_MEDIA_TYPE,
-                  "verificationMaterial", "publicKey", "hint", ec_key_hint(key), "dsseEnvelope",
-                  envelope);
+    ec_cleanup(ec_json_freep) json_t *root = json_pack(
+        "{s:s, s:{s:{s:s}}, s:o}", "mediaType", EC_BUNDLE_MEDIA_TYPE, "verificationMaterial",
+        "publicKey", "hint", ec_key_hint(key), "dsseEnvelope", envelope);
     if (!root) {
         return ec_fatal(0, "cannot build a sigstore bundle");
     }

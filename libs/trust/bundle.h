@@ -1,6 +1,6 @@
-/* Sigstore bundles v0.3 (JSON) that hold one DSSE envelope with an in-toto statement, signed by a key:
- * what cosign 3 writes and reads. Certificates and log entries (keyless) are not read yet: a bundle
- * that has no public key hint is REJECTed with that reason. */
+/* Sigstore bundles v0.3 (JSON) that hold one DSSE envelope with an in-toto statement, signed by a
+ * key: what cosign 3 writes and reads. Certificates and log entries (keyless) are not read yet: a
+ * bundle that has no public key hint is REJECTed with that reason. */
 #pragma once
 
 #include "base/arena.h"
@@ -17,7 +17,8 @@
 EC_RESULT ec_bundle_make(struct ec_arena *arena, const struct ec_key *key, struct ec_span statement,
                          char **ret_text);
 
-/* All checks of one bundle, in this order: size, form, media type, one signature by this key over the
- * statement, statement type, subject digest. OK gives the statement. REJECT says which failed. */
+/* All checks of one bundle, in this order: size, form, media type, one signature by this key over
+ * the statement, statement type, subject digest. OK gives the statement. REJECT says which failed.
+ */
 EC_RESULT ec_bundle_verify(struct ec_arena *arena, const struct ec_key *key, struct ec_span text,
                            const char *digest, struct ec_statement *ret_statement);

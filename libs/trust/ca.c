@@ -162,13 +162,13 @@ static bool add_extensions(X509 *cert, const struct draft *draft)
 static struct ec_err make_cert(const struct draft *draft, X509 **ret_cert)
 {
     ec_cleanup(x509_freep) X509 *cert = X509_new();
-    bool good = cert && X509_set_version(cert, X509_VERSION_3) == 1 && set_serial(cert) &&
-                X509_set_pubkey(cert, ec_key_native(draft->key)) == 1 &&
-                X509_gmtime_adj(X509_getm_notBefore(cert), -BACKDATE_S) != NULL &&
-                X509_time_adj_ex(X509_getm_notAfter(cert), draft->days, -BACKDATE_S, NULL) !=
-                    NULL &&
-                set_names(cert, draft) && add_extensions(cert, draft) &&
-                X509_sign(cert, ec_key_native(draft->issuer_key), EVP_sha256()) > 0;
+    bool good =
+        cert && X509_set_version(cert, X509_VERSION_3) == 1 && set_serial(cert) &&
+        X509_set_pubkey(cert, ec_key_native(draft->key)) == 1 &&
+        X509_gmtime_adj(X509_getm_notBefore(cert), -BACKDATE_S) != NULL &&
+        X509_time_adj_ex(X509_getm_notAfter(cert), draft->days, -BACKDATE_S, NULL) != NULL &&
+        set_names(cert, draft) && add_extensions(cert, draft) &&
+        X509_sign(cert, ec_key_native(draft->issuer_key), EVP_sha256()) > 0;
     ERR_clear_error();
     if (!good) {
         return ec_fatal(0, "OpenSSL cannot make a certificate");
@@ -303,8 +303,9 @@ static struct ec_err alt_names(struct ec_arena *arena, const char *const *hostna
     char *value = critical ? ec_arena_strdup(arena, "critical") : NULL;
     for (size_t i = 0; i < count; i++) {
         if (!ec_hostname_valid(hostnames[i])) {
-            return ec_reject_in(arena, "\"%.100s\" is no host name (lower-case letters, digits, "
-                                       "'-' and '.')",
+            return ec_reject_in(arena,
+                                "\"%.100s\" is no host name (lower-case letters, digits, "
+                                "'-' and '.')",
                                 hostnames[i] ? hostnames[i] : "");
         }
         value = ec_arena_format(arena, "%s%sDNS:%s", value ? value : "", value ? "," : "",
@@ -375,7 +376,8 @@ struct ec_err ec_cert_read(struct ec_arena *arena, struct ec_span pem,
 bool ec_cert_covers(struct ec_span pem, const char *hostname)
 {
     ec_cleanup(x509_freep) X509 *cert = read_cert(pem);
-    return cert && X509_check_host(cert, hostname, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
+    return cert &&
+           X509_check_host(cert, hostname, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
 }
 
 bool ec_cert_issued_by(const struct ec_ca *ca, struct ec_span pem)

@@ -1,6 +1,7 @@
 /* A local certificate authority in a folder: "ca.key" (0600) and "ca.crt", made at first use, valid
- * ten years; it issues certificates for host names. Browsers that trust ca.crt trust them all, so the
- * root may sign leaves only (path length 0). For one machine; ACME does this job on the Internet. */
+ * ten years; it issues certificates for host names. Browsers that trust ca.crt trust them all, so
+ * the root may sign leaves only (path length 0). For one machine; ACME does this job on the
+ * Internet. */
 #pragma once
 
 #include <stdbool.h>
@@ -38,8 +39,8 @@ void ec_ca_free(struct ec_ca *ca); /* accepts NULL */
 void ec_ca_freep(struct ec_ca **ca);
 const char *ec_ca_root_pem(const struct ec_ca *ca); /* borrowed until ec_ca_free */
 
-/* A fresh key and a certificate of EC_CA_DAYS days for these names (lower-case A-labels, "*." allowed
- * in front). REJECT says which name is not one. About 0.2 ms. */
+/* A fresh key and a certificate of EC_CA_DAYS days for these names (lower-case A-labels, "*."
+ * allowed in front). REJECT says which name is not one. About 0.2 ms. */
 EC_RESULT ec_ca_issue(struct ec_arena *arena, const struct ec_ca *ca, const char *const *hostnames,
                       size_t count, struct ec_issued *ret_issued);
 bool ec_hostname_valid(const char *hostname); /* as above, at most 253 bytes */

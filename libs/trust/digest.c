@@ -1,7 +1,7 @@
 /* SHA-256 and HMAC-SHA256. The algorithms are fetched from OpenSSL once, before main: an implicit
- * fetch per call takes locks and costs three times the digest of a short text. Contexts are made per
- * call, so every function may run on libuv's pool too (files are hashed there). A failure of these
- * primitives can only mean a broken OpenSSL: it ends the process. */
+ * fetch per call takes locks and costs three times the digest of a short text. Contexts are made
+ * per call, so every function may run on libuv's pool too (files are hashed there). A failure of
+ * these primitives can only mean a broken OpenSSL: it ends the process. */
 #include "trust/digest.h"
 
 #include <errno.h>

@@ -8,8 +8,7 @@
 
 struct ec_span ec_dsse_pae(struct ec_arena *arena, const char *type, struct ec_span body)
 {
-    const char *head =
-        ec_arena_format(arena, "DSSEv1 %zu %s %zu ", strlen(type), type, body.len);
+    const char *head = ec_arena_format(arena, "DSSEv1 %zu %s %zu ", strlen(type), type, body.len);
     size_t head_len = strlen(head);
     char *pae = ec_arena_alloc(arena, head_len + body.len);
     memcpy(pae, head, head_len);
@@ -28,8 +27,7 @@ struct ec_err ec_dsse_sign(struct ec_arena *arena, const struct ec_key *key, con
     return *ret_envelope ? ec_ok() : ec_fatal(0, "cannot build a DSSE envelope");
 }
 
-struct ec_err ec_dsse_read(struct ec_arena *arena, const json_t *envelope,
-                           struct ec_dsse *ret_dsse)
+struct ec_err ec_dsse_read(struct ec_arena *arena, const json_t *envelope, struct ec_dsse *ret_dsse)
 {
     const json_t *signatures = ec_json_at(envelope, "signatures");
     if (json_array_size(signatures) != 1) {

@@ -30,8 +30,7 @@ static json_t *subjects(const char *repo, const char *digest)
 
 /* Takes predicate. */
 static struct ec_err write_statement(struct ec_arena *arena, json_t *subject,
-                                     const char *predicate_type, json_t *predicate,
-                                     char **ret_text)
+                                     const char *predicate_type, json_t *predicate, char **ret_text)
 {
     ec_cleanup(ec_json_freep) json_t *root =
         json_pack("{s:s, s:o, s:s, s:o}", "_type", EC_STATEMENT_V1, "subject", subject,
@@ -78,8 +77,8 @@ char *ec_image_purl(struct ec_arena *arena, const char *reference)
     size_t name_len = strcspn(name, ":@");
     const char *tag = name[name_len] == ':' ? name + name_len + 1 : "latest";
     size_t tag_len = strcspn(tag, "@");
-    char *purl = ec_arena_format(arena, "pkg:docker/%.*s@%.*s", (int)name_len, name, (int)tag_len,
-                                 tag);
+    char *purl =
+        ec_arena_format(arena, "pkg:docker/%.*s@%.*s", (int)name_len, name, (int)tag_len, tag);
     if (!slash) {
         return purl;
     }
@@ -120,7 +119,8 @@ static json_t *dependencies(const struct ec_provenance *facts)
         json_t *entry = json_object();
         add_text(entry, "uri", material->uri);
         if (ec_digest_valid(material->digest)) {
-            json_object_set_new(entry, "digest", json_pack("{s:s}", "sha256", material->digest + 7));
+            json_object_set_new(entry, "digest",
+                                json_pack("{s:s}", "sha256", material->digest + 7));
         }
         json_array_append_new(list, entry);
     }
@@ -176,8 +176,8 @@ struct ec_err ec_statement_provenance(struct ec_arena *arena, const char *repo, 
     json_t *definition =
         json_pack("{s:s, s:o, s:o}", "buildType", EC_BUILD_TYPE, "externalParameters",
                   external_parameters(facts), "resolvedDependencies", dependencies(facts));
-    json_t *predicate = json_pack("{s:o, s:o}", "buildDefinition", definition, "runDetails",
-                                  run_details(facts));
+    json_t *predicate =
+        json_pack("{s:o, s:o}", "buildDefinition", definition, "runDetails", run_details(facts));
     return write_statement(arena, subjects(repo, digest), EC_PREDICATE_SLSA, predicate, ret_text);
 }
 

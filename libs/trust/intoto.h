@@ -1,5 +1,5 @@
-/* in-toto statements (v1) about one image: that it is signed (cosign), how it was built (SLSA v1), and
- * what is inside (CycloneDX). A statement is JSON text; its exact bytes are what is signed. */
+/* in-toto statements (v1) about one image: that it is signed (cosign), how it was built (SLSA v1),
+ * and what is inside (CycloneDX). A statement is JSON text; its exact bytes are what is signed. */
 #pragma once
 
 #include <jansson.h>
@@ -29,12 +29,12 @@ struct ec_pair {
 
 /* What the control plane knows of a build. Empty texts are left out. */
 struct ec_provenance {
-    const char *builder_id;      /* URI of the builder, "https://enclii.dev/builder/<id>" */
-    const char *engine;          /* "buildah 1.28.2" */
+    const char *builder_id;       /* URI of the builder, "https://enclii.dev/builder/<id>" */
+    const char *engine;           /* "buildah 1.28.2" */
     const char *platform_version; /* ours */
-    const char *source_uri;      /* "git+https://host/owner/repo@refs/heads/main" */
+    const char *source_uri;       /* "git+https://host/owner/repo@refs/heads/main" */
     const char *commit_sha;
-    const char *build_type;      /* of the spec: "dockerfile" */
+    const char *build_type; /* of the spec: "dockerfile" */
     const char *dockerfile;
     const char *context;
     const char *target;
@@ -57,7 +57,8 @@ EC_RESULT ec_statement_sbom(struct ec_arena *arena, const char *repo, const char
 
 /* "git+<clone url>@<ref>": the form of a source in provenance. */
 char *ec_source_uri(struct ec_arena *arena, const char *clone_url, const char *ref);
-/* "docker.io/library/debian:bookworm" -> "pkg:docker/debian@bookworm", others with repository_url. */
+/* "docker.io/library/debian:bookworm" -> "pkg:docker/debian@bookworm", others with repository_url.
+ */
 char *ec_image_purl(struct ec_arena *arena, const char *reference);
 
 struct ec_statement {
@@ -65,8 +66,8 @@ struct ec_statement {
     const char *predicate_type; /* borrowed from root, like the rest */
     json_t *predicate;
 };
-/* Reads a statement (v1, or v0.1 as `cosign attest` writes it) and checks that one of its subjects has
- * this sha256 digest. REJECT says what is wrong. */
+/* Reads a statement (v1, or v0.1 as `cosign attest` writes it) and checks that one of its subjects
+ * has this sha256 digest. REJECT says what is wrong. */
 EC_RESULT ec_statement_read(struct ec_arena *arena, struct ec_span text, const char *digest,
                             struct ec_statement *ret_statement);
 

@@ -1,6 +1,7 @@
 /* P-256 keys by OpenSSL's provider API. The public forms (PEM, hint) are made once when a key is
- * loaded, since every bundle and answer carries them. A key file is written under a temporary name and
- * then linked to its real one, which fails if somebody else was first: half a key is never seen. */
+ * loaded, since every bundle and answer carries them. A key file is written under a temporary name
+ * and then linked to its real one, which fails if somebody else was first: half a key is never
+ * seen. */
 #include "trust/key.h"
 
 #include <errno.h>

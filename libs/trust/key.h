@@ -1,6 +1,7 @@
 /* P-256 keys: the platform's signing key, keys of certificates, and strangers' public keys. Private
- * keys are PEM PKCS#8 files of mode 0600; public keys are PEM SPKI ("PUBLIC KEY", what cosign reads).
- * Signatures are ECDSA over SHA-256 in ASN.1 DER. 21 µs to sign, 62 µs to verify: done on the loop. */
+ * keys are PEM PKCS#8 files of mode 0600; public keys are PEM SPKI ("PUBLIC KEY", what cosign
+ * reads). Signatures are ECDSA over SHA-256 in ASN.1 DER. 21 µs to sign, 62 µs to verify: done on
+ * the loop. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,7 +21,8 @@ EC_RESULT ec_key_new(struct ec_key **ret_key); /* a fresh private key */
 EC_RESULT ec_key_from_pem(struct ec_span pem, struct ec_key **ret_key);
 /* Loads the private key in `path`. If there is none, makes one (mode 0600, complete or not there at
  * all; two processes that race end with the same key). Leaves the public half beside it as
- * "<path>.pub", unless an existing key is in a read-only folder. Reads and writes files: for start-up. */
+ * "<path>.pub", unless an existing key is in a read-only folder. Reads and writes files: for
+ * start-up. */
 EC_RESULT ec_key_open(struct ec_arena *arena, const char *path, struct ec_key **ret_key,
                       bool *ret_created);
 void ec_key_free(struct ec_key *key); /* accepts NULL */

@@ -1,7 +1,8 @@
 /* Envelopes. Layout, all lengths fixed but the last ciphertext:
- *   "EC1" | key id 4 | iv 12 | data key sealed by the platform's key 32 | tag 16 | iv 12 | text | tag 16
- * The key id (start of the key's SHA-256 under a label) tells a wrong key from a damaged envelope.
- * Both layers authenticate the head and the context, so no part can be moved to another envelope. */
+ *   "EC1" | key id 4 | iv 12 | data key sealed by the platform's key 32 | tag 16 | iv 12 | text |
+ * tag 16 The key id (start of the key's SHA-256 under a label) tells a wrong key from a damaged
+ * envelope. Both layers authenticate the head and the context, so no part can be moved to another
+ * envelope. */
 #include "trust/seal.h"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
-/* Envelopes for secrets at rest and on topics: AES-256-GCM with a fresh data key per secret, wrapped
- * by the platform's key (ENCLII_SEAL_KEY, 32 bytes as 64 hex digits). `context` is authenticated and
- * must be the same when opening (e.g. "channel/<id>"): an envelope cannot be moved to another place. */
+/* Envelopes for secrets at rest and on topics: AES-256-GCM with a fresh data key per secret,
+ * wrapped by the platform's key (ENCLII_SEAL_KEY, 32 bytes as 64 hex digits). `context` is
+ * authenticated and must be the same when opening (e.g. "channel/<id>"): an envelope cannot be
+ * moved to another place. */
 #pragma once
 
 #include "base/arena.h"

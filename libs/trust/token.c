@@ -1,5 +1,5 @@
-/* API tokens. 256 random bits need no slow hash: nobody can guess them, so SHA-256 is enough to keep
- * a stolen table from being usable. */
+/* API tokens. 256 random bits need no slow hash: nobody can guess them, so SHA-256 is enough to
+ * keep a stolen table from being usable. */
 #include "trust/token.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* What a release means: whether it can be signed at all, what its provenance says, why it is refused.
- * Pure functions of the event. */
+/* What a release means: whether it can be signed at all, what its provenance says, why it is
+ * refused. Pure functions of the event. */
 #include <string.h>
 
 #include "base/mem.h"

@@ -1,6 +1,6 @@
-/* A release comes in, a flow runs, a verdict goes out. The event is finished only when the broker has
- * the verdict, so a crash at any point means that the release comes again; its second run finds what
- * the first one left in the registry and adds nothing. */
+/* A release comes in, a flow runs, a verdict goes out. The event is finished only when the broker
+ * has the verdict, so a crash at any point means that the release comes again; its second run finds
+ * what the first one left in the registry and adds nothing. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,8 +115,7 @@ static struct ec_err publish_signed(struct job *job)
     body.key_id = (char *)(uintptr_t)ec_key_hint(job->signer->key);
     body.n_steps = job->step_count;
     body.steps = job->step_list;
-    return publish(job, "dev.enclii.release.signed.v1", "signed", &body.base,
-                   on_verdict_published);
+    return publish(job, "dev.enclii.release.signed.v1", "signed", &body.base, on_verdict_published);
 }
 
 static struct ec_err publish_refused(struct job *job, struct ec_err why, const char *step_name)

@@ -1,6 +1,6 @@
-/* The SBOM step: Syft reads the image from the registry in a process of its own and writes CycloneDX
- * JSON. What it made is checked and kept by image digest until the release is decided, so that a second
- * try costs nothing. Files are read on libuv's pool. */
+/* The SBOM step: Syft reads the image from the registry in a process of its own and writes
+ * CycloneDX JSON. What it made is checked and kept by image digest until the release is decided, so
+ * that a second try costs nothing. Files are read on libuv's pool. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,8 +176,8 @@ static void on_syft_exit(void *arg, const struct ec_process_result *result)
     struct job *job = arg;
     job->syft = NULL;
     bool good = result->exit_code == 0;
-    struct ec_err err = good ? start_reading(job, job->syft_output, cache_path(job))
-                             : syft_error(job, result);
+    struct ec_err err =
+        good ? start_reading(job, job->syft_output, cache_path(job)) : syft_error(job, result);
     if (!good || ec_failed(err)) {
         unlink(job->syft_output);
     }

@@ -1,5 +1,5 @@
-/* What the service is made of, opened and closed in order. Apart from main so that tests can run the
- * real handlers on a bus and a registry of their own. */
+/* What the service is made of, opened and closed in order. Apart from main so that tests can run
+ * the real handlers on a bus and a registry of their own. */
 #include "signer.h"
 
 #include <errno.h>

@@ -4,10 +4,10 @@
 #include "base/arena.h"
 #include "base/secret.h"
 #include "bus/bus.h"
+#include "bus/topics.h"
 #include "enclii/v1/release.pb-c.h"
 #include "net/fetch.h"
 #include "net/flow.h"
-#include "bus/topics.h"
 #include "net/process.h"
 #include "oci/image_verify.h"
 #include "oci/object_store.h"
@@ -61,9 +61,9 @@ struct job {
     const char *refusal; /* reason when a step REJECTs; NULL: the step's usual one */
     json_t *sbom;        /* the document */
     int32_t sbom_components;
-    const char *sbom_version; /* "1.6" */
-    char *provenance;         /* the predicate as text, what the object store keeps */
-    char *statements[DOC_COUNT]; /* to be signed; NULL: a good bundle is there already */
+    const char *sbom_version;       /* "1.6" */
+    char *provenance;               /* the predicate as text, what the object store keeps */
+    char *statements[DOC_COUNT];    /* to be signed; NULL: a good bundle is there already */
     const char *digests[DOC_COUNT]; /* referrers' manifests */
     int at;                         /* the document being attached */
     const char *sbom_object, *provenance_object;
@@ -91,14 +91,13 @@ struct ec_err on_release_created(void *state, struct ec_event *ev);
 extern const struct ec_step sign_steps[];
 extern const size_t sign_step_count;
 struct ec_err start_sbom(void *arg);
-void forget_sbom(struct job *job); /* drops it from the cache: the registry has it now, or nobody needs it */
-
+void forget_sbom(
+    struct job *job); /* drops it from the cache: the registry has it now, or nobody needs it */
 
 /* decide.c: pure */
 const char *decide_refusal(const char *step_name);
 struct ec_err decide_request_valid(struct ec_arena *arena,
-                                   const Enclii__V1__ReleaseCreated *release,
-                                   const char *registry);
+                                   const Enclii__V1__ReleaseCreated *release, const char *registry);
 void decide_provenance(struct ec_arena *arena, const Enclii__V1__ReleaseCreated *release,
                        struct ec_provenance *ret_facts);
 char *decide_builder_uri(struct ec_arena *arena, const char *builder_id);

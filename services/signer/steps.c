@@ -1,5 +1,6 @@
-/* The other steps of signing a release: check the image, write the provenance, sign and attach, store,
- * read everything back. Each is safe to run again: what is there and good is left as it is. */
+/* The other steps of signing a release: check the image, write the provenance, sign and attach,
+ * store, read everything back. Each is safe to run again: what is there and good is left as it is.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,8 +43,7 @@ static void on_looked(void *arg, struct ec_err err, const struct ec_image_verdic
         json_decref(job->sbom);
         job->sbom = json_incref((json_t *)(uintptr_t)verdict->sbom);
         job->sbom_components = verdict->sbom_components;
-        job->sbom_version =
-            ec_arena_strdup(job->arena, ec_json_text(verdict->sbom, "specVersion"));
+        job->sbom_version = ec_arena_strdup(job->arena, ec_json_text(verdict->sbom, "specVersion"));
         if (verdict->provenance) {
             job->provenance = ec_json_dump(job->arena, verdict->provenance);
         }
@@ -82,8 +82,9 @@ static struct ec_err look_at_manifest(struct job *job, const struct ec_oci_answe
     job->media_type = ec_arena_strdup(job->arena, type[0] ? type : answer->media_type);
     job->image_size_bytes = answer->size_bytes;
     if (!ec_digest_valid(config)) {
-        return ec_reject("the digest names no single image (a manifest with a config): multi-platform "
-                         "images are not built here");
+        return ec_reject(
+            "the digest names no single image (a manifest with a config): multi-platform "
+            "images are not built here");
     }
     return ec_blob_get(job->signer->registry, &job->image, config, CONFIG_MAX_BYTES, on_config,
                        job);
@@ -295,11 +296,7 @@ static struct ec_err start_verify(void *arg)
 
 const struct ec_step sign_steps[] = {
     /* name         start             tries */
-    {"check", start_check, 3},
-    {"sbom", start_sbom, 2},
-    {"provenance", start_provenance, 1},
-    {"sign", start_sign, 3},
-    {"store", start_store, 3},
-    {"verify", start_verify, 3},
+    {"check", start_check, 3}, {"sbom", start_sbom, 2},   {"provenance", start_provenance, 1},
+    {"sign", start_sign, 3},   {"store", start_store, 3}, {"verify", start_verify, 3},
 };
 const size_t sign_step_count = EC_LEN(sign_steps);

@@ -1,5 +1,5 @@
-/* Bundles, statements, SBOMs and public keys as strangers may push them: nothing crashes, and nothing
- * that we did not sign is accepted. */
+/* Bundles, statements, SBOMs and public keys as strangers may push them: nothing crashes, and
+ * nothing that we did not sign is accepted. */
 #include <stdint.h>
 #include <stdlib.h>
 

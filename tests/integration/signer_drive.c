@@ -1,6 +1,6 @@
 /* Stands in for `pipeline` in cosign_test.sh: a mock Kafka cluster of its own, whose address is the
- * first line it prints; then each line of stdin is published as a release, and each word of the signer
- * is printed, one line each, with the time since the last release.
+ * first line it prints; then each line of stdin is published as a release, and each word of the
+ * signer is printed, one line each, with the time since the last release.
  *
  *   RELEASE REPO DIGEST COMMIT CLONE_URL */
 #include <librdkafka/rdkafka.h>
@@ -110,10 +110,8 @@ int main(void)
         {"dev.enclii.release.signed.v1", &enclii__v1__release_signed__descriptor, NULL},
         {"dev.enclii.release.refused.v1", &enclii__v1__release_refused__descriptor, NULL},
     };
-    const struct ec_table_spec table = {.topics = topics,
-                                        .routes = routes,
-                                        .route_count = EC_LEN(routes),
-                                        .on_event = on_event};
+    const struct ec_table_spec table = {
+        .topics = topics, .routes = routes, .route_count = EC_LEN(routes), .on_event = on_event};
     struct ec_poll *input = NULL;
     if (ec_failed(ec_bus_open(loop, &spec, &bus)) || ec_failed(ec_bus_table(bus, &table, NULL)) ||
         ec_failed(ec_poll_new(loop, 0, on_input, NULL, &input))) {

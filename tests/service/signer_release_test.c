@@ -1,5 +1,5 @@
-/* The signer's real handlers on Kafka's mock cluster, a real docker-registry and a Syft that is a shell
- * script: releases signed, refused, repeated, interrupted. */
+/* The signer's real handlers on Kafka's mock cluster, a real docker-registry and a Syft that is a
+ * shell script: releases signed, refused, repeated, interrupted. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -134,16 +134,16 @@ static const char *const watch_topics[] = {EC_TOPIC_RELEASE_EVENTS, NULL};
 
 static void open_signer(void)
 {
-    fx.sg = (struct signer){.settings = {.signing_key_file = in_dir("signing.key"),
-                                         .object_store =
-                                             ec_arena_format(fx.arena, "file://%s/objects", fx.dir),
-                                         .work_dir = in_dir("work"),
-                                         .syft = in_dir("syft"),
-                                         .docker_config_file = "",
-                                         .registry = test_registry_host(fx.server),
-                                         .syft_timeout_ms = 10000,
-                                         .slots = 2,
-                                         .registry_insecure = true}};
+    fx.sg = (struct signer){
+        .settings = {.signing_key_file = in_dir("signing.key"),
+                     .object_store = ec_arena_format(fx.arena, "file://%s/objects", fx.dir),
+                     .work_dir = in_dir("work"),
+                     .syft = in_dir("syft"),
+                     .docker_config_file = "",
+                     .registry = test_registry_host(fx.server),
+                     .syft_timeout_ms = 10000,
+                     .slots = 2,
+                     .registry_insecure = true}};
     fx.bus = test_kafka_bus(fx.kafka, "signer");
     assert_int_equal(signer_open(&fx.sg, fx.loop, fx.bus, fx.fetcher, fx.arena).fate, EC_FATE_OK);
     assert_int_equal(signer_consume(&fx.sg).fate, EC_FATE_OK);
@@ -317,8 +317,7 @@ static void ask(const char *release_id, char *digest, char *commit_sha)
     release.attempt = 1;
     release.commit = &commit;
     release.clone_url = CLONE_URL;
-    release.image_repo =
-        ec_arena_format(fx.arena, "%s/acme/shop", test_registry_host(fx.server));
+    release.image_repo = ec_arena_format(fx.arena, "%s/acme/shop", test_registry_host(fx.server));
     release.digest = digest;
     release.builder_id = "b1";
     release.engine = "buildah 1.28.2";

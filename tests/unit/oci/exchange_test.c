@@ -56,8 +56,7 @@ static bool passes(struct ec_request *req)
     if (!fx.wants_token || (auth && strcmp(auth, "Bearer good-token") == 0)) {
         return true;
     }
-    const char *realm =
-        fx.realm ? fx.realm : ec_arena_format(fx.arena, "http://%s/token", fx.host);
+    const char *realm = fx.realm ? fx.realm : ec_arena_format(fx.arena, "http://%s/token", fx.host);
     ec_reply_header(req, "WWW-Authenticate",
                     ec_arena_format(fx.arena, "Bearer realm=\"%s\",service=\"reg\"", realm));
     ec_reply_empty(req, 401);
@@ -94,7 +93,8 @@ static void on_referrers(void *state, struct ec_request *req)
         return;
     }
     const char *entry = ec_arena_format(
-        fx.arena, "{\"digest\":\"sha256:%064d\",\"artifactType\":\"t\",\"annotations\":{\"%s\":\"p\"}}",
+        fx.arena,
+        "{\"digest\":\"sha256:%064d\",\"artifactType\":\"t\",\"annotations\":{\"%s\":\"p\"}}",
         number, EC_REFERRER_BUNDLE);
     const char *body = ec_arena_format(fx.arena, "{\"schemaVersion\":2,\"manifests\":[%s]}",
                                        number < 2 ? entry : "");
@@ -257,8 +257,8 @@ static void stopping_ends_what_is_under_way(void **state)
     ec_loop_run(fx.loop);
     assert_int_equal(fx.err.fate, EC_FATE_RETRY);
     assert_true(ec_mono_ms() - began_ms < 500);
-    assert_int_equal(
-        ec_manifest_get(fx.registry, &fx.image, DIGEST, on_answer, NULL).fate, EC_FATE_RETRY);
+    assert_int_equal(ec_manifest_get(fx.registry, &fx.image, DIGEST, on_answer, NULL).fate,
+                     EC_FATE_RETRY);
 }
 
 int main(void)
@@ -266,8 +266,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_token_is_fetched_once_and_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_token_is_no_endless_loop, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_token_service_without_https_elsewhere_is_not_asked,
-                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_token_service_without_https_elsewhere_is_not_asked, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(trouble_that_passes_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(trouble_that_stays_is_retry, setup, teardown),
         cmocka_unit_test_setup_teardown(other_bytes_than_the_digest_says_are_refused, setup,

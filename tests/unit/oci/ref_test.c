@@ -53,10 +53,26 @@ static void references_are_taken_apart(void **state)
 
 static void other_references_are_refused(void **state)
 {
-    const char *bad[] = {"", "shop", "shop:v1", "acme/shop", "127.0.0.1:5000/", "a.b/Shop",
-                         "a.b/shop/", "a.b//shop", "a.b/-shop", "a.b/sh..op", "a.b/sh___op",
-                         "a.b/shop:", "a.b/shop:-x", "a.b/shop@sha256:12", "a.b/shop@",
-                         "a.b/../x", "a.b/sh op", "a b.c/shop", "a.b/shop?x", "ev il.b/shop"};
+    const char *bad[] = {"",
+                         "shop",
+                         "shop:v1",
+                         "acme/shop",
+                         "127.0.0.1:5000/",
+                         "a.b/Shop",
+                         "a.b/shop/",
+                         "a.b//shop",
+                         "a.b/-shop",
+                         "a.b/sh..op",
+                         "a.b/sh___op",
+                         "a.b/shop:",
+                         "a.b/shop:-x",
+                         "a.b/shop@sha256:12",
+                         "a.b/shop@",
+                         "a.b/../x",
+                         "a.b/sh op",
+                         "a b.c/shop",
+                         "a.b/shop?x",
+                         "ev il.b/shop"};
     for (size_t i = 0; i < EC_LEN(bad); i++) {
         struct ec_ref ref;
         struct ec_err err = ec_ref_parse(*state, bad[i], &ref);
@@ -100,8 +116,14 @@ static void challenges_are_tokenised(void **state)
 
 static void other_challenges_are_none(void **state)
 {
-    const char *bad[] = {"", ",,", "Bearer", "Bearer realm=", "Bearer realm=\"x", "Digest realm=\"x\"",
-                         "\"Basic\"", "Bearer service=\"x\""};
+    const char *bad[] = {"",
+                         ",,",
+                         "Bearer",
+                         "Bearer realm=",
+                         "Bearer realm=\"x",
+                         "Digest realm=\"x\"",
+                         "\"Basic\"",
+                         "Bearer service=\"x\""};
     for (size_t i = 0; i < EC_LEN(bad); i++) {
         struct ec_challenge ch;
         assert_false(ec_challenge_parse(*state, bad[i], &ch));
@@ -111,8 +133,9 @@ static void other_challenges_are_none(void **state)
 static void token_urls_are_encoded(void **state)
 {
     struct ec_challenge ch = {true, "https://auth/token", "my reg", "", ""};
-    assert_string_equal(ec_token_url(*state, &ch, "repository:a/b:pull,push"),
-                        "https://auth/token?scope=repository%3Aa%2Fb%3Apull%2Cpush&service=my%20reg");
+    assert_string_equal(
+        ec_token_url(*state, &ch, "repository:a/b:pull,push"),
+        "https://auth/token?scope=repository%3Aa%2Fb%3Apull%2Cpush&service=my%20reg");
     ch.realm = "https://auth/token?x=1";
     ch.service = "";
     assert_string_equal(ec_token_url(*state, &ch, "s"), "https://auth/token?x=1&scope=s");
@@ -147,8 +170,8 @@ static void docker_config_gives_passwords(void **state)
     const char *text = "{\"auths\":{\"127.0.0.1:5000\":{\"auth\":\"dXNlcjpzZWNyZXQ=\"},"
                        "\"https://reg.example.com\":{\"auth\":\"YTpi\"},\"helper.example\":{}}}";
     assert_int_equal(read_config(state, text, &config).fate, EC_FATE_OK);
-    assert_true(ec_span_is(ec_secret_use(ec_docker_config_find(config, "127.0.0.1:5000")),
-                           "user:secret"));
+    assert_true(
+        ec_span_is(ec_secret_use(ec_docker_config_find(config, "127.0.0.1:5000")), "user:secret"));
     assert_true(ec_span_is(ec_secret_use(ec_docker_config_find(config, "reg.example.com")), "a:b"));
     assert_null(ec_docker_config_find(config, "helper.example"));
     assert_null(ec_docker_config_find(config, "other.example"));
@@ -157,8 +180,9 @@ static void docker_config_gives_passwords(void **state)
                      EC_FATE_OK);
     ec_docker_config_free(config);
     config = NULL;
-    assert_int_equal(read_config(state, "{\"auths\":{\"h\":{\"auth\":\"bm9jb2xvbg==\"}}}", &config).fate,
-                     EC_FATE_REJECT);
+    assert_int_equal(
+        read_config(state, "{\"auths\":{\"h\":{\"auth\":\"bm9jb2xvbg==\"}}}", &config).fate,
+        EC_FATE_REJECT);
     assert_int_equal(read_config(state, "{", &config).fate, EC_FATE_REJECT);
     assert_null(config);
 }

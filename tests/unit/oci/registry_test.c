@@ -167,7 +167,8 @@ static const char *push_image(void)
     const char *manifest = ec_arena_format(
         fx.arena,
         "{\"schemaVersion\":2,\"mediaType\":\"%s\",\"config\":{\"mediaType\":"
-        "\"application/vnd.oci.image.config.v1+json\",\"digest\":\"%s\",\"size\":24},\"layers\":[]}",
+        "\"application/"
+        "vnd.oci.image.config.v1+json\",\"digest\":\"%s\",\"size\":24},\"layers\":[]}",
         EC_OCI_MANIFEST, fx.digest);
     const char *digest = ec_sha256_digest(fx.arena, ec_span_of(manifest));
     wait_for(ec_manifest_put(fx.registry, &fx.image, digest, EC_OCI_MANIFEST, ec_span_of(manifest),
@@ -213,9 +214,9 @@ static char *bundle_of(const struct ec_key *key, const char *predicate_type, con
                                       .invocation_id = "b/1"};
         err = ec_statement_provenance(fx.arena, "r", digest, &facts, &text);
     } else {
-        ec_cleanup(ec_json_freep) json_t *bom = json_pack(
-            "{s:s, s:s, s:[{s:s, s:s}]}", "bomFormat", "CycloneDX", "specVersion", "1.6",
-            "components", "type", "library", "name", "openssl");
+        ec_cleanup(ec_json_freep) json_t *bom =
+            json_pack("{s:s, s:s, s:[{s:s, s:s}]}", "bomFormat", "CycloneDX", "specVersion", "1.6",
+                      "components", "type", "library", "name", "openssl");
         err = ec_statement_sbom(fx.arena, "r", digest, bom, &text);
     }
     assert_int_equal(err.fate, EC_FATE_OK);
@@ -225,10 +226,8 @@ static char *bundle_of(const struct ec_key *key, const char *predicate_type, con
 
 static void verify(const struct ec_key *key, const char *commit)
 {
-    struct ec_image_verify_spec spec = {.image = &fx.image,
-                                        .key = key,
-                                        .expect_commit = commit,
-                                        .expect_clone_url = CLONE_URL};
+    struct ec_image_verify_spec spec = {
+        .image = &fx.image, .key = key, .expect_commit = commit, .expect_clone_url = CLONE_URL};
     wait_for(ec_image_verify(fx.registry, &spec, on_verdict, NULL));
 }
 
@@ -342,8 +341,10 @@ static void bad_bundles_neither_pass_nor_hurt_good_ones(void **state)
     ec_cleanup(ec_key_freep) struct ec_key *key = NULL;
     assert_int_equal(ec_key_new(&key).fate, EC_FATE_OK);
     const char *digest = push_image();
-    const char *elsewhere = "sha256:55136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
-    /* Signed by us, but about another image; and one that only claims its kind in the annotation. */
+    const char *elsewhere =
+        "sha256:55136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    /* Signed by us, but about another image; and one that only claims its kind in the annotation.
+     */
     attach(bundle_of(key, EC_PREDICATE_COSIGN, elsewhere), EC_PREDICATE_COSIGN);
     attach(bundle_of(key, EC_PREDICATE_COSIGN, digest), EC_PREDICATE_SLSA);
     char *flipped = bundle_of(key, EC_PREDICATE_CYCLONEDX, digest);

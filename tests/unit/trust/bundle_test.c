@@ -64,8 +64,8 @@ static void another_key_does_not_verify_it(void **state)
     ec_cleanup(ec_key_freep) struct ec_key *other = NULL;
     assert_int_equal(ec_key_new(&other).fate, EC_FATE_OK);
     struct ec_statement statement = {0};
-    struct ec_err err = ec_bundle_verify(fx->arena, other, ec_span_of(fx->bundle), "sha256:" HEX,
-                                         &statement);
+    struct ec_err err =
+        ec_bundle_verify(fx->arena, other, ec_span_of(fx->bundle), "sha256:" HEX, &statement);
     assert_int_equal(err.fate, EC_FATE_REJECT);
     assert_null(statement.root);
 }
@@ -95,7 +95,11 @@ static void other_forms_are_refused(void **state)
 {
     struct fixture *fx = *state;
     const char *bad[] = {
-        "", "{}", "[]", "null", replaced(fx, "v0.3", "v0.1"),
+        "",
+        "{}",
+        "[]",
+        "null",
+        replaced(fx, "v0.3", "v0.1"),
         replaced(fx, "dsseEnvelope", "messageSignature"),
         replaced(fx, "publicKey", "certificate"),
         replaced(fx, "vnd.in-toto+json", "vnd.other+json"),
@@ -123,9 +127,8 @@ static void limits_hold(void **state)
     char *bundle = NULL;
     struct ec_statement statement;
     assert_int_equal(ec_bundle_make(fx->arena, fx->key, big, &bundle).fate, EC_FATE_REJECT);
-    assert_int_equal(
-        ec_bundle_verify(fx->arena, fx->key, big, "sha256:" HEX, &statement).fate,
-        EC_FATE_REJECT);
+    assert_int_equal(ec_bundle_verify(fx->arena, fx->key, big, "sha256:" HEX, &statement).fate,
+                     EC_FATE_REJECT);
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* The local authority: its certificates verify by OpenSSL's own chain check, and nothing else does. */
+/* The local authority: its certificates verify by OpenSSL's own chain check, and nothing else does.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -120,7 +121,8 @@ static void serials_differ_and_are_positive(void **state)
 static void a_long_name_goes_without_common_name(void **state)
 {
     struct fixture *fx = *state;
-    const char *names[] = {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.test"};
+    const char *names[] = {
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.test"};
     assert_true(strlen(names[0]) > 64);
     struct ec_issued issued;
     assert_int_equal(ec_ca_issue(fx->arena, fx->ca, names, 1, &issued).fate, EC_FATE_OK);

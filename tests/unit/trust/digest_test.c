@@ -61,8 +61,8 @@ static void digests_of_another_form_are_refused(void **state)
     assert_false(ec_digest_valid("sha256:44136fa355b3678a"));
     assert_false(
         ec_digest_valid("sha256:44136FA355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"));
-    assert_false(
-        ec_digest_valid("sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a0"));
+    assert_false(ec_digest_valid(
+        "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a0"));
 }
 
 static void hmac_is_githubs(void **state)

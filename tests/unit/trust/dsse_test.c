@@ -60,7 +60,8 @@ static void malformed_envelopes_are_refused(void **state)
         "{}",
         "[]",
         "{\"payload\":\"YQ==\",\"payloadType\":\"t\",\"signatures\":[]}",
-        "{\"payload\":\"YQ==\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"YQ==\"},{\"sig\":\"YQ==\"}]}",
+        "{\"payload\":\"YQ==\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"YQ\"},{\"sig\":"
+        "\"YQ\"}]}",
         "{\"payload\":\"?\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"YQ==\"}]}",
         "{\"payload\":\"YQ==\",\"payloadType\":\"\",\"signatures\":[{\"sig\":\"YQ==\"}]}",
         "{\"payload\":\"YQ==\",\"payloadType\":7,\"signatures\":[{\"sig\":\"YQ==\"}]}",

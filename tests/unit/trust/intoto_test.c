@@ -1,4 +1,5 @@
-/* Statements: exact text of the cosign statement, the fields of provenance, reading and refusing. */
+/* Statements: exact text of the cosign statement, the fields of provenance, reading and refusing.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -108,19 +109,22 @@ static void a_statement_about_another_image_is_refused(void **state)
     char *text = NULL;
     assert_int_equal(ec_statement_signature(*state, "sha256:" HEX, &text).fate, EC_FATE_OK);
     struct ec_statement statement;
-    assert_int_equal(
-        ec_statement_read(*state, ec_span_of(text), "sha256:" HEX, &statement).fate, EC_FATE_OK);
+    assert_int_equal(ec_statement_read(*state, ec_span_of(text), "sha256:" HEX, &statement).fate,
+                     EC_FATE_OK);
     assert_string_equal(statement.predicate_type, EC_PREDICATE_COSIGN);
     json_decref(statement.root);
-    assert_int_equal(
-        ec_statement_read(*state, ec_span_of(text), "sha256:" OTHER, &statement).fate,
-        EC_FATE_REJECT);
+    assert_int_equal(ec_statement_read(*state, ec_span_of(text), "sha256:" OTHER, &statement).fate,
+                     EC_FATE_REJECT);
 }
 
 static void what_is_no_statement_is_refused(void **state)
 {
     const char *bad[] = {
-        "", "7", "{}", "[]", "{\"_type\":\"x\",\"subject\":[],\"predicateType\":\"p\"}",
+        "",
+        "7",
+        "{}",
+        "[]",
+        "{\"_type\":\"x\",\"subject\":[],\"predicateType\":\"p\"}",
         "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[],\"predicateType\":\"p\"}",
         "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{\"digest\":{\"sha256\":"
         "\"" HEX "\"}}]}",
@@ -142,13 +146,15 @@ static void sboms_are_checked(void **state)
         int components; /* -1: refused */
     } cases[] = {
         {"{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.6\",\"components\":[{\"type\":"
-         "\"library\",\"name\":\"a\"}]}", 1},
+         "\"library\",\"name\":\"a\"}]}",
+         1},
         {"{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.5\"}", 0},
         {"{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.7\",\"components\":[]}", -1},
         {"{\"bomFormat\":\"SPDX\",\"specVersion\":\"1.6\",\"components\":[]}", -1},
         {"{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.6\",\"components\":{}}", -1},
         {"{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.6\",\"components\":[{\"type\":"
-         "\"library\"}]}", -1},
+         "\"library\"}]}",
+         -1},
         {"[]", -1},
     };
     for (size_t i = 0; i < EC_LEN(cases); i++) {

@@ -1,4 +1,5 @@
-/* Keys: a signature made by the openssl program verifies; files have their mode and their public half. */
+/* Keys: a signature made by the openssl program verifies; files have their mode and their public
+ * half. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
