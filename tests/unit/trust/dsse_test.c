@@ -56,12 +56,13 @@ static void only_the_signed_bytes_of_the_signed_type_verify(void **state)
 
 static void malformed_envelopes_are_refused(void **state)
 {
+    static const char two_signatures[] = "{\"payload\":\"YQ==\",\"payloadType\":\"t\","
+                                         "\"signatures\":[{\"sig\":\"YQ\"},{\"sig\":\"YQ\"}]}";
     const char *bad[] = {
         "{}",
         "[]",
         "{\"payload\":\"YQ==\",\"payloadType\":\"t\",\"signatures\":[]}",
-        "{\"payload\":\"YQ==\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"YQ\"},{\"sig\":"
-        "\"YQ\"}]}",
+        two_signatures,
         "{\"payload\":\"?\",\"payloadType\":\"t\",\"signatures\":[{\"sig\":\"YQ==\"}]}",
         "{\"payload\":\"YQ==\",\"payloadType\":\"\",\"signatures\":[{\"sig\":\"YQ==\"}]}",
         "{\"payload\":\"YQ==\",\"payloadType\":7,\"signatures\":[{\"sig\":\"YQ==\"}]}",
