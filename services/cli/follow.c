@@ -24,6 +24,7 @@ struct follow {
     int64_t began_unix_ms;     /* the push's arrival */
     int64_t ended_ms;          /* mono: when the final state came; 0 = not yet */
     bool notified;
+    bool wants_logs;           /* the build has begun */
     size_t log_lines;
     int status;
 };
@@ -139,7 +140,7 @@ static bool on_log(void *arg, const struct sse_event *event)
 
 static void open_logs(struct follow *follow)
 {
-    if (!follow->logs && !follow->cli->json) {
+    if (follow->wants_logs && !follow->logs && !follow->cli->json) {
         follow->logs = stream_open(follow->cli,
                                    api_path(follow->cli, "/v1/builds/%s/logs/stream", follow->build),
                                    FOLLOW_DEADLINE_MS, on_log, follow);
@@ -249,7 +250,7 @@ static bool on_event(void *arg, const struct sse_event *event)
             show(follow, type, root, at);
         }
         if (strcmp(type, "build.started") == 0 && follow->build[0]) {
-            open_logs(follow);
+            follow->wants_logs = true; /* opened by run: not from within another answer's callback */
         }
         note_end(follow, type);
     }
@@ -279,6 +280,7 @@ static int run(struct follow *follow)
             break;
         }
         uv_run(ec_loop_uv(cli->loop), UV_RUN_ONCE);
+        open_logs(follow);
     }
     bool cut = stream_over(events);
     uv_close((uv_handle_t *)&tick, NULL);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -90,6 +91,22 @@ static void check_disk(const struct local *local, struct ec_buf *faults)
                     "  only %lld MiB are free on the disk of %s, at least 1024 are needed\n"
                     "    free some, or put the platform elsewhere:  ENCLII_HOME=/other/folder\n",
                     (long long)(room >> 20), local->home);
+    }
+}
+
+/* PostgreSQL runs as a user of its own and must be able to walk to its folder. */
+static void check_way(const struct local *local, struct ec_buf *faults)
+{
+    char *path = ec_arena_strdup(local->arena, local->home);
+    struct stat status;
+    for (char *slash; geteuid() == 0 && (slash = strrchr(path, '/')) && slash != path;) {
+        *slash = '\0';
+        if (stat(path, &status) == 0 && !(status.st_mode & S_IXOTH)) {
+            ec_buf_addf(faults,
+                        "  %s is closed to other users, but PostgreSQL's user must walk through it\n"
+                        "    open it (chmod o+x %s), or choose another:  ENCLII_HOME=/other/folder\n",
+                        path, path);
+        }
     }
 }
 
@@ -204,6 +221,7 @@ EC_RESULT local_check_machine(const struct local *local)
     check_tools(local, &faults);
     check_programs(local, &faults);
     check_disk(local, &faults);
+    check_way(local, &faults);
     check_ports(local, &faults);
     struct ec_err err = ec_ok();
     if (faults.len > 0) {

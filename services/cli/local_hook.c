@@ -227,9 +227,22 @@ static void send_once(struct ec_loop *loop, struct ec_fetcher *fetcher, struct d
     }
 }
 
+/* 404 too: a service that was made a moment ago may not be known to the webhook service yet. */
 static bool worth_another_try(int status)
 {
-    return status == 0 || status == 408 || status == 429 || status >= 500;
+    return status == 0 || status == 404 || status == 408 || status == 429 || status >= 500;
+}
+
+/* What a problem document says, else the text itself. */
+static const char *reason_in(const struct local *local, const char *text)
+{
+    json_t *root = NULL;
+    if (ec_failed(ec_json_parse(local->arena, ec_span_of(text), &root))) {
+        return text;
+    }
+    const char *detail = ec_arena_strdup(local->arena, ec_json_text(root, "detail"));
+    json_decref(root);
+    return detail[0] ? detail : text;
 }
 
 static bool deliver(const struct local *local, const char *payload, const char *ref)
@@ -262,7 +275,9 @@ static bool deliver(const struct local *local, const char *payload, const char *
         if (!worth_another_try(delivery.status) || i + 1 == TRIES) {
             break;
         }
-        printf("enclii: the webhook service does not answer, trying again (%d)\n", i + 2);
+        printf("enclii: %s, trying again (%d)\n",
+               delivery.status == 404 ? "this repository is not known yet"
+                                      : "the webhook service does not answer", i + 2);
         fflush(stdout);
         usleep(wait);
         wait *= 2;
@@ -271,7 +286,8 @@ static bool deliver(const struct local *local, const char *payload, const char *
     if (well) {
         printf("enclii: %s delivered (%s), HTTP %d\n", ref, id.text, delivery.status);
     } else {
-        printf("enclii: %s was NOT delivered: HTTP %d %s\n", ref, delivery.status, delivery.text);
+        printf("enclii: %s was NOT delivered: HTTP %d, %s\n", ref, delivery.status,
+               reason_in(local, delivery.text));
     }
     ec_fetcher_close(fetcher);
     ec_loop_stop(loop);

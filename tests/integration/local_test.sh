@@ -3,6 +3,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 work=$(mktemp -d /tmp/enclii-local-test.XXXXXX)
+chmod 711 "$work" # PostgreSQL runs as another user
 export ENCLII_HOME=$work/home ENCLII_LOCAL_PORT_BASE=${ENCLII_LOCAL_PORT_BASE:-25000} NO_COLOR=1
 export XDG_CONFIG_HOME=$work/config
 enclii=$PWD/build/bin/enclii
