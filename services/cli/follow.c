@@ -59,8 +59,8 @@ static const struct row rows[] = {
     {"deployment.rolled_out", "all traffic", "", "green"},
     {"deployment.reverted", "going back", "{reason}: {detail}", "red"},
     {"deployment.healthy", "HEALTHY", "{version} {urls.0}", "green"},
-    {"deployment.failed", "FAILED", "{reason}: {detail}", "red"},
-    {"deployment.rolled_back", "ROLLED_BACK", "{version} {reason}: {detail}", "red"},
+    {"deployment.failed", "FAILED", "{version} {reason}", "red"},
+    {"deployment.rolled_back", "ROLLED_BACK", "{version} {reason}", "red"},
     {"deployment.superseded", "SUPERSEDED", "{reason}", "yellow"},
     {"deployment.cancelled", "CANCELLED", "{reason}", "yellow"},
     {"domain.issued", "certificate", "{hostname} by {issuer}", "green"},
@@ -107,10 +107,16 @@ static void print_row(struct follow *follow, const char *title, const char *text
     int64_t since = follow->began_unix_ms ? at_unix_ms - follow->began_unix_ms : 0;
     char name[40];
     snprintf(name, sizeof name, "%-18s", title);
-    printf("%s %s %8s  %s\n",
+    size_t line = strcspn(text, "\n");
+    printf("%s %s %8s  %.*s\n",
            paint(cli, ec_arena_format(cli->arena, "%7.2fs", (double)(since < 0 ? 0 : since) / 1000),
                  "dim"),
-           paint(cli, name, style), took_ms > 0 ? ec_duration_text(cli->arena, took_ms) : "", text);
+           paint(cli, name, style), took_ms > 0 ? ec_duration_text(cli->arena, took_ms) : "", (int)line,
+           text);
+    for (text += line + strspn(text + line, "\n"); *text; text += line + strspn(text + line, "\n")) {
+        line = strcspn(text, "\n"); /* further lines stand under the first */
+        printf("%38s%.*s\n", "", (int)line, text);
+    }
     fflush(stdout);
 }
 
@@ -118,11 +124,13 @@ static void print_row(struct follow *follow, const char *title, const char *text
 static void show_log_line(struct follow *follow, const json_t *line)
 {
     struct cli *cli = follow->cli;
-    if (++follow->log_lines > LOG_LINES_SHOWN || cli->json) {
+    const char *text = ec_json_text(line, "text");
+    /* What the registry client says about each layer is for `enclii logs`. */
+    bool chatter = strcmp(ec_json_text(line, "step"), "push") == 0 && strncmp(text, "==>", 3) != 0;
+    if (chatter || cli->json || ++follow->log_lines > LOG_LINES_SHOWN) {
         return;
     }
-    printf("%s\n", paint(cli, ec_arena_format(cli->arena, "%9s %-18.18s %8s  %.140s", "", "", "|",
-                                              ec_json_text(line, "text")), "dim"));
+    printf("%s\n", paint(cli, ec_arena_format(cli->arena, "%9s %-18.18s %8s  %.140s", "", "", "|", text), "dim"));
 }
 
 static bool on_log(void *arg, const struct sse_event *event)
@@ -173,7 +181,7 @@ static bool ours(struct follow *follow, const char *type, const json_t *body)
         return same(follow->deployment, deployment) || same(follow->build, deployment);
     }
     if (strncmp(type, "domain.", 7) == 0) {
-        return true;
+        return follow->commit && follow->began_unix_ms;
     }
     bool new_deployment = strcmp(type, "deployment.created") == 0 && !follow->deployment[0] &&
                           same_commit(follow, sha);
@@ -213,16 +221,31 @@ static void note_end(struct follow *follow, const char *type)
             follow->status = ends[i].status;
         }
     }
-    follow->notified = follow->notified || strcmp(type, "notification.sent") == 0;
+    follow->notified = follow->ended_ms && strcmp(type, "notification.sent") == 0;
+}
+
+/* A step is called by its own name; the one that people wait for says what it means. */
+static const char *step_title(const json_t *body, const char **text, struct cli *cli)
+{
+    const char *step = ec_json_text(body, "step.name");
+    if (strcmp(step, "weight") != 0) {
+        return step;
+    }
+    *text = ec_arena_format(cli->arena, "{weight} %% of the requests%s%s",
+                            ec_json_text(body, "step.detail")[0] ? ", " : "",
+                            ec_json_text(body, "step.detail"));
+    return "route switched";
 }
 
 static void show(struct follow *follow, const char *type, const json_t *body, int64_t at_unix_ms)
 {
     for (size_t i = 0; i < EC_LEN(rows); i++) {
         if (strcmp(rows[i].type, type) == 0) {
-            const char *step = ec_json_text(body, "step.name");
-            print_row(follow, rows[i].title[0] ? rows[i].title : step,
-                      fill_in(follow->cli, rows[i].text, body), rows[i].style, at_unix_ms,
+            const char *title = rows[i].title, *text = rows[i].text;
+            if (!title[0]) {
+                title = step_title(body, &text, follow->cli);
+            }
+            print_row(follow, title, fill_in(follow->cli, text, body), rows[i].style, at_unix_ms,
                       ec_json_int(body, "step.duration_ms", 0));
             return;
         }
