@@ -51,7 +51,8 @@ struct bus_consumer_conf {
     const char *group;
     bool commit; /* offsets are kept by the broker */
     bool latest;
-    bool eof; /* PARTITION_EOF wanted */
+    bool eof;           /* PARTITION_EOF wanted */
+    const char *member; /* NULL = a new member each time */
 };
 EC_RESULT bus_conf_consumer(const struct ec_bus_spec *spec, const struct bus_consumer_conf *want,
                             rd_kafka_t **ret_rk);

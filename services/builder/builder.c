@@ -403,6 +403,7 @@ struct ec_err builder_start(struct builder *b)
                                                     .topics = topics,
                                                     .routes = builder_routes,
                                                     .route_count = builder_route_count,
-                                                    .state = b},
+                                                    .state = b,
+                                                    .member = b->settings.builder_id},
                           NULL);
 }

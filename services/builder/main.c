@@ -43,15 +43,18 @@ static const struct ec_setting settings[] = {
 
 static struct ec_err start(struct ec_service *svc, void *state)
 {
-    struct builder *b = state;
-    b->loop = ec_service_loop(svc);
-    b->bus = ec_service_bus(svc);
-    b->engine = engine_buildah;
-    return builder_start(b);
+    struct builder *builder = state;
+    builder->loop = ec_service_loop(svc);
+    builder->bus = ec_service_bus(svc);
+    builder->engine = engine_buildah;
+    return builder_start(builder);
 }
+
+static struct builder b;
 
 static void on_drained(void *arg)
 {
+    builder_done(&b);
     ec_service_stopped(arg);
 }
 
@@ -62,24 +65,22 @@ static void stop(struct ec_service *svc, void *state)
 
 static const char *unready(void *state)
 {
-    const struct builder *b = state;
-    return b->ready ? NULL : "leftovers of the last run are being removed";
+    const struct builder *builder = state;
+    return builder->ready ? NULL : "leftovers of the last run are being removed";
 }
 
 int main(int argc, char **argv)
 {
-    static struct builder b;
-    int code = ec_service_main(argc, argv,
-                               &(struct ec_service_spec){
-                                   .name = "builder",
-                                   .help = "builds images from commits and pushes them",
-                                   .state = &b,
-                                   .settings = &b,
-                                   .setting_table = settings,
-                                   .needs_bus = true,
-                                   .start = start,
-                                   .stop = stop,
-                                   .unready = unready,
-                               });
-    return code;
+    return ec_service_main(argc, argv,
+                           &(struct ec_service_spec){
+                               .name = "builder",
+                               .help = "builds images from commits and pushes them",
+                               .state = &b,
+                               .settings = &b,
+                               .setting_table = settings,
+                               .needs_bus = true,
+                               .start = start,
+                               .stop = stop,
+                               .unready = unready,
+                           });
 }

@@ -99,7 +99,7 @@ static void match_bases(struct job *job, const char *listing)
         char *line = ec_arena_text(job->arena, (struct ec_span){at, len});
         char *space = strrchr(line, ' ');
         for (size_t i = 0; space && i < job->base_count; i++) {
-            *space = '\0';
+            line[strcspn(line, " ")] = '\0'; /* the columns are padded */
             const char *name = job->bases[i], *tag = strrchr(name, ':');
             bool tagged = tag && !strchr(tag, '/');
             const char *wanted = tagged ? name : ec_arena_format(job->arena, "%s:latest", name);

@@ -1,0 +1,206 @@
+#!/bin/bash
+# The real builder with real git, Buildah and an OCI registry; Kafka is a mock cluster inside
+# builder_drive, which stands in for the pipeline. Prints TAP; takes about a minute.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+lab=$(mktemp -d /tmp/enclii-builder-test.XXXXXX)
+port=${ENCLII_TEST_PORT_BASE:-24100}
+image_repo=127.0.0.1:$port/acme/shop
+base=127.0.0.1:$port/library/debian:bookworm-slim
+cache=${ENCLII_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/enclii}
+count=0 builder_pid='' drive_pid='' registry_pid=''
+ok() { # status, what
+    count=$((count + 1))
+    if [ "$1" -eq 0 ]; then
+        echo "ok $count - $2"
+    else
+        echo "not ok $count - $2"
+        grep -vE 'heartbeat| log ' "$lab/events" | tail -n 3 | sed 's/^/# /'
+        grep -v heartbeat "$lab/events" | tail -n 15 | cut -c1-300 | sed 's/^/# /'
+        tail -n 5 "$lab/builder.log" | cut -c1-300 | sed 's/^/# /'
+    fi
+}
+finish() {
+    local pid
+    for pid in $builder_pid $drive_pid $registry_pid; do kill "$pid" 2>/dev/null; done
+    wait 2>/dev/null
+    awk -v at="$lab/" 'index($2, at) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount
+    [ -z "${KEEP:-}" ] && rm -rf "$lab"
+    echo "1..$count"
+}
+trap finish EXIT
+until_true() { # seconds, command...
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ $SECONDS -lt $end ] || return 1
+        sleep 0.1
+    done
+}
+event() { grep -qE "$1" "$lab/events"; }
+now_ms() { date +%s%3N; }
+for tool in buildah git docker-registry skopeo; do
+    command -v $tool >/dev/null || { echo "ok 1 - builder # SKIP $tool is not installed"; count=1; exit 0; }
+done
+[ -f "$cache/images/debian-bookworm-slim/index.json" ] || { echo "ok 1 - builder # SKIP no base image: run make setup"; count=1; exit 0; }
+
+# ---- the world ----
+cat >"$lab/registry.yml" <<END
+version: 0.1
+log: {level: error}
+storage: {filesystem: {rootdirectory: $lab/registry}, delete: {enabled: true}}
+http: {addr: 127.0.0.1:$port}
+END
+start_registry() {
+    docker-registry serve "$lab/registry.yml" >"$lab/registry.log" 2>&1 &
+    registry_pid=$!
+}
+start_registry
+cat >"$lab/registries.conf" <<END
+[[registry]]
+prefix = "127.0.0.1:$port"
+location = "127.0.0.1:$port"
+insecure = true
+END
+until_true 10 curl -fso /dev/null "http://127.0.0.1:$port/v2/"
+skopeo copy --quiet --dest-tls-verify=false --insecure-policy "oci:$cache/images/debian-bookworm-slim" "docker://$base" ||
+    { echo "Bail out! the base image cannot be pushed"; exit 1; }
+
+export GIT_CONFIG_GLOBAL=/dev/null
+git init -q -b main "$lab/repo"
+make_commit() { # message; prints the sha
+    git -C "$lab/repo" add -A
+    git -C "$lab/repo" -c user.name=t -c user.email=t@example.org commit -q -m "$1"
+    git -C "$lab/repo" rev-parse HEAD
+}
+mkdir -p "$lab/repo/none" "$lab/repo/bad" "$lab/repo/slow" "$lab/repo/fat" "$lab/repo/hooked"
+printf 'FROM %s AS build\nRUN echo first-step-output && echo one >/page\nFROM build\nCOPY app.txt /app.txt\nHEALTHCHECK CMD true\nCMD ["cat", "/page"]\n' "$base" >"$lab/repo/Dockerfile"
+echo app-1 >"$lab/repo/app.txt"
+echo '{}' >"$lab/repo/none/package.json"
+printf 'FROM %s\nRUN echo about to fail; exit 7\n' "$base" >"$lab/repo/bad/Dockerfile"
+printf 'FROM %s\nRUN echo slow-begins; sleep 60 & echo pid $$; wait\n' "$base" >"$lab/repo/slow/Dockerfile"
+printf 'FROM %s\nRUN x=$(head -c 400000000 /dev/zero | tr "\\\\0" x); echo ${#x}\n' "$base" >"$lab/repo/fat/Dockerfile"
+sha1=$(make_commit first)
+echo app-2 >"$lab/repo/app.txt"
+sha2=$(make_commit second)
+git clone -q --bare "$lab/repo" "$lab/www/shop.git"
+git -C "$lab/www/shop.git" config uploadpack.allowFilter true
+url=file://$lab/www/shop.git
+
+flags=$(pkg-config --cflags --libs rdkafka libuv libprotobuf-c libpq jansson openssl libmicrohttpd libcurl yaml-0.1)
+# shellcheck disable=SC2086
+gcc -std=gnu17 -O1 -D_GNU_SOURCE -Ilibs -Ibuild/gen -o "$lab/drive" tests/integration/builder_drive.c build/libenclii.a $flags -lm -lpthread ||
+    { echo "Bail out! builder_drive does not compile"; exit 1; }
+mkfifo "$lab/in"
+"$lab/drive" <"$lab/in" >"$lab/events" 2>"$lab/drive.log" &
+drive_pid=$!
+exec 7>"$lab/in"
+until_true 5 test -s "$lab/events"
+broker=$(head -n 1 "$lab/events")
+start_builder() {
+    env -i PATH="$PATH" HOME="$HOME" CONTAINERS_REGISTRIES_CONF="$lab/registries.conf" ENCLII_KAFKA_BROKERS="$broker" \
+        ENCLII_BUILDER_ID=b1 ENCLII_BUILDER_SLOTS=2 ENCLII_WORK_DIR="$lab/work" ENCLII_REGISTRY_INSECURE=true \
+        ENCLII_KAFKA_FETCH_WAIT=10ms ENCLII_GIT_PROTOCOLS=file build/bin/enclii-builder >>"$lab/builder.log" 2>&1 &
+    builder_pid=$!
+}
+start_builder
+id() { printf '01890000-0000-7000-8000-%012d' "$1"; }
+run() { # number, sha, context, memory MiB, timeout ms, trusted
+    echo "run $(id "$1") ${7:-1} $url $2 $image_repo $3 $4 $5 $6" >&7
+}
+digest_of() { sed -n "s/.*succeeded.v1 $(id "$1") .*digest=\([^ ]*\).*/\1/p" "$lab/events"; }
+ends() { # seconds, number, pattern of its only end
+    until_true "$1" event "(succeeded|failed).v1 $(id "$2") " && event "$3"
+}
+beats() { until_true "$1" event 'heartbeat.v1 running=0 draining=0'; }
+
+# ---- the tests ----
+beats 20
+ok $? "the builder offers its slots"
+
+began=$(now_ms)
+run 1 "$sha1" . 1024 120000 trusted
+ends 120 1 "succeeded.v1 $(id 1)"
+ok $? "a commit becomes an image ($(($(now_ms) - began)) ms cold)"
+event "succeeded.v1 $(id 1) .*sha=$sha1 by=Dockerfile bytes=[1-9].*engine=buildah [0-9.]+ base=$base@sha256:[0-9a-f]{64} "
+ok $? "it says commit, decider, size, engine and the digest of the base image"
+skopeo inspect --tls-verify=false "docker://$image_repo@$(digest_of 1)" >"$lab/inspect" 2>&1 && grep -q "$sha1" "$lab/inspect"
+ok $? "the registry has that digest, labelled with the commit"
+skopeo inspect --raw --config --tls-verify=false "docker://$image_repo@$(digest_of 1)" 2>/dev/null | grep -q Healthcheck
+ok $? "HEALTHCHECK is kept"
+grep -q "log $(id 1) [0-9]* build: first-step-output" "$lab/events"
+ok $? "the output of RUN is in the log"
+sed -n "s/^[0-9]* log $(id 1) \([0-9]*\) .*/\1/p" "$lab/events" >"$lab/seq"
+[ -s "$lab/seq" ] && diff -q "$lab/seq" <(seq 1 "$(wc -l <"$lab/seq")") >/dev/null
+ok $? "log lines are numbered without gaps"
+
+began=$(now_ms)
+run 2 "$sha2" . 1024 120000 trusted
+ends 60 2 "succeeded.v1 $(id 2)" && [ "$(digest_of 2)" != "$(digest_of 1)" ]
+ok $? "the next commit makes another digest ($(($(now_ms) - began)) ms with warm caches)"
+grep "log $(id 2)" "$lab/events" | grep -q 'Using cache'
+ok $? "unchanged layers come from the cache"
+
+run 3 "$sha1" none 1024 60000 trusted
+ends 30 3 "failed.v1 $(id 3) .*reason=2 .*package.json"
+ok $? "no Dockerfile: NOT_DETECTED with what to add"
+run 4 "$sha1" bad 1024 60000 trusted
+ends 60 4 "failed.v1 $(id 4) .*reason=3 retryable=0"
+ok $? "a failing RUN: BUILD, not retryable"
+run 5 "${sha1//[0-9]/a}" . 1024 60000 trusted
+ends 60 5 "failed.v1 $(id 5) .*reason=1 retryable=0"
+ok $? "an unknown commit: FETCH, not retryable"
+run 6 "$sha1" fat 128 60000 trusted
+ends 90 6 "failed.v1 $(id 6) .*reason=4 .*128 MiB"
+ok $? "too little memory: OUT_OF_MEMORY with the limit"
+run 7 "$sha1" slow 1024 6000 trusted
+ends 30 7 "failed.v1 $(id 7) .*reason=5"
+ok $? "too little time: TIMED_OUT"
+
+run 8 "$sha1" slow 1024 60000 trusted
+until_true 30 event "log $(id 8) .*slow-begins"
+began=$(now_ms)
+echo "cancel $(id 8) 1" >&7
+ends 10 8 "failed.v1 $(id 8) .*reason=7 .*a newer push"
+took=$(($(now_ms) - began))
+[ $took -lt 2500 ]
+ok $? "cancel ends a build ($took ms)"
+[ -z "$(find "$lab/work/jobs" -mindepth 1 -maxdepth 1 -name "$(id 8)*" 2>/dev/null)" ]
+ok $? "and leaves nothing of it"
+
+kill "$registry_pid" && wait "$registry_pid" 2>/dev/null
+run 9 "$sha1" . 1024 120000 trusted
+until_true 60 event "log $(id 9) .*cannot be pushed.*tried again"
+start_registry
+ends 60 9 "succeeded.v1 $(id 9)"
+ok $? "a push during a registry restart is tried again"
+
+began=$(now_ms)
+run 10 "$sha1" . 1024 120000 untrusted
+ends 120 10 "succeeded.v1 $(id 10)" && ! grep "log $(id 10)" "$lab/events" | grep -q 'Using cache'
+ok $? "an untrusted build uses no shared cache ($(($(now_ms) - began)) ms)"
+
+run 11 "$sha1" slow 1024 60000 trusted
+until_true 30 event "log $(id 11) .*slow-begins"
+kill -9 "$builder_pid" && wait "$builder_pid" 2>/dev/null
+: >"$lab/mark" && lines=$(wc -l <"$lab/events")
+start_builder
+until_true 30 sh -c "tail -n +$((lines + 1)) $lab/events | grep -q 'heartbeat.v1 running=0 draining=0'"
+ok $? "after kill -9 the builder is back and offers its slots"
+until_true 10 sh -c "[ ! -d $lab/work/jobs.old ] && ! ls $lab/work/jobs 2>/dev/null | grep -q ."
+ok $? "and what was left of the build is gone"
+until_true 5 sh -c "! ps -eo args | grep -v grep | grep -q '$lab/work/jobs'"
+ok $? "also its processes"
+run 11 "$sha1" . 1024 120000 trusted 2
+ends 60 11 "succeeded.v1 $(id 11) attempt=2"
+ok $? "the next attempt succeeds"
+
+run 12 "$sha1" slow 1024 60000 trusted
+until_true 30 event "log $(id 12) .*slow-begins"
+began=$(now_ms)
+kill "$builder_pid"
+wait "$builder_pid"
+status=$?
+[ $status -eq 0 ] && ends 5 12 "failed.v1 $(id 12) .*retryable=1"
+ok $? "SIGTERM hands the build back and leaves in order (status $status, $(($(now_ms) - began)) ms)"
+builder_pid=''
