@@ -111,8 +111,8 @@ struct ec_consume_spec {
     uint32_t inflight_max; /* events being handled at once; 0 = 64; four times as many wait */
     uint32_t retry_for_ms; /* 0 = EC_EVENT_RETRY_FOR_MS */
     void *state;
-    /* NULL, or a name unique in the group: after a kill -9 a member of the same name takes its place
-     * at once, not after the session timeout */
+    /* NULL, or a name unique in the group: after a kill -9 a member of the same name takes its
+     * place at once, not after the session timeout */
     const char *member;
     bool latest; /* a new group starts at the end (live views), not the beginning */
 };

@@ -332,7 +332,7 @@ EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch
                                struct ec_consumer **ret_consumer)
 {
     rd_kafka_t *rk = NULL;
-    struct bus_consumer_conf want = {spec->group, true, false, false};
+    struct bus_consumer_conf want = {.group = spec->group, .commit = true};
     EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct batcher *b = ec_alloc(sizeof *b);
     b->base.kind = &batch_kind;

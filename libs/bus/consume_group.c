@@ -304,7 +304,8 @@ EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer)
 {
     rd_kafka_t *rk = NULL;
-    struct bus_consumer_conf want = {spec->group, true, spec->latest, false, spec->member};
+    struct bus_consumer_conf want = {
+        .group = spec->group, .commit = true, .latest = spec->latest, .member = spec->member};
     EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct group *g = ec_alloc(sizeof *g);
     g->base.kind = &group_kind;

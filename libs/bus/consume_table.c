@@ -192,8 +192,8 @@ EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
 {
     rd_kafka_t *rk = NULL;
     /* librdkafka wants a group name to assign; nothing ever joins or commits under it. */
-    struct bus_consumer_conf want = {ec_arena_format(bus->arena, "%s.table", bus->spec.service),
-                                     false, false, true};
+    struct bus_consumer_conf want = {
+        .group = ec_arena_format(bus->arena, "%s.table", bus->spec.service), .eof = true};
     EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct table *t = ec_alloc(sizeof *t);
     size_t count = 0;

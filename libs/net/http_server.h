@@ -1,11 +1,12 @@
 /* HTTP/1.1 in, on libmicrohttpd's epoll inside our loop. One table of routes per server. Before a
- * handler runs, the guard has refused what smuggles requests (RFC 9112 §6.3: duplicate or conflicting
- * Content-Length, Transfer-Encoding with Content-Length, second Host, control characters in values),
- * unknown methods (405), unknown paths (404), bodies over the route's limit (413, before reading them
- * where Content-Length tells), and slow senders (408 after request_deadline_ms).
+ * handler runs, the guard has refused what smuggles requests (RFC 9112 §6.3: duplicate or
+ * conflicting Content-Length, Transfer-Encoding with Content-Length, second Host, control
+ * characters in values), unknown methods (405), unknown paths (404), bodies over the route's limit
+ * (413, before reading them where Content-Length tells), and slow senders (408 after
+ * request_deadline_ms).
  *
- * A handler owes exactly one reply, now or later (the connection is suspended meanwhile). If nothing
- * came by reply_deadline_ms the server answers 503 itself and later replies are dropped. */
+ * A handler owes exactly one reply, now or later (the connection is suspended meanwhile). If
+ * nothing came by reply_deadline_ms the server answers 503 itself and later replies are dropped. */
 #pragma once
 
 #include <jansson.h>
@@ -24,21 +25,21 @@ struct ec_stream;
 typedef void (*ec_http_handler_fn)(void *state, struct ec_request *req);
 
 struct ec_http_route {
-    const char *method;   /* "GET" (also answers HEAD), "POST", "PUT", "PATCH", "DELETE" */
-    const char *path;     /* "/v1/services/{id}/logs"; {name} matches one segment */
+    const char *method; /* "GET" (also answers HEAD), "POST", "PUT", "PATCH", "DELETE" */
+    const char *path;   /* "/v1/services/{id}/logs"; {name} matches one segment */
     ec_http_handler_fn handler;
     size_t body_max_bytes; /* 0 = a body is refused */
     int tag;               /* free for the service, e.g. the role a route needs */
 };
 
 struct ec_http_server_spec {
-    const char *listen;                 /* "127.0.0.1:4200"; port 0 = any free (tests) */
+    const char *listen; /* "127.0.0.1:4200"; port 0 = any free (tests) */
     const struct ec_http_route *routes;
     size_t route_count;
-    void *state;                        /* given to handlers */
-    uint32_t connections_max;           /* 0 = 2000 */
-    uint32_t request_deadline_ms;       /* 0 = 30 s */
-    uint32_t reply_deadline_ms;         /* 0 = 30 s; streams are exempt */
+    void *state;                  /* given to handlers */
+    uint32_t connections_max;     /* 0 = 2000 */
+    uint32_t request_deadline_ms; /* 0 = 30 s */
+    uint32_t reply_deadline_ms;   /* 0 = 30 s; streams are exempt */
     /* Runs before every handler; false = it has replied (auth, rate limits). May be NULL. */
     bool (*before)(void *state, struct ec_request *req);
 };
@@ -55,13 +56,14 @@ struct ec_arena *ec_request_arena(struct ec_request *req); /* lives until the re
 const struct ec_http_route *ec_request_route(const struct ec_request *req);
 const char *ec_request_method(const struct ec_request *req);
 const char *ec_request_path(const struct ec_request *req);
-struct ec_span ec_request_body(const struct ec_request *req);           /* raw bytes as sent */
+struct ec_span ec_request_body(const struct ec_request *req); /* raw bytes as sent */
 const char *ec_request_header(const struct ec_request *req, const char *name); /* or NULL */
-const char *ec_request_param(const struct ec_request *req, const char *name);  /* {name}; "" if none */
-const char *ec_request_query(const struct ec_request *req, const char *name);  /* or NULL */
-const char *ec_request_peer(const struct ec_request *req);              /* "127.0.0.1" */
-const char *ec_request_trace(const struct ec_request *req);  /* traceparent: theirs or a new one */
-void *ec_request_user(const struct ec_request *req);         /* what `before` left here */
+const char *ec_request_param(const struct ec_request *req,
+                             const char *name); /* {name}; "" if none */
+const char *ec_request_query(const struct ec_request *req, const char *name); /* or NULL */
+const char *ec_request_peer(const struct ec_request *req);                    /* "127.0.0.1" */
+const char *ec_request_trace(const struct ec_request *req); /* traceparent: theirs or a new one */
+void *ec_request_user(const struct ec_request *req);        /* what `before` left here */
 void ec_request_set_user(struct ec_request *req, void *user);
 
 /* Replies. Bodies are copied. Every reply carries X-Request-Id (the trace id). */
@@ -81,8 +83,9 @@ void ec_reply_problem(struct ec_request *req, int status, const char *code, cons
 void ec_reply_error(struct ec_request *req, struct ec_err err, const char *code);
 
 /* Server-sent events (text/event-stream). Takes over the request; `closed` is called exactly once,
- * when the peer is gone or after ec_stream_end. A comment goes out every 15 s. What a slow reader has
- * not taken is bounded by buffer_max_bytes: above it the stream ends with an event "overflow". */
+ * when the peer is gone or after ec_stream_end. A comment goes out every 15 s. What a slow reader
+ * has not taken is bounded by buffer_max_bytes: above it the stream ends with an event "overflow".
+ */
 struct ec_stream *ec_reply_stream(struct ec_request *req, size_t buffer_max_bytes,
                                   ec_call_fn closed, void *arg);
 /* id and event may be NULL; data is one line or more. */

@@ -1,8 +1,8 @@
-/* The hub: one reader per api process follows the topics with live facts, keeps the last RING_MAX of
- * them as JSON and hands each to the open streams it concerns. A stream may resume with Last-Event-ID
- * (topic-partition-offset); what is no longer in the ring is announced by an event "gap", after which a
- * client reads the state again. Facts about hosts and repositories carry no service: their services are
- * looked up first. */
+/* The hub: one reader per api process follows the topics with live facts, keeps the last RING_MAX
+ * of them as JSON and hands each to the open streams it concerns. A stream may resume with
+ * Last-Event-ID (topic-partition-offset); what is no longer in the ring is announced by an event
+ * "gap", after which a client reads the state again. Facts about hosts and repositories carry no
+ * service: their services are looked up first. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,7 +56,8 @@ struct hub {
 
 /* ---- followers of log lines ---- */
 
-struct hub_follower *hub_follow_logs(struct hub *hub, const char *build_id, hub_log_fn fn, void *arg)
+struct hub_follower *hub_follow_logs(struct hub *hub, const char *build_id, hub_log_fn fn,
+                                     void *arg)
 {
     struct hub_follower *follower = ec_alloc(sizeof(*follower));
     snprintf(follower->build_id, sizeof(follower->build_id), "%s", build_id);
@@ -114,7 +115,8 @@ static void send_event(struct stream *stream, const struct hub_event *event)
     ec_stream_send(stream->out, event->id, NULL, ec_span_of(event->json));
 }
 
-/* A fact without a commit has that of the newest fact about the same build, release or deployment. */
+/* A fact without a commit has that of the newest fact about the same build, release or deployment.
+ */
 static void find_commit(const struct hub *hub, struct hub_event *event)
 {
     for (size_t i = hub->count; i-- > 0 && !event->commit[0];) {
@@ -172,7 +174,8 @@ static struct hub_event *new_event(const struct ec_event *ev, const json_t *fiel
     copy_short(event->subject[0], sizeof(event->subject[0]), ec_json_text(fields, "build_id"));
     copy_short(event->subject[1], sizeof(event->subject[1]), ec_json_text(fields, "release_id"));
     copy_short(event->subject[2], sizeof(event->subject[2]), ec_json_text(fields, "deployment_id"));
-    const char *about = ec_json_text(fields, "subject_id"); /* notifications: a build or a deployment */
+    const char *about =
+        ec_json_text(fields, "subject_id"); /* notifications: a build or a deployment */
     if (about[0]) {
         copy_short(event->subject[0], sizeof(event->subject[0]), about);
         copy_short(event->subject[2], sizeof(event->subject[2]), about);
@@ -184,7 +187,8 @@ static void set_json(struct hub_event *event, struct ec_event *ev, json_t *field
 {
     char time[EC_RFC3339_SIZE];
     ec_rfc3339(ec_event_time_unix_ms(ev), time);
-    json_object_set_new(fields, "type", json_string(short_type(ec_event_arena(ev), ec_event_type(ev))));
+    json_object_set_new(fields, "type",
+                        json_string(short_type(ec_event_arena(ev), ec_event_type(ev))));
     json_object_set_new(fields, "time", json_string(time));
     if (event->commit[0] && !json_object_get(fields, "commit")) {
         json_object_set_new(fields, "commit", json_pack("{s:s}", "sha", event->commit));
@@ -210,7 +214,8 @@ static void on_services_found(void *arg, struct ec_err err, const struct ec_rows
     free(lookup);
 }
 
-static void find_services(struct hub *hub, struct hub_event *event, const char *sql, const char *key)
+static void find_services(struct hub *hub, struct hub_event *event, const char *sql,
+                          const char *key)
 {
     struct lookup *lookup = ec_alloc(sizeof(*lookup));
     *lookup = (struct lookup){hub, event};
@@ -254,7 +259,10 @@ static void on_event(void *state, struct ec_event *ev)
     }
 }
 
-#define FACT(type, message) {"dev.enclii." type ".v1", &enclii__v1__##message##__descriptor, NULL}
+#define FACT(type, message)                                                                        \
+    {                                                                                              \
+        "dev.enclii." type ".v1", &enclii__v1__##message##__descriptor, NULL                       \
+    }
 static const struct ec_route facts[] = {
     FACT("push.received", push_received),
     FACT("delivery.accepted", delivery_accepted),
@@ -294,8 +302,14 @@ static const struct ec_route facts[] = {
 EC_RESULT hub_open(struct api *api)
 {
     static const char *const topics[] = {
-        EC_TOPIC_INTAKE, EC_TOPIC_BUILD_EVENTS, EC_TOPIC_BUILD_LOGS, EC_TOPIC_RELEASE_EVENTS,
-        EC_TOPIC_DEPLOYMENT_EVENTS, EC_TOPIC_DOMAIN_EVENTS, EC_TOPIC_NOTIFICATION_EVENTS, NULL,
+        EC_TOPIC_INTAKE,
+        EC_TOPIC_BUILD_EVENTS,
+        EC_TOPIC_BUILD_LOGS,
+        EC_TOPIC_RELEASE_EVENTS,
+        EC_TOPIC_DEPLOYMENT_EVENTS,
+        EC_TOPIC_DOMAIN_EVENTS,
+        EC_TOPIC_NOTIFICATION_EVENTS,
+        NULL,
     };
     api->hub = ec_alloc(sizeof(*api->hub));
     api->hub->api = api;
@@ -342,9 +356,10 @@ static void replay(struct stream *stream, const char *last, bool all)
         for (from = hub->count; from > 0 && strcmp(ring_at(hub, from - 1)->id, last) != 0; from--) {
         }
         if (from == 0) {
-            ec_stream_send(stream->out, NULL, "gap",
-                           EC_SPAN("{\"type\":\"gap\",\"message\":\"older events are gone; read the "
-                                   "state again\"}"));
+            ec_stream_send(
+                stream->out, NULL, "gap",
+                EC_SPAN("{\"type\":\"gap\",\"message\":\"older events are gone; read the "
+                        "state again\"}"));
         }
     }
     for (; from < hub->count; from++) {

@@ -15,8 +15,9 @@
 #define LOOK_MS 1000
 #define STREAM_BUFFER_MAX_BYTES (1u << 20)
 #define ROWS_PER_LOOK "200"
-#define QUIET_LOOKS_MAX 3 /* an ended build without a last line: so long its rows may still come   \
-                           */
+#define QUIET_LOOKS_MAX                                                                            \
+    3 /* an ended build without a last line: so long its rows may still come                       \
+       */
 
 /* ---- storing ---- */
 

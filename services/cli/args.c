@@ -1,4 +1,5 @@
-/* The command line: `enclii COMMAND [WORDS] [--options]`, in any order, sorted by the command's row. */
+/* The command line: `enclii COMMAND [WORDS] [--options]`, in any order, sorted by the command's
+ * row. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -199,7 +200,9 @@ void print_help(const struct cli *cli)
     }
     puts("\nOptions of every command:\n"
          "  --output, -o table|json   --project, -p NAME   --api URL   --no-color   --help, -h\n\n"
-         "Exit status: 0 well, 1 error, 10 not found, 20 build failed, 30 deployment failed or rolled\n"
+         "Exit status: 0 well, 1 error, 10 not found, 20 build failed, 30 deployment failed or "
+         "rolled\n"
          "back, 40 not allowed, 50 the platform does not answer.\n\n"
-         "Settings: ENCLII_API_URL, ENCLII_API_TOKEN, ENCLII_PROJECT; ENCLII_HOME for `enclii local`.");
+         "Settings: ENCLII_API_URL, ENCLII_API_TOKEN, ENCLII_PROJECT; ENCLII_HOME for `enclii "
+         "local`.");
 }

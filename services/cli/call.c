@@ -1,5 +1,5 @@
-/* Talking to the API, one question after another: the loop turns until the answer is there. What goes
- * wrong is told here, once, with the command that helps and the exit status that fits. */
+/* Talking to the API, one question after another: the loop turns until the answer is there. What
+ * goes wrong is told here, once, with the command that helps and the exit status that fits. */
 #include "cli.h"
 
 #include <stdarg.h>
@@ -74,9 +74,9 @@ static struct ec_err send_call(struct cli *cli, const char *method, const char *
 static int unreachable(const struct cli *cli, struct ec_err err)
 {
     return give_up(EXIT_UNREACHABLE,
-                "the platform at %s does not answer: %s\n"
-                "Is it running?  enclii local status   Another one?  enclii login URL",
-                cli->api_url, err.what);
+                   "the platform at %s does not answer: %s\n"
+                   "Is it running?  enclii local status   Another one?  enclii login URL",
+                   cli->api_url, err.what);
 }
 
 /* What a problem document (RFC 9457) or an older "error" says. */
@@ -98,7 +98,7 @@ static int refused(const struct cli *cli, const struct reply *reply)
     switch (reply->status) {
     case 401:
         return give_up(EXIT_NOT_ALLOWED, "%s\nSign in:  enclii login %s --token TOKEN", detail,
-                    cli->api_url);
+                       cli->api_url);
     case 403:
         return give_up(EXIT_NOT_ALLOWED, "%s", detail);
     case 404:
@@ -106,8 +106,8 @@ static int refused(const struct cli *cli, const struct reply *reply)
     case 502:
     case 503:
     case 504:
-        return give_up(EXIT_UNREACHABLE, "the platform cannot do this now: %s\nSee:  enclii local status",
-                    detail);
+        return give_up(EXIT_UNREACHABLE,
+                       "the platform cannot do this now: %s\nSee:  enclii local status", detail);
     default:
         return give_up(EXIT_ERROR, "%s (HTTP %d)", detail, reply->status);
     }

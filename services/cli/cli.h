@@ -1,7 +1,7 @@
-/* The `enclii` command: a table of commands (main.c), one function each. A program that does one thing
- * after another, so api_call below turns the loop until its answer is there.
+/* The `enclii` command: a table of commands (main.c), one function each. A program that does one
+ * thing after another, so api_call below turns the loop until its answer is there.
  *
- * Exit statuses (E-75), the same for every command:                                               */
+ * Exit statuses (E-75), the same for every command: */
 #pragma once
 
 #include <jansson.h>
@@ -36,13 +36,13 @@ struct command {
     const char *options; /* "file|f= wait|w": long name, short one, = takes a value */
     const char *help;
     int (*run)(struct cli *cli);
-    bool offline;        /* does not talk to the API */
+    bool offline; /* does not talk to the API */
 };
 extern const struct command commands[]; /* ended by a row with words NULL */
 
 struct cli {
-    struct ec_arena *arena;      /* lives as long as the program */
-    struct ec_loop *loop;        /* NULL for offline commands */
+    struct ec_arena *arena; /* lives as long as the program */
+    struct ec_loop *loop;   /* NULL for offline commands */
     struct ec_fetcher *fetcher;
     const struct command *command;
     const char *args[CLI_ARGS_MAX + 1]; /* positional */
@@ -52,11 +52,11 @@ struct cli {
     } options[CLI_ARGS_MAX];
     size_t option_count;
     const char *api_url;
-    struct ec_secret *token;     /* NULL = not signed in */
-    const char *project;         /* --project, ENCLII_PROJECT or the configuration; may be "" */
-    bool json;                   /* --output json */
-    bool color;                  /* stdout is a terminal and NO_COLOR is not set */
-    bool progress;               /* the same for lines that tell what goes on */
+    struct ec_secret *token; /* NULL = not signed in */
+    const char *project;     /* --project, ENCLII_PROJECT or the configuration; may be "" */
+    bool json;               /* --output json */
+    bool color;              /* stdout is a terminal and NO_COLOR is not set */
+    bool progress;           /* the same for lines that tell what goes on */
 };
 
 /* ---- args.c ---- */
@@ -79,8 +79,8 @@ struct reply {
     json_t *body; /* borrowed, lives as long as the program; NULL when it is no JSON */
     const char *text;
 };
-/* Turns the loop until the answer is there. When it is no 2xx, *ret_exit is the exit status to leave
- * with and the reason has been printed, with the next command to try. */
+/* Turns the loop until the answer is there. When it is no 2xx, *ret_exit is the exit status to
+ * leave with and the reason has been printed, with the next command to try. */
 bool api_call(struct cli *cli, const char *method, const char *path, const json_t *body,
               struct reply *ret_reply, int *ret_exit);
 /* The same, quiet about a 404 (false with ret_exit EXIT_NOT_FOUND). */
@@ -117,7 +117,8 @@ struct column {
 };
 int print_list(struct cli *cli, const json_t *list, const struct column *columns, size_t count);
 int print_json(const json_t *root);
-const char *paint(const struct cli *cli, const char *text, const char *style); /* "green", "dim" ... */
+const char *paint(const struct cli *cli, const char *text,
+                  const char *style); /* "green", "dim" ... */
 const char *state_style(const char *state);
 const char *ago_text(struct cli *cli, const char *rfc3339);
 int give_up(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -34,8 +34,8 @@ int cmd_channel_create(struct cli *cli)
         return status;
     }
     const char *kind = option(cli, "kind"), *secret = option(cli, "secret");
-    json_t *body = json_pack("{s:s, s:s, s:s, s:o}", "name", cli->args[0], "url", cli->args[1], "kind",
-                             kind ? kind : "webhook", "event_types", event_list(cli));
+    json_t *body = json_pack("{s:s, s:s, s:s, s:o}", "name", cli->args[0], "url", cli->args[1],
+                             "kind", kind ? kind : "webhook", "event_types", event_list(cli));
     if (secret) {
         json_object_set_new(body, "secret", json_string(secret));
     }
@@ -65,8 +65,10 @@ int cmd_channel_list(struct cli *cli)
 {
     int status = EXIT_OK;
     json_t *channels = all_channels(cli, &status);
-    static const struct column columns[] = {{"CHANNEL", "name", PLAIN}, {"KIND", "kind", PLAIN},
-                                            {"URL", "url", PLAIN},      {"ON", "enabled", PLAIN},
+    static const struct column columns[] = {{"CHANNEL", "name", PLAIN},
+                                            {"KIND", "kind", PLAIN},
+                                            {"URL", "url", PLAIN},
+                                            {"ON", "enabled", PLAIN},
                                             {"MADE", "created_at", AGO}};
     return channels ? print_list(cli, channels, columns, EC_LEN(columns)) : status;
 }
@@ -78,7 +80,8 @@ int cmd_channel_delete(struct cli *cli)
     json_t *channels = all_channels(cli, &status);
     size_t i;
     json_t *channel;
-    json_array_foreach(channels, i, channel) {
+    json_array_foreach(channels, i, channel)
+    {
         if (strcmp(ec_json_text(channel, "name"), cli->args[0]) != 0) {
             continue;
         }
@@ -89,7 +92,7 @@ int cmd_channel_delete(struct cli *cli)
         printf("channel %s is gone\n", cli->args[0]);
         return EXIT_OK;
     }
-    return channels ? give_up(EXIT_NOT_FOUND, "there is no channel \"%s\". See:  enclii channel list",
-                           cli->args[0])
+    return channels ? give_up(EXIT_NOT_FOUND,
+                              "there is no channel \"%s\". See:  enclii channel list", cli->args[0])
                     : status;
 }

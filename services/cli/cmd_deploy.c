@@ -42,8 +42,8 @@ static int deploy_release(struct cli *cli, const json_t *service, const char *na
     if (option(cli, "environment")) {
         json_object_set_new(body, "environment_name", json_string(option(cli, "environment")));
     }
-    bool sent = api_call(cli, "POST", api_path(cli, "/v1/services/%s/deploy", service_id(service)), body,
-                         &reply, &status);
+    bool sent = api_call(cli, "POST", api_path(cli, "/v1/services/%s/deploy", service_id(service)),
+                         body, &reply, &status);
     json_decref(body);
     if (!sent) {
         return status;
@@ -62,11 +62,12 @@ static int deploy_commit(struct cli *cli, const json_t *service, const char *com
     int status = EXIT_OK;
     struct reply reply;
     if (!commit[0]) {
-        return give_up(EXIT_ERROR, "which commit? Say --commit SHA, --release vN, or run this in a clone");
+        return give_up(EXIT_ERROR,
+                       "which commit? Say --commit SHA, --release vN, or run this in a clone");
     }
     json_t *body = json_pack("{s:s}", "git_sha", commit);
-    bool sent = api_call(cli, "POST", api_path(cli, "/v1/services/%s/build", service_id(service)), body,
-                         &reply, &status);
+    bool sent = api_call(cli, "POST", api_path(cli, "/v1/services/%s/build", service_id(service)),
+                         body, &reply, &status);
     json_decref(body);
     if (!sent) {
         return status;
@@ -100,9 +101,10 @@ int cmd_rollback(struct cli *cli)
     int status = EXIT_OK;
     struct reply reply;
     json_t *service = find_service(cli, wanted_service(cli), &status);
-    if (!service || !api_call(cli, "GET",
-                              api_path(cli, "/v1/services/%s/deployments/latest", service_id(service)),
-                              NULL, &reply, &status)) {
+    if (!service ||
+        !api_call(cli, "GET",
+                  api_path(cli, "/v1/services/%s/deployments/latest", service_id(service)), NULL,
+                  &reply, &status)) {
         return status;
     }
     const char *deployment = ec_arena_strdup(cli->arena, ec_json_text(reply.body, "deployment.id"));
@@ -115,8 +117,8 @@ int cmd_rollback(struct cli *cli)
     if (release) {
         json_object_set_new(body, "to_release", json_string(ec_json_text(release, "id")));
     }
-    bool sent = api_call(cli, "POST", api_path(cli, "/v1/deployments/%s/rollback", deployment), body,
-                         &reply, &status);
+    bool sent = api_call(cli, "POST", api_path(cli, "/v1/deployments/%s/rollback", deployment),
+                         body, &reply, &status);
     json_decref(body);
     if (!sent) {
         return status;
@@ -126,8 +128,7 @@ int cmd_rollback(struct cli *cli)
     }
     return cli->json ? print_json(reply.body)
                      : (printf("going back to %s. See:  enclii status %s\n",
-                               ec_json_text(reply.body, "version"),
-                               ec_json_text(service, "name")),
+                               ec_json_text(reply.body, "version"), ec_json_text(service, "name")),
                         EXIT_OK);
 }
 
@@ -161,14 +162,15 @@ static int newest_build(struct cli *cli, const json_t *service, const char **ret
 {
     int status = EXIT_OK;
     struct reply reply;
-    if (!api_call(cli, "GET", api_path(cli, "/v1/services/%s/builds", service_id(service)), NULL, &reply,
-                  &status)) {
+    if (!api_call(cli, "GET", api_path(cli, "/v1/services/%s/builds", service_id(service)), NULL,
+                  &reply, &status)) {
         return status;
     }
     *ret_id = ec_json_text(json_array_get(ec_json_at(reply.body, "builds"), 0), "id");
-    return (*ret_id)[0] ? EXIT_OK
-                        : give_up(EXIT_NOT_FOUND, "%s was never built. Push something, or:  enclii deploy",
-                               ec_json_text(service, "name"));
+    return (*ret_id)[0]
+               ? EXIT_OK
+               : give_up(EXIT_NOT_FOUND, "%s was never built. Push something, or:  enclii deploy",
+                         ec_json_text(service, "name"));
 }
 
 int cmd_logs(struct cli *cli)

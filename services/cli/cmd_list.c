@@ -12,9 +12,9 @@ static int list_of_service(struct cli *cli, const char *what, const struct colum
     int status = EXIT_OK;
     struct reply reply;
     json_t *service = find_service(cli, cli->args[0], &status);
-    if (!service || !api_call(cli, "GET",
-                              api_path(cli, "/v1/services/%s/%s", service_id(service), what), NULL,
-                              &reply, &status)) {
+    if (!service ||
+        !api_call(cli, "GET", api_path(cli, "/v1/services/%s/%s", service_id(service), what), NULL,
+                  &reply, &status)) {
         return status;
     }
     return print_list(cli, ec_json_at(reply.body, what), columns, count);
@@ -22,28 +22,30 @@ static int list_of_service(struct cli *cli, const char *what, const struct colum
 
 int cmd_releases(struct cli *cli)
 {
-    static const struct column columns[] = {{"RELEASE", "version", PLAIN}, {"STATE", "state", STATE},
-                                            {"COMMIT", "git_sha", SHORT_SHA}, {"IMAGE", "image_uri", PLAIN},
+    static const struct column columns[] = {{"RELEASE", "version", PLAIN},
+                                            {"STATE", "state", STATE},
+                                            {"COMMIT", "git_sha", SHORT_SHA},
+                                            {"IMAGE", "image_uri", PLAIN},
                                             {"MADE", "created_at", AGO}};
     return list_of_service(cli, "releases", columns, EC_LEN(columns));
 }
 
 int cmd_deployments(struct cli *cli)
 {
-    static const struct column columns[] = {{"DEPLOYMENT", "id", PLAIN},
-                                            {"RELEASE", "version", PLAIN},
-                                            {"STATE", "state", STATE},
-                                            {"ENVIRONMENT", "environment", PLAIN},
-                                            {"MADE", "created_at", AGO},
-                                            {"REASON", "reason", PLAIN}};
+    static const struct column columns[] = {
+        {"DEPLOYMENT", "id", PLAIN}, {"RELEASE", "version", PLAIN},
+        {"STATE", "state", STATE},   {"ENVIRONMENT", "environment", PLAIN},
+        {"MADE", "created_at", AGO}, {"REASON", "reason", PLAIN}};
     return list_of_service(cli, "deployments", columns, EC_LEN(columns));
 }
 
 int cmd_builds(struct cli *cli)
 {
-    static const struct column columns[] = {{"BUILD", "id", PLAIN}, {"STATE", "state", STATE},
+    static const struct column columns[] = {{"BUILD", "id", PLAIN},
+                                            {"STATE", "state", STATE},
                                             {"COMMIT", "git_sha", SHORT_SHA},
-                                            {"QUEUED", "created_at", AGO}, {"REASON", "reason", PLAIN}};
+                                            {"QUEUED", "created_at", AGO},
+                                            {"REASON", "reason", PLAIN}};
     return list_of_service(cli, "builds", columns, EC_LEN(columns));
 }
 
@@ -55,9 +57,10 @@ int cmd_deliveries(struct cli *cli)
         return status;
     }
     static const struct column columns[] = {
-        {"DELIVERY", "id", PLAIN},   {"STATE", "state", STATE},          {"REPOSITORY", "repo_key", PLAIN},
-        {"REF", "ref", PLAIN},       {"COMMIT", "commit_sha", SHORT_SHA}, {"CAME", "received_at", AGO},
-        {"REASON", "reason", PLAIN}, {"DETAIL", "detail", PLAIN}};
+        {"DELIVERY", "id", PLAIN},           {"STATE", "state", STATE},
+        {"REPOSITORY", "repo_key", PLAIN},   {"REF", "ref", PLAIN},
+        {"COMMIT", "commit_sha", SHORT_SHA}, {"CAME", "received_at", AGO},
+        {"REASON", "reason", PLAIN},         {"DETAIL", "detail", PLAIN}};
     return print_list(cli, ec_json_at(reply.body, "deliveries"), columns, EC_LEN(columns));
 }
 
@@ -81,7 +84,8 @@ static int print_status(struct cli *cli, const json_t *service, const json_t *st
     printf("  %-12s %lld\n", "replicas", (long long)ec_json_int(status, "replicas", 0));
     size_t i;
     json_t *url;
-    json_array_foreach(ec_json_at(status, "urls"), i, url) {
+    json_array_foreach(ec_json_at(status, "urls"), i, url)
+    {
         printf("  %-12s %s\n", i == 0 ? "address" : "", json_string_value(url));
     }
     return EXIT_OK;
@@ -100,8 +104,9 @@ int cmd_status(struct cli *cli)
         return status_of_all(cli);
     }
     json_t *service = find_service(cli, cli->args[0], &status);
-    if (!service || !api_call(cli, "GET", api_path(cli, "/v1/services/%s/status", service_id(service)),
-                              NULL, &reply, &status)) {
+    if (!service ||
+        !api_call(cli, "GET", api_path(cli, "/v1/services/%s/status", service_id(service)), NULL,
+                  &reply, &status)) {
         return status;
     }
     return cli->json ? print_json(reply.body) : print_status(cli, service, reply.body);

@@ -32,7 +32,8 @@ int cmd_login(struct cli *cli)
         token = read_token(cli);
     }
     if (!token[0]) {
-        return give_up(EXIT_ERROR, "a token is needed:  enclii login %s --token TOKEN", cli->api_url);
+        return give_up(EXIT_ERROR, "a token is needed:  enclii login %s --token TOKEN",
+                       cli->api_url);
     }
     ec_secret_free(cli->token);
     cli->token = ec_secret_new(ec_span_of(token));
@@ -129,9 +130,9 @@ int cmd_environment_create(struct cli *cli)
         return status;
     }
     json_t *body = json_pack("{s:s}", "name", cli->args[0]);
-    bool made = api_call(cli, "POST",
-                         api_path(cli, "/v1/projects/%s/environments", ec_json_text(project, "slug")),
-                         body, &reply, &status);
+    bool made = api_call(
+        cli, "POST", api_path(cli, "/v1/projects/%s/environments", ec_json_text(project, "slug")),
+        body, &reply, &status);
     json_decref(body);
     if (!made) {
         return status;
@@ -147,8 +148,8 @@ int cmd_environment_list(struct cli *cli)
     json_t *project = find_project(cli, &status);
     if (!project ||
         !api_call(cli, "GET",
-                  api_path(cli, "/v1/projects/%s/environments", ec_json_text(project, "slug")), NULL,
-                  &reply, &status)) {
+                  api_path(cli, "/v1/projects/%s/environments", ec_json_text(project, "slug")),
+                  NULL, &reply, &status)) {
         return status;
     }
     static const struct column columns[] = {

@@ -26,12 +26,14 @@ static int print_service(struct cli *cli, const json_t *project, const struct ec
 static const char *existing(struct cli *cli, const char *slug, const char *name, int *ret_exit)
 {
     struct reply reply;
-    if (!api_call(cli, "GET", api_path(cli, "/v1/projects/%s/services", slug), NULL, &reply, ret_exit)) {
+    if (!api_call(cli, "GET", api_path(cli, "/v1/projects/%s/services", slug), NULL, &reply,
+                  ret_exit)) {
         return NULL;
     }
     size_t i;
     json_t *service;
-    json_array_foreach(ec_json_at(reply.body, "services"), i, service) {
+    json_array_foreach(ec_json_at(reply.body, "services"), i, service)
+    {
         if (strcmp(ec_json_text(service, "name"), name) == 0) {
             return ec_json_text(service, "id");
         }
@@ -51,17 +53,18 @@ static int send_spec(struct cli *cli, const json_t *project, const struct ec_spe
     }
     struct reply reply;
     json_t *body = json_pack("{s:s}", "spec_yaml", yaml);
-    bool sent = id[0] ? api_call(cli, "PATCH", api_path(cli, "/v1/services/%s", id), body, &reply,
-                                 &status)
-                      : api_call(cli, "POST", api_path(cli, "/v1/projects/%s/services", slug), body,
-                                 &reply, &status);
+    bool sent =
+        id[0] ? api_call(cli, "PATCH", api_path(cli, "/v1/services/%s", id), body, &reply, &status)
+              : api_call(cli, "POST", api_path(cli, "/v1/projects/%s/services", slug), body, &reply,
+                         &status);
     json_decref(body);
     if (!sent) {
         return status;
     }
-    return cli->json ? print_json(reply.body)
-                     : print_service(cli, project, spec,
-                                     id[0] ? "changed; it takes effect with the next push" : "made");
+    return cli->json
+               ? print_json(reply.body)
+               : print_service(cli, project, spec,
+                               id[0] ? "changed; it takes effect with the next push" : "made");
 }
 
 int cmd_service_create(struct cli *cli)
@@ -71,15 +74,16 @@ int cmd_service_create(struct cli *cli)
     file = file ? file : "enclii.yaml";
     const char *yaml = local_read_file(&files, file);
     if (!yaml) {
-        return give_up(EXIT_ERROR, "cannot read %s: %s. Name another:  enclii service create -f FILE",
-                    file, strerror(errno));
+        return give_up(EXIT_ERROR,
+                       "cannot read %s: %s. Name another:  enclii service create -f FILE", file,
+                       strerror(errno));
     }
     struct ec_spec spec = {0};
     ec_spec_parse(cli->arena, ec_span_of(yaml), &spec);
     if (spec.fault_count > 0) {
         fputs(ec_spec_faults_text(cli->arena, &spec, file), stderr);
         return give_up(EXIT_ERROR, "%s has %zu fault%s, nothing was sent", file, spec.fault_count,
-                    spec.fault_count == 1 ? "" : "s");
+                       spec.fault_count == 1 ? "" : "s");
     }
     if (!cli->project[0] && spec.project) {
         cli->project = spec.project;
@@ -94,9 +98,10 @@ int cmd_service_list(struct cli *cli)
     int status = EXIT_OK;
     struct reply reply;
     json_t *project = find_project(cli, &status);
-    if (!project || !api_call(cli, "GET",
-                              api_path(cli, "/v1/projects/%s/services", ec_json_text(project, "slug")),
-                              NULL, &reply, &status)) {
+    if (!project ||
+        !api_call(cli, "GET",
+                  api_path(cli, "/v1/projects/%s/services", ec_json_text(project, "slug")), NULL,
+                  &reply, &status)) {
         return status;
     }
     static const struct column columns[] = {{"SERVICE", "name", PLAIN},
@@ -116,11 +121,13 @@ int cmd_service_delete(struct cli *cli)
         return status;
     }
     if (!option(cli, "force")) {
-        return give_up(EXIT_ERROR, "this stops %s everywhere and removes its routes. If you mean it:  "
-                    "enclii service delete %s --force", cli->args[0], cli->args[0]);
+        return give_up(EXIT_ERROR,
+                       "this stops %s everywhere and removes its routes. If you mean it:  "
+                       "enclii service delete %s --force",
+                       cli->args[0], cli->args[0]);
     }
-    if (!api_call(cli, "DELETE", api_path(cli, "/v1/services/%s", service_id(service)), NULL, &reply,
-                  &status)) {
+    if (!api_call(cli, "DELETE", api_path(cli, "/v1/services/%s", service_id(service)), NULL,
+                  &reply, &status)) {
         return status;
     }
     printf("service %s is being removed\n", cli->args[0]);

@@ -24,16 +24,18 @@ json_t *find_release(struct cli *cli, const json_t *service, const char *name, i
     }
     size_t i;
     json_t *release;
-    json_array_foreach(ec_json_at(reply.body, "releases"), i, release) {
+    json_array_foreach(ec_json_at(reply.body, "releases"), i, release)
+    {
         bool ready = strcmp(ec_json_text(release, "status"), "ready") == 0;
         if (name ? meant(release, name) : ready) {
             return release;
         }
     }
-    *ret_exit = name ? give_up(EXIT_NOT_FOUND, "there is no release \"%s\". See:  enclii releases %s", name,
-                            ec_json_text(service, "name"))
-                     : give_up(EXIT_NOT_FOUND, "%s has no signed release yet. See:  enclii why %s",
-                            ec_json_text(service, "name"), ec_json_text(service, "name"));
+    *ret_exit =
+        name ? give_up(EXIT_NOT_FOUND, "there is no release \"%s\". See:  enclii releases %s", name,
+                       ec_json_text(service, "name"))
+             : give_up(EXIT_NOT_FOUND, "%s has no signed release yet. See:  enclii why %s",
+                       ec_json_text(service, "name"), ec_json_text(service, "name"));
     return NULL;
 }
 
@@ -45,7 +47,8 @@ static int print_checks(struct cli *cli, const json_t *release, const json_t *re
            ec_json_text(result, "image"));
     size_t i;
     json_t *check;
-    json_array_foreach(ec_json_at(result, "checks"), i, check) {
+    json_array_foreach(ec_json_at(result, "checks"), i, check)
+    {
         bool ok = ec_json_bool(check, "ok", false);
         printf("  %s %-12s %s\n", ok ? paint(cli, "✓", "green") : paint(cli, "✗", "red"),
                ec_json_text(check, "name"), ec_json_text(check, "detail"));
@@ -59,9 +62,9 @@ int cmd_verify(struct cli *cli)
     struct reply reply;
     json_t *service = find_service(cli, cli->args[0], &status);
     json_t *release = service ? find_release(cli, service, option(cli, "release"), &status) : NULL;
-    if (!release || !api_call(cli, "GET",
-                              api_path(cli, "/v1/releases/%s/verify", ec_json_text(release, "id")), NULL,
-                              &reply, &status)) {
+    if (!release ||
+        !api_call(cli, "GET", api_path(cli, "/v1/releases/%s/verify", ec_json_text(release, "id")),
+                  NULL, &reply, &status)) {
         return status;
     }
     if (cli->json) {
@@ -77,9 +80,9 @@ int cmd_sbom(struct cli *cli)
     struct reply reply;
     json_t *service = find_service(cli, cli->args[0], &status);
     json_t *release = service ? find_release(cli, service, option(cli, "release"), &status) : NULL;
-    if (!release || !api_call(cli, "GET",
-                              api_path(cli, "/v1/releases/%s/sbom", ec_json_text(release, "id")), NULL,
-                              &reply, &status)) {
+    if (!release ||
+        !api_call(cli, "GET", api_path(cli, "/v1/releases/%s/sbom", ec_json_text(release, "id")),
+                  NULL, &reply, &status)) {
         return status;
     }
     const char *output = option(cli, "output");
@@ -96,8 +99,8 @@ int cmd_why(struct cli *cli)
     int status = EXIT_OK;
     struct reply reply;
     json_t *service = find_service(cli, cli->args[0], &status);
-    if (!service || !api_call(cli, "GET", api_path(cli, "/v1/services/%s/why", service_id(service)), NULL,
-                              &reply, &status)) {
+    if (!service || !api_call(cli, "GET", api_path(cli, "/v1/services/%s/why", service_id(service)),
+                              NULL, &reply, &status)) {
         return status;
     }
     if (cli->json) {
@@ -107,8 +110,10 @@ int cmd_why(struct cli *cli)
     if (summary[0]) {
         puts(paint(cli, summary, "bold"));
     }
-    static const struct column columns[] = {{"WHEN", "time", AGO},          {"WHAT", "subject_kind", PLAIN},
-                                            {"OUTCOME", "outcome", STATE}, {"RULE", "rule", PLAIN},
+    static const struct column columns[] = {{"WHEN", "time", AGO},
+                                            {"WHAT", "subject_kind", PLAIN},
+                                            {"OUTCOME", "outcome", STATE},
+                                            {"RULE", "rule", PLAIN},
                                             {"DETAIL", "detail", PLAIN}};
     return print_list(cli, ec_json_at(reply.body, "decisions"), columns, EC_LEN(columns));
 }

@@ -1,5 +1,5 @@
-/* Where the platform is and who we are: options, environment, ~/.config/enclii/config.json (0600), or a
- * local platform on this machine, in that order. */
+/* Where the platform is and who we are: options, environment, ~/.config/enclii/config.json (0600),
+ * or a local platform on this machine, in that order. */
 #include "cli.h"
 
 #include <errno.h>
@@ -33,11 +33,14 @@ EC_RESULT config_load(struct cli *cli)
     json_t *kept = NULL;
     const char *text = local_read_file(&local, config_path(cli));
     if (text && ec_failed(ec_json_parse(cli->arena, ec_span_of(text), &kept))) {
-        return ec_reject_in(cli->arena, "%s is not valid JSON: mend it, or remove it and run "
-                            "`enclii login`", config_path(cli));
+        return ec_reject_in(cli->arena,
+                            "%s is not valid JSON: mend it, or remove it and run "
+                            "`enclii login`",
+                            config_path(cli));
     }
     bool platform_here = access(local_path(&local, "local.json"), R_OK) == 0;
-    const char *url = first(option(cli, "api"), getenv("ENCLII_API_URL"), ec_json_text(kept, "url"));
+    const char *url =
+        first(option(cli, "api"), getenv("ENCLII_API_URL"), ec_json_text(kept, "url"));
     const char *token = first(getenv("ENCLII_API_TOKEN"), ec_json_text(kept, "token"), NULL);
     if (!url[0]) {
         url = local_api_url(&local);
@@ -47,8 +50,8 @@ EC_RESULT config_load(struct cli *cli)
     }
     cli->api_url = ec_arena_strdup(cli->arena, url);
     cli->token = token[0] ? ec_secret_new(ec_span_of(token)) : NULL;
-    const char *project = first(option(cli, "project"), getenv("ENCLII_PROJECT"),
-                                ec_json_text(kept, "project"));
+    const char *project =
+        first(option(cli, "project"), getenv("ENCLII_PROJECT"), ec_json_text(kept, "project"));
     cli->project = ec_arena_strdup(cli->arena, project);
     json_decref(kept);
     return ec_ok();
@@ -62,7 +65,8 @@ EC_RESULT config_save(struct cli *cli, const char *url, const char *token, const
     json_t *kept = NULL;
     const char *text = local_read_file(&local, path);
     if (text) {
-        ec_ignore(ec_json_parse(cli->arena, ec_span_of(text), &kept)); /* a broken one is replaced */
+        ec_ignore(
+            ec_json_parse(cli->arena, ec_span_of(text), &kept)); /* a broken one is replaced */
     }
     json_t *root = json_is_object(kept) ? kept : json_object();
     const char *const pairs[][2] = {{"url", url}, {"token", token}, {"project", project}};
@@ -75,8 +79,9 @@ EC_RESULT config_save(struct cli *cli, const char *url, const char *token, const
     *strrchr(folder, '/') = '\0';
     struct ec_err err = local_make_folder(&local, folder, 0700);
     if (!ec_failed(err)) {
-        err = local_write_file(&local, path, ec_arena_format(cli->arena, "%s\n",
-                               ec_json_dump(cli->arena, root)), 0600);
+        err = local_write_file(&local, path,
+                               ec_arena_format(cli->arena, "%s\n", ec_json_dump(cli->arena, root)),
+                               0600);
     }
     json_decref(root);
     return err;

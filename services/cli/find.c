@@ -1,5 +1,5 @@
-/* From names to objects. A person rarely wants to type a name: the project is the default one or the
- * only one, the service is that of the enclii.yaml here or the only one. */
+/* From names to objects. A person rarely wants to type a name: the project is the default one or
+ * the only one, the service is that of the enclii.yaml here or the only one. */
 #include "cli.h"
 
 #include <string.h>
@@ -36,9 +36,11 @@ static json_t *only_project(struct cli *cli, int *ret_exit)
     if (json_array_size(projects) == 1) {
         return json_array_get(projects, 0);
     }
-    *ret_exit = json_array_size(projects) == 0
-                    ? give_up(EXIT_NOT_FOUND, "there is no project yet. Make one:  enclii project create NAME")
-                    : give_up(EXIT_ERROR, "which project? Say --project NAME, or  enclii project use NAME");
+    *ret_exit =
+        json_array_size(projects) == 0
+            ? give_up(EXIT_NOT_FOUND,
+                      "there is no project yet. Make one:  enclii project create NAME")
+            : give_up(EXIT_ERROR, "which project? Say --project NAME, or  enclii project use NAME");
     return NULL;
 }
 
@@ -66,7 +68,8 @@ static json_t *pick(const json_t *services, const char *name)
 {
     size_t i;
     json_t *service;
-    json_array_foreach(services, i, service) {
+    json_array_foreach(services, i, service)
+    {
         if (strcmp(ec_json_text(service, "name"), name) == 0 ||
             strcmp(ec_json_text(service, "id"), name) == 0) {
             return service;
@@ -79,9 +82,10 @@ json_t *find_service(struct cli *cli, const char *name, int *ret_exit)
 {
     json_t *project = find_project(cli, ret_exit);
     struct reply reply;
-    if (!project || !api_call(cli, "GET",
-                              api_path(cli, "/v1/projects/%s/services", ec_json_text(project, "slug")),
-                              NULL, &reply, ret_exit)) {
+    if (!project ||
+        !api_call(cli, "GET",
+                  api_path(cli, "/v1/projects/%s/services", ec_json_text(project, "slug")), NULL,
+                  &reply, ret_exit)) {
         return NULL;
     }
     const json_t *services = ec_json_at(reply.body, "services");
@@ -91,11 +95,15 @@ json_t *find_service(struct cli *cli, const char *name, int *ret_exit)
                     : json_array_size(services) == 1 ? json_array_get(services, 0)
                                                      : NULL;
     if (!found && name) {
-        *ret_exit = give_up(EXIT_NOT_FOUND, "there is no service \"%s\" in project %s. See:  "
-                         "enclii service list", name, ec_json_text(project, "slug"));
+        *ret_exit = give_up(EXIT_NOT_FOUND,
+                            "there is no service \"%s\" in project %s. See:  "
+                            "enclii service list",
+                            name, ec_json_text(project, "slug"));
     } else if (!found && json_array_size(services) == 0) {
-        *ret_exit = give_up(EXIT_NOT_FOUND, "project %s has no service yet. Make one:  "
-                         "enclii service create -f enclii.yaml", ec_json_text(project, "slug"));
+        *ret_exit = give_up(EXIT_NOT_FOUND,
+                            "project %s has no service yet. Make one:  "
+                            "enclii service create -f enclii.yaml",
+                            ec_json_text(project, "slug"));
     } else if (!found) {
         *ret_exit = give_up(EXIT_ERROR, "which service? Name one of:  enclii service list");
     }

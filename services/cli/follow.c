@@ -10,21 +10,21 @@
 #include "base/mem.h"
 
 #define FOLLOW_DEADLINE_MS 3600000
-#define AFTER_END_MS 1500   /* for what is told after the end: notifications */
+#define AFTER_END_MS 1500 /* for what is told after the end: notifications */
 #define LOG_LINES_SHOWN 400
 
 struct follow {
     struct cli *cli;
     const json_t *service;
-    const char *query;         /* of the stream: with what happened already, or only from now on */
-    const char *commit;        /* followed by commit: full or its beginning; "" = the next push */
-    const char *deployment;    /* followed by deployment; "" = not known yet */
+    const char *query;      /* of the stream: with what happened already, or only from now on */
+    const char *commit;     /* followed by commit: full or its beginning; "" = the next push */
+    const char *deployment; /* followed by deployment; "" = not known yet */
     const char *build, *release; /* ids, once known; "" before */
-    struct stream *logs;       /* output of the build */
-    int64_t began_unix_ms;     /* the push's arrival */
-    int64_t ended_ms;          /* mono: when the final state came; 0 = not yet */
+    struct stream *logs;         /* output of the build */
+    int64_t began_unix_ms;       /* the push's arrival */
+    int64_t ended_ms;            /* mono: when the final state came; 0 = not yet */
     bool notified;
-    bool wants_logs;           /* the build has begun */
+    bool wants_logs; /* the build has begun */
     size_t log_lines;
     int status;
 };
@@ -111,9 +111,10 @@ static void print_row(struct follow *follow, const char *title, const char *text
     printf("%s %s %8s  %.*s\n",
            paint(cli, ec_arena_format(cli->arena, "%7.2fs", (double)(since < 0 ? 0 : since) / 1000),
                  "dim"),
-           paint(cli, name, style), took_ms > 0 ? ec_duration_text(cli->arena, took_ms) : "", (int)line,
-           text);
-    for (text += line + strspn(text + line, "\n"); *text; text += line + strspn(text + line, "\n")) {
+           paint(cli, name, style), took_ms > 0 ? ec_duration_text(cli->arena, took_ms) : "",
+           (int)line, text);
+    for (text += line + strspn(text + line, "\n"); *text;
+         text += line + strspn(text + line, "\n")) {
         line = strcspn(text, "\n"); /* further lines stand under the first */
         printf("%38s%.*s\n", "", (int)line, text);
     }
@@ -130,7 +131,9 @@ static void show_log_line(struct follow *follow, const json_t *line)
     if (chatter || cli->json || ++follow->log_lines > LOG_LINES_SHOWN) {
         return;
     }
-    printf("%s\n", paint(cli, ec_arena_format(cli->arena, "%9s %-18.18s %8s  %.140s", "", "", "|", text), "dim"));
+    printf("%s\n",
+           paint(cli, ec_arena_format(cli->arena, "%9s %-18.18s %8s  %.140s", "", "", "|", text),
+                 "dim"));
 }
 
 static bool on_log(void *arg, const struct sse_event *event)
@@ -149,9 +152,9 @@ static bool on_log(void *arg, const struct sse_event *event)
 static void open_logs(struct follow *follow)
 {
     if (follow->wants_logs && !follow->logs && !follow->cli->json) {
-        follow->logs = stream_open(follow->cli,
-                                   api_path(follow->cli, "/v1/builds/%s/logs/stream", follow->build),
-                                   FOLLOW_DEADLINE_MS, on_log, follow);
+        follow->logs = stream_open(
+            follow->cli, api_path(follow->cli, "/v1/builds/%s/logs/stream", follow->build),
+            FOLLOW_DEADLINE_MS, on_log, follow);
     }
 }
 
@@ -208,11 +211,16 @@ static void note_end(struct follow *follow, const char *type)
         const char *type;
         int status;
     } ends[] = {
-        {"deployment.healthy", EXIT_OK},          {"deployment.failed", EXIT_DEPLOYMENT},
-        {"deployment.rolled_back", EXIT_DEPLOYMENT}, {"deployment.superseded", EXIT_DEPLOYMENT},
-        {"deployment.cancelled", EXIT_DEPLOYMENT}, {"build.failed", EXIT_BUILD},
-        {"build.cancelled", EXIT_BUILD},          {"build.superseded", EXIT_BUILD},
-        {"build.timed_out", EXIT_BUILD},          {"release.rejected", EXIT_BUILD},
+        {"deployment.healthy", EXIT_OK},
+        {"deployment.failed", EXIT_DEPLOYMENT},
+        {"deployment.rolled_back", EXIT_DEPLOYMENT},
+        {"deployment.superseded", EXIT_DEPLOYMENT},
+        {"deployment.cancelled", EXIT_DEPLOYMENT},
+        {"build.failed", EXIT_BUILD},
+        {"build.cancelled", EXIT_BUILD},
+        {"build.superseded", EXIT_BUILD},
+        {"build.timed_out", EXIT_BUILD},
+        {"release.rejected", EXIT_BUILD},
         {"delivery.ignored", EXIT_ERROR},
     };
     for (size_t i = 0; i < EC_LEN(ends); i++) {
@@ -273,7 +281,8 @@ static bool on_event(void *arg, const struct sse_event *event)
             show(follow, type, root, at);
         }
         if (strcmp(type, "build.started") == 0 && follow->build[0]) {
-            follow->wants_logs = true; /* opened by run: not from within another answer's callback */
+            follow->wants_logs =
+                true; /* opened by run: not from within another answer's callback */
         }
         note_end(follow, type);
     }
@@ -316,7 +325,7 @@ static int run(struct follow *follow)
         return status != EXIT_OK ? status : follow->status;
     }
     return cut ? give_up(EXIT_UNREACHABLE, "the stream of events ended early. Try again, or see:  "
-                      "enclii status")
+                                           "enclii status")
                : give_up(EXIT_ERROR, "nothing ended within the time given. See:  enclii why");
 }
 

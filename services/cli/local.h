@@ -1,12 +1,14 @@
-/* The platform on one machine: what `enclii local` shares between its files. Everything it keeps lives
- * in one folder (`home`), everything it downloads in another (`cache`, filled by tools/setup).
+/* The platform on one machine: what `enclii local` shares between its files. Everything it keeps
+ * lives in one folder (`home`), everything it downloads in another (`cache`, filled by
+ * tools/setup).
  *
  *   home/secrets     made at first start, 0600          home/logs      one file per component
  *   home/run         sockets, state.json, the lock      home/conf      what we write for the tools
  *   home/postgres kafka registry engine builder git objects router ca   data, one folder each
  *
- * `enclii local up` starts `enclii local supervise`, which holds the lock for as long as it lives and
- * tells in state.json what runs: whoever holds the lock is the platform, a pid alone proves nothing. */
+ * `enclii local up` starts `enclii local supervise`, which holds the lock for as long as it lives
+ * and tells in state.json what runs: whoever holds the lock is the platform, a pid alone proves
+ * nothing. */
 #pragma once
 
 #include <jansson.h>
@@ -46,8 +48,8 @@ struct local {
     struct ec_arena *arena; /* lives as long as the program */
     const char *home;
     const char *cache;
-    const char *programs;   /* folder of our own programs, from /proc/self/exe */
-    const char *log_level;  /* of our services; ENCLII_LOCAL_LOG_LEVEL */
+    const char *programs;  /* folder of our own programs, from /proc/self/exe */
+    const char *log_level; /* of our services; ENCLII_LOCAL_LOG_LEVEL */
     int ports[PORT_COUNT];
 };
 
@@ -60,7 +62,8 @@ char *local_secret(const struct local *local, const char *name);
 const char *local_api_url(const struct local *local);
 char *local_read_file(const struct local *local, const char *path); /* NULL when unreadable */
 /* Whole or not at all: writes beside, then renames. */
-EC_RESULT local_write_file(const struct local *local, const char *path, const char *text, mode_t mode);
+EC_RESULT local_write_file(const struct local *local, const char *path, const char *text,
+                           mode_t mode);
 EC_RESULT local_make_folder(const struct local *local, const char *path, mode_t mode);
 
 /* ---- local_files.c: folders, secrets and the tools' configuration ---- */
@@ -119,8 +122,8 @@ EC_RESULT local_state_write(const struct local *local, json_t *state);
 int64_t local_process_start(pid_t pid);
 /* Environment variable of every process of the platform: its home. */
 #define LOCAL_MARK "LOCAL_PLATFORM"
-/* What a supervisor that was killed left behind: processes and, with `containers`, also app containers
- * and mounts. */
+/* What a supervisor that was killed left behind: processes and, with `containers`, also app
+ * containers and mounts. */
 void local_sweep(const struct local *local, bool containers);
 
 /* ---- local_supervise.c ---- */

@@ -1,5 +1,5 @@
-/* Is this machine ready for the platform? Everything that is wrong is told at once, each with what to
- * do about it, before anything is started. */
+/* Is this machine ready for the platform? Everything that is wrong is told at once, each with what
+ * to do about it, before anything is started. */
 #include "local.h"
 
 #include <arpa/inet.h>
@@ -38,8 +38,8 @@ static bool in_path(const char *program)
 static void check_tools(const struct local *local, struct ec_buf *faults)
 {
     static const char *const tools[] = {
-        "initdb", "postgres", "pg_isready", "setpriv", "java",    "docker-registry", "skopeo", "podman",
-        "conmon", "buildah",  "haproxy",    "nginx",   "fcgiwrap", "git"};
+        "initdb", "postgres", "pg_isready", "setpriv", "java",  "docker-registry", "skopeo",
+        "podman", "conmon",   "buildah",    "haproxy", "nginx", "fcgiwrap",        "git"};
     static const char *const files[] = {"kafka/classpath", "bin/syft",
                                         "images/debian-bookworm-slim/index.json"};
     struct ec_buf missing;
@@ -66,8 +66,8 @@ static void check_programs(const struct local *local, struct ec_buf *faults)
 {
     for (size_t i = 0; i < local_component_count; i++) {
         const struct component *component = &local_components[i];
-        const char *program = ec_arena_format(local->arena, "%s/enclii-%s", local->programs,
-                                              component->name);
+        const char *program =
+            ec_arena_format(local->arena, "%s/enclii-%s", local->programs, component->name);
         if (component->admin && access(program, X_OK) != 0) {
             ec_buf_addf(faults, "  %s is missing: build it with  make build\n", program);
         }
@@ -102,10 +102,11 @@ static void check_way(const struct local *local, struct ec_buf *faults)
     for (char *slash; geteuid() == 0 && (slash = strrchr(path, '/')) && slash != path;) {
         *slash = '\0';
         if (stat(path, &status) == 0 && !(status.st_mode & S_IXOTH)) {
-            ec_buf_addf(faults,
-                        "  %s is closed to other users, but PostgreSQL's user must walk through it\n"
-                        "    open it (chmod o+x %s), or choose another:  ENCLII_HOME=/other/folder\n",
-                        path, path);
+            ec_buf_addf(
+                faults,
+                "  %s is closed to other users, but PostgreSQL's user must walk through it\n"
+                "    open it (chmod o+x %s), or choose another:  ENCLII_HOME=/other/folder\n",
+                path, path);
         }
     }
 }

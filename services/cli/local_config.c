@@ -1,5 +1,5 @@
-/* Where the local platform keeps its things and on which ports it listens. The environment says, else
- * what an earlier start wrote into home/local.json, else the defaults below. */
+/* Where the local platform keeps its things and on which ports it listens. The environment says,
+ * else what an earlier start wrote into home/local.json, else the defaults below. */
 #include "local.h"
 
 #include <errno.h>
@@ -24,7 +24,8 @@ const struct local_port_row local_ports[PORT_COUNT] = {
     [PORT_GIT] = {"ENCLII_LOCAL_GIT_PORT", "git server", 3000, 5},
     [PORT_POSTGRES] = {"ENCLII_LOCAL_POSTGRES_PORT", "PostgreSQL", 15432, 6},
     [PORT_KAFKA] = {"ENCLII_LOCAL_KAFKA_PORT", "Kafka", 19092, 7},
-    [PORT_KAFKA_CONTROLLER] = {"ENCLII_LOCAL_KAFKA_CONTROLLER_PORT", "Kafka's controller", 19093, 8},
+    [PORT_KAFKA_CONTROLLER] = {"ENCLII_LOCAL_KAFKA_CONTROLLER_PORT", "Kafka's controller", 19093,
+                               8},
     [PORT_ADMIN] = {"ENCLII_LOCAL_ADMIN_PORT", "metrics of our services", 4300, 10},
 };
 
@@ -69,7 +70,8 @@ static bool write_all(int fd, const char *text)
     return true;
 }
 
-EC_RESULT local_write_file(const struct local *local, const char *path, const char *text, mode_t mode)
+EC_RESULT local_write_file(const struct local *local, const char *path, const char *text,
+                           mode_t mode)
 {
     const char *beside = ec_arena_format(local->arena, "%s.new", path);
     unlink(beside);
@@ -107,8 +109,8 @@ EC_RESULT local_make_folder(const struct local *local, const char *path, mode_t 
 
 char *local_secret(const struct local *local, const char *name)
 {
-    char *text = local_read_file(local, ec_arena_format(local->arena, "%s/secrets/%s", local->home,
-                                                        name));
+    char *text =
+        local_read_file(local, ec_arena_format(local->arena, "%s/secrets/%s", local->home, name));
     if (text) {
         text[strcspn(text, "\n")] = '\0';
     }
@@ -147,8 +149,10 @@ static EC_RESULT port_of(struct local *local, const char *name, const char *text
     char *end = NULL;
     long port = strtol(text, &end, 10);
     if (end == text || *end || port < 1 || port > 65535) {
-        return ec_reject_in(local->arena, "%s must be a port from 1 to 65535, is \"%s\"; example: "
-                            "%s=14200", name, text, name);
+        return ec_reject_in(local->arena,
+                            "%s must be a port from 1 to 65535, is \"%s\"; example: "
+                            "%s=14200",
+                            name, text, name);
     }
     *ret_port = (int)port;
     return ec_ok();
@@ -170,8 +174,8 @@ static EC_RESULT read_ports(struct local *local)
     for (int i = 0; i < PORT_COUNT; i++) {
         const struct local_port_row *row = &local_ports[i];
         const char *own = getenv(row->setting);
-        local->ports[i] = base ? base + row->shift
-                               : (int)ec_json_int(kept, row->setting, row->fallback);
+        local->ports[i] =
+            base ? base + row->shift : (int)ec_json_int(kept, row->setting, row->fallback);
         if (own && own[0]) {
             struct ec_err err = port_of(local, row->setting, own, &local->ports[i]);
             if (ec_failed(err)) {
@@ -207,8 +211,10 @@ EC_RESULT local_open(struct local *local, struct ec_arena *arena)
     }
     /* The longest socket of ours must fit into sockaddr_un. */
     if (strlen(local->home) > 80) {
-        return ec_reject_in(arena, "ENCLII_HOME is longer than 80 letters, too long for sockets in "
-                            "it: %s", local->home);
+        return ec_reject_in(arena,
+                            "ENCLII_HOME is longer than 80 letters, too long for sockets in "
+                            "it: %s",
+                            local->home);
     }
     return read_ports(local);
 }

@@ -1,5 +1,5 @@
-/* Placeholders of the component table: {home}, {api}, ... An unknown one is our own mistake and stays
- * as it is, so that it shows in the first log line of the component. */
+/* Placeholders of the component table: {home}, {api}, ... An unknown one is our own mistake and
+ * stays as it is, so that it shows in the first log line of the component. */
 #include "local.h"
 
 #include <stdlib.h>
@@ -14,9 +14,15 @@
 #define WORDS_MAX 64
 
 static const char *const port_names[PORT_COUNT] = {
-    [PORT_API] = "api",           [PORT_WEBHOOK] = "webhook",   [PORT_HTTP] = "http",
-    [PORT_HTTPS] = "https",       [PORT_REGISTRY] = "registry", [PORT_GIT] = "git",
-    [PORT_POSTGRES] = "postgres", [PORT_KAFKA] = "kafka",       [PORT_KAFKA_CONTROLLER] = "controller",
+    [PORT_API] = "api",
+    [PORT_WEBHOOK] = "webhook",
+    [PORT_HTTP] = "http",
+    [PORT_HTTPS] = "https",
+    [PORT_REGISTRY] = "registry",
+    [PORT_GIT] = "git",
+    [PORT_POSTGRES] = "postgres",
+    [PORT_KAFKA] = "kafka",
+    [PORT_KAFKA_CONTROLLER] = "controller",
 };
 
 /* Kafka's form of a UUID; Java's option parser must not see a leading minus. */
@@ -47,8 +53,8 @@ static const char *value_of(const struct local *local, const struct component *c
         return ec_arena_format(local->arena, "%d", local->ports[PORT_ADMIN] + component->admin - 1);
     }
     if (ec_span_is(name, "classpath")) {
-        char *text = local_read_file(local, ec_arena_format(local->arena, "%s/kafka/classpath",
-                                                            local->cache));
+        char *text = local_read_file(
+            local, ec_arena_format(local->arena, "%s/kafka/classpath", local->cache));
         return text ? (text[strcspn(text, "\n")] = '\0', text) : "";
     }
     if (ec_span_is(name, "cluster")) {

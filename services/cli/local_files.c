@@ -26,11 +26,10 @@ static const struct {
     const char *path;
     mode_t mode;
 } folders[] = {
-    {"secrets", 0700},      {"run", 0711},          {"conf", 0755},        {"logs", 0755},
-    {"postgres", 0700},     {"kafka", 0700},        {"kafka/logs", 0700},  {"registry", 0700},
-    {"engine", 0700},       {"builder", 0700},      {"git", 0755},
-    {"objects", 0700},      {"router", 0755},       {"router/certs", 0700}, {"ca", 0700},
-    {"signer", 0700},
+    {"secrets", 0700},  {"run", 0711},          {"conf", 0755},       {"logs", 0755},
+    {"postgres", 0700}, {"kafka", 0700},        {"kafka/logs", 0700}, {"registry", 0700},
+    {"engine", 0700},   {"builder", 0700},      {"git", 0755},        {"objects", 0700},
+    {"router", 0755},   {"router/certs", 0700}, {"ca", 0700},         {"signer", 0700},
 };
 
 static const char kafka_properties[] =
@@ -96,19 +95,18 @@ static const char registry_config[] =
     "http: {addr: 127.0.0.1:%1$d}\n";
 
 /* Base images come from our registry when it has them, else from the usual place. */
-static const char registries_config[] =
-    "unqualified-search-registries = [\"" DOCKER_HUB "\"]\n"
-    "short-name-mode = \"permissive\"\n"
-    "[[registry]]\n"
-    "prefix = \"" DOCKER_HUB "\"\n"
-    "location = \"" DOCKER_HUB "\"\n"
-    "[[registry.mirror]]\n"
-    "location = \"127.0.0.1:%1$d\"\n"
-    "insecure = true\n"
-    "[[registry]]\n"
-    "prefix = \"127.0.0.1:%1$d\"\n"
-    "location = \"127.0.0.1:%1$d\"\n"
-    "insecure = true\n";
+static const char registries_config[] = "unqualified-search-registries = [\"" DOCKER_HUB "\"]\n"
+                                        "short-name-mode = \"permissive\"\n"
+                                        "[[registry]]\n"
+                                        "prefix = \"" DOCKER_HUB "\"\n"
+                                        "location = \"" DOCKER_HUB "\"\n"
+                                        "[[registry.mirror]]\n"
+                                        "location = \"127.0.0.1:%1$d\"\n"
+                                        "insecure = true\n"
+                                        "[[registry]]\n"
+                                        "prefix = \"127.0.0.1:%1$d\"\n"
+                                        "location = \"127.0.0.1:%1$d\"\n"
+                                        "insecure = true\n";
 
 /* Both limits are named: podman's defaults lie above what a container may have on many machines. */
 static const char containers_config[] =
@@ -123,11 +121,10 @@ static const char containers_config[] =
     "[network]\n"
     "network_config_dir = \"%2$s/engine/networks\"\n";
 
-static const char storage_config[] =
-    "[storage]\n"
-    "driver = \"overlay\"\n"
-    "graphroot = \"%1$s/engine/storage\"\n"
-    "runroot = \"%1$s/run/engine\"\n";
+static const char storage_config[] = "[storage]\n"
+                                     "driver = \"overlay\"\n"
+                                     "graphroot = \"%1$s/engine/storage\"\n"
+                                     "runroot = \"%1$s/run/engine\"\n";
 
 static const char policy_config[] = "{\"default\": [{\"type\": \"insecureAcceptAnything\"}]}\n";
 
@@ -205,12 +202,11 @@ static bool have_secret(const struct local *local, const char *name)
 
 static EC_RESULT keep_secret(const struct local *local, const char *name, const char *text)
 {
-    return local_write_file(local, ec_arena_format(local->arena, "%s/secrets/%s", local->home, name),
-                            text, 0600);
+    return local_write_file(
+        local, ec_arena_format(local->arena, "%s/secrets/%s", local->home, name), text, 0600);
 }
 
-static EC_RESULT make_random_secret(const struct local *local, const char *name,
-                                    const char *prefix)
+static EC_RESULT make_random_secret(const struct local *local, const char *name, const char *prefix)
 {
     if (have_secret(local, name)) {
         return ec_ok();
@@ -231,7 +227,8 @@ static void free_key(EVP_PKEY **key)
     EVP_PKEY_free(*key);
 }
 
-/* P-256, PKCS#8 PEM: what cosign calls a key, and what `signer` reads. The public half beside it. */
+/* P-256, PKCS#8 PEM: what cosign calls a key, and what `signer` reads. The public half beside it.
+ */
 static EC_RESULT make_signing_key(const struct local *local)
 {
     if (have_secret(local, "signing.pem") && have_secret(local, "signing.pub")) {
@@ -247,11 +244,11 @@ static EC_RESULT make_signing_key(const struct local *local)
     }
     char *text = NULL;
     long len = BIO_get_mem_data(secret, &text);
-    EC_TRY(keep_secret(local, "signing.pem", ec_arena_text(local->arena,
-                                             (struct ec_span){text, (size_t)len})));
+    EC_TRY(keep_secret(local, "signing.pem",
+                       ec_arena_text(local->arena, (struct ec_span){text, (size_t)len})));
     len = BIO_get_mem_data(open, &text);
-    return keep_secret(local, "signing.pub", ec_arena_text(local->arena,
-                                             (struct ec_span){text, (size_t)len}));
+    return keep_secret(local, "signing.pub",
+                       ec_arena_text(local->arena, (struct ec_span){text, (size_t)len}));
 }
 
 static EC_RESULT make_secrets(const struct local *local)
@@ -276,7 +273,8 @@ static EC_RESULT write_config(const struct local *local, const char *name, const
 /* runc where it is, else crun: both are in Debian, tools/setup installs both. */
 static const char *container_runtime(void)
 {
-    return access("/usr/sbin/runc", X_OK) == 0 || access("/usr/bin/runc", X_OK) == 0 ? "runc" : "crun";
+    return access("/usr/sbin/runc", X_OK) == 0 || access("/usr/bin/runc", X_OK) == 0 ? "runc"
+                                                                                     : "crun";
 }
 
 static EC_RESULT write_configs(const struct local *local)
@@ -287,13 +285,15 @@ static EC_RESULT write_configs(const struct local *local)
                         ec_arena_format(arena, kafka_properties, ports[PORT_KAFKA],
                                         ports[PORT_KAFKA_CONTROLLER], local->home)));
     EC_TRY(write_config(local, "kafka-log4j2.properties", kafka_log4j));
-    EC_TRY(write_config(local, "registry.yml",
-                        ec_arena_format(arena, registry_config, ports[PORT_REGISTRY], local->home)));
+    EC_TRY(
+        write_config(local, "registry.yml",
+                     ec_arena_format(arena, registry_config, ports[PORT_REGISTRY], local->home)));
     EC_TRY(write_config(local, "registries.conf",
                         ec_arena_format(arena, registries_config, ports[PORT_REGISTRY])));
     EC_TRY(write_config(local, "policy.json", policy_config));
-    EC_TRY(write_config(local, "containers.conf",
-                        ec_arena_format(arena, containers_config, container_runtime(), local->home)));
+    EC_TRY(
+        write_config(local, "containers.conf",
+                     ec_arena_format(arena, containers_config, container_runtime(), local->home)));
     EC_TRY(write_config(local, "storage-engine.conf",
                         ec_arena_format(arena, storage_config, local->home)));
     EC_TRY(write_config(local, "nginx.conf",

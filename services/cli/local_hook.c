@@ -1,7 +1,8 @@
-/* The git server's side: `enclii local repo` makes a bare repository, and its post-receive hook, which
- * is `enclii local hook`, says to the webhook service what GitHub would say: a push event, signed over
- * its bytes, with a delivery id that stays the same when it is sent again. What the hook prints is what
- * the pusher sees. https://docs.github.com/en/webhooks/webhook-events-and-payloads#push */
+/* The git server's side: `enclii local repo` makes a bare repository, and its post-receive hook,
+ * which is `enclii local hook`, says to the webhook service what GitHub would say: a push event,
+ * signed over its bytes, with a delivery id that stays the same when it is sent again. What the
+ * hook prints is what the pusher sees.
+ * https://docs.github.com/en/webhooks/webhook-events-and-payloads#push */
 #include "local.h"
 
 #include <errno.h>
@@ -81,7 +82,17 @@ static void add_paths(json_t *commit, char *lines)
     json_object_set_new(commit, "modified", modified);
 }
 
-enum field { ID, TREE, TIME, AUTHOR, AUTHOR_EMAIL, COMMITTER, COMMITTER_EMAIL, MESSAGE, FIELD_COUNT };
+enum field {
+    ID,
+    TREE,
+    TIME,
+    AUTHOR,
+    AUTHOR_EMAIL,
+    COMMITTER,
+    COMMITTER_EMAIL,
+    MESSAGE,
+    FIELD_COUNT
+};
 
 /* One record: fields parted by 0x1f, then 0x1d, then the paths. */
 static json_t *commit_of(const struct local *local, char *record, const char *repo_url)
@@ -104,12 +115,12 @@ static json_t *commit_of(const struct local *local, char *record, const char *re
     while (len > 0 && fields[MESSAGE][len - 1] == '\n') {
         fields[MESSAGE][--len] = '\0';
     }
-    json_t *commit = json_pack(
-        "{s:s, s:s, s:b, s:s, s:s, s:s, s:o?, s:o?}", "id", fields[ID], "tree_id", fields[TREE],
-        "distinct", 1, "message", fields[MESSAGE], "timestamp", fields[TIME], "url",
-        ec_arena_format(local->arena, "%s/commit/%s", repo_url, fields[ID]), "author",
-        person(fields[AUTHOR], fields[AUTHOR_EMAIL]), "committer",
-        person(fields[COMMITTER], fields[COMMITTER_EMAIL]));
+    json_t *commit = json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:o?, s:o?}", "id", fields[ID],
+                               "tree_id", fields[TREE], "distinct", 1, "message", fields[MESSAGE],
+                               "timestamp", fields[TIME], "url",
+                               ec_arena_format(local->arena, "%s/commit/%s", repo_url, fields[ID]),
+                               "author", person(fields[AUTHOR], fields[AUTHOR_EMAIL]), "committer",
+                               person(fields[COMMITTER], fields[COMMITTER_EMAIL]));
     if (commit) {
         add_paths(commit, paths);
     }
@@ -123,13 +134,25 @@ static json_t *commits_of(const struct local *local, const char *before, const c
     if (strcmp(after, ZEROS) == 0) {
         return commits;
     }
-    const char *range = strcmp(before, ZEROS) == 0
-                            ? after
-                            : ec_arena_format(local->arena, "%s..%s", before, after);
+    const char *range =
+        strcmp(before, ZEROS) == 0 ? after : ec_arena_format(local->arena, "%s..%s", before, after);
     const char *const argv[] = {
-        "git", "-c", "core.quotePath=false", "log", "--reverse", "-n", COMMITS_MAX, "--first-parent",
-        "-m", "--root", "--no-renames", "--name-status",
-        "--format=%x1e%H%x1f%T%x1f%aI%x1f%an%x1f%ae%x1f%cn%x1f%ce%x1f%B%x1d", range, "--", NULL};
+        "git",
+        "-c",
+        "core.quotePath=false",
+        "log",
+        "--reverse",
+        "-n",
+        COMMITS_MAX,
+        "--first-parent",
+        "-m",
+        "--root",
+        "--no-renames",
+        "--name-status",
+        "--format=%x1e%H%x1f%T%x1f%aI%x1f%an%x1f%ae%x1f%cn%x1f%ce%x1f%B%x1d",
+        range,
+        "--",
+        NULL};
     char *text = output_of(local, argv);
     for (char *record = text ? strchr(text, '\x1e') : NULL, *next; record; record = next) {
         next = strchr(record + 1, '\x1e');
@@ -146,19 +169,19 @@ static json_t *commits_of(const struct local *local, const char *before, const c
 
 static json_t *repository_of(const struct local *local, const char *full_name)
 {
-    const char *url = ec_arena_format(local->arena, "http://127.0.0.1:%d/%s", local->ports[PORT_GIT],
-                                      full_name);
-    const char *owner = ec_arena_text(local->arena,
-                                      (struct ec_span){full_name, strcspn(full_name, "/")});
-    json_t *repository = json_pack(
-        "{s:i, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "id", 1, "name",
-        strchr(full_name, '/') + 1, "full_name", full_name, "private", 1, "html_url", url, "clone_url",
-        ec_arena_format(local->arena, "%s.git", url), "git_url",
-        ec_arena_format(local->arena, "%s.git", url), "ssh_url",
-        ec_arena_format(local->arena, "%s.git", url), "default_branch", "main", "master_branch",
-        "main");
-    json_object_set_new(repository, "owner", json_pack("{s:s, s:s, s:s}", "login", owner, "name",
-                                                       owner, "email", ""));
+    const char *url =
+        ec_arena_format(local->arena, "http://127.0.0.1:%d/%s", local->ports[PORT_GIT], full_name);
+    const char *owner =
+        ec_arena_text(local->arena, (struct ec_span){full_name, strcspn(full_name, "/")});
+    json_t *repository =
+        json_pack("{s:i, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "id", 1, "name",
+                  strchr(full_name, '/') + 1, "full_name", full_name, "private", 1, "html_url", url,
+                  "clone_url", ec_arena_format(local->arena, "%s.git", url), "git_url",
+                  ec_arena_format(local->arena, "%s.git", url), "ssh_url",
+                  ec_arena_format(local->arena, "%s.git", url), "default_branch", "main",
+                  "master_branch", "main");
+    json_object_set_new(repository, "owner",
+                        json_pack("{s:s, s:s, s:s}", "login", owner, "name", owner, "email", ""));
     return repository;
 }
 
@@ -277,7 +300,8 @@ static bool deliver(const struct local *local, const char *payload, const char *
         }
         printf("enclii: %s, trying again (%d)\n",
                delivery.status == 404 ? "this repository is not known yet"
-                                      : "the webhook service does not answer", i + 2);
+                                      : "the webhook service does not answer",
+               i + 2);
         fflush(stdout);
         usleep(wait);
         wait *= 2;
@@ -332,7 +356,8 @@ int local_hook(struct local *local)
 /* ---- enclii local repo ---- */
 static bool name_fits(const char *name)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t owner = strspn(name, letters);
     const char *rest = name + owner + 1;
     return owner > 0 && name[owner] == '/' && rest[0] && strspn(rest, letters) == strlen(rest) &&
@@ -348,10 +373,11 @@ static EC_RESULT make_repo(const struct local *local, const char *path)
         return ec_reject_in(local->arena, "git could not make the repository %s", path);
     }
     const char *hook = ec_arena_format(
-        local->arena, "#!/bin/sh\nENCLII_HOME='%s'\nexport ENCLII_HOME\nexec '%s/enclii' local hook\n",
+        local->arena,
+        "#!/bin/sh\nENCLII_HOME='%s'\nexport ENCLII_HOME\nexec '%s/enclii' local hook\n",
         local->home, local->programs);
-    return local_write_file(local, ec_arena_format(local->arena, "%s/hooks/post-receive", path), hook,
-                            0755);
+    return local_write_file(local, ec_arena_format(local->arena, "%s/hooks/post-receive", path),
+                            hook, 0755);
 }
 
 int local_repo(struct local *local, const char *name)

@@ -1,4 +1,5 @@
-/* Is a component ready? One question at a time: a connection, an HTTP answer or a command's exit. */
+/* Is a component ready? One question at a time: a connection, an HTTP answer or a command's exit.
+ */
 #include "local.h"
 
 #include <stdlib.h>

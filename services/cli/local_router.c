@@ -59,7 +59,8 @@ char *local_router_config(const struct local *local)
     while (*at) {
         size_t comment = *at == '#' ? strcspn(at, "\n") : 0;
         if (comment) {
-            at += comment; /* comments name the placeholders; they are for readers of the template */
+            at +=
+                comment; /* comments name the placeholders; they are for readers of the template */
             continue;
         }
         size_t plain = strcspn(at, "@#");

@@ -1,5 +1,6 @@
-/* Who runs: the lock that the supervisor holds for as long as it lives, its state file, and what to do
- * about the remains of one that was killed. A pid is believed only together with its start time. */
+/* Who runs: the lock that the supervisor holds for as long as it lives, its state file, and what to
+ * do about the remains of one that was killed. A pid is believed only together with its start time.
+ */
 #include "local.h"
 
 #include <dirent.h>

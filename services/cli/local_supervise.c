@@ -1,6 +1,6 @@
 /* The supervisor: starts every component once what it needs is ready, starts it again when it ends,
- * stops all in the opposite order, and tells in state.json what is going on. It is one pass over the
- * members, `advance`, that is deferred after every change. */
+ * stops all in the opposite order, and tells in state.json what is going on. It is one pass over
+ * the members, `advance`, that is deferred after every change. */
 #include "local.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@
 #define MEMBERS_MAX 32
 #define PROBE_EVERY_MS 60
 #define READY_WITHIN_MS 90000
-#define STEADY_MS 10000         /* after this long a crash counts as the first again */
+#define STEADY_MS 10000 /* after this long a crash counts as the first again */
 #define EXITS_BEFORE_FAILED 3
 #define STOP_GRACE_MS 5000
 #define LOG_MAX_BYTES (16 << 20)
@@ -29,7 +29,7 @@
 #define SCRATCH_MAX_BYTES (4 << 20)
 
 enum member_state { WAITING, STARTING, READY, PAUSING, STOPPING, ENDED };
-static const char *const state_names[] = {"waiting", "starting", "ready",
+static const char *const state_names[] = {"waiting",    "starting", "ready",
                                           "restarting", "stopping", "stopped"};
 
 struct supervisor;
@@ -38,17 +38,17 @@ struct member {
     const struct component *component;
     struct supervisor *sup;
     enum member_state state;
-    bool shown;                  /* false: a task that this start does not need */
-    bool probing;                /* an answer is owed; the next question waits for it */
+    bool shown;   /* false: a task that this start does not need */
+    bool probing; /* an answer is owed; the next question waits for it */
     struct ec_process *process;
-    struct ec_timer *timer;      /* next probe, or next start */
-    struct ec_arena *scratch;    /* of one start or one probe */
+    struct ec_timer *timer;   /* next probe, or next start */
+    struct ec_arena *scratch; /* of one start or one probe */
     struct ec_backoff backoff;
-    int64_t start;               /* /proc start time of its process */
-    int64_t began_ms, ready_ms;  /* mono: of this round; ready_ms 0 = not yet */
-    int64_t took_ms;             /* began → ready of the first round */
+    int64_t start;              /* /proc start time of its process */
+    int64_t began_ms, ready_ms; /* mono: of this round; ready_ms 0 = not yet */
+    int64_t took_ms;            /* began → ready of the first round */
     int restarts;
-    int early_exits;             /* before it was ever ready */
+    int early_exits; /* before it was ever ready */
     char detail[256];
 };
 
@@ -56,16 +56,16 @@ struct supervisor {
     const struct local *local;
     struct ec_loop *loop;
     struct ec_fetcher *fetcher;
-    struct ec_arena *scratch;    /* of one state file */
-    struct ec_timer *logs;       /* looks at the sizes of the log files */
+    struct ec_arena *scratch; /* of one state file */
+    struct ec_timer *logs;    /* looks at the sizes of the log files */
     bool rotating;
     uv_signal_t signals[2];
     struct member members[MEMBERS_MAX];
     size_t count;
     int64_t began_ms;
-    bool advancing;              /* a pass is deferred */
+    bool advancing; /* a pass is deferred */
     bool stopping, ended;
-    const char *failed;          /* name of what does not come up */
+    const char *failed; /* name of what does not come up */
 };
 
 static void advance_soon(struct supervisor *sup);
@@ -121,15 +121,13 @@ static bool still_needed(const struct supervisor *sup, const struct member *memb
 /* ---- what others may see ---- */
 static json_t *member_json(const struct member *member)
 {
-    return json_pack("{s:s, s:s, s:b, s:s, s:i, s:I, s:I, s:I, s:i, s:s}", "name",
-                     member->component->name, "help", member->component->help, "task",
-                     member->component->probe == NULL, "state", state_names[member->state], "pid",
-                     member->process ? ec_process_pid(member->process) : 0, "start",
-                     (json_int_t)member->start, "took_ms", (json_int_t)member->took_ms,
-                     "ready_unix_ms",
-                     (json_int_t)(member->ready_ms ? ec_unix_ms() - ec_mono_ms() + member->ready_ms
-                                                   : 0),
-                     "restarts", member->restarts, "detail", member->detail);
+    return json_pack(
+        "{s:s, s:s, s:b, s:s, s:i, s:I, s:I, s:I, s:i, s:s}", "name", member->component->name,
+        "help", member->component->help, "task", member->component->probe == NULL, "state",
+        state_names[member->state], "pid", member->process ? ec_process_pid(member->process) : 0,
+        "start", (json_int_t)member->start, "took_ms", (json_int_t)member->took_ms, "ready_unix_ms",
+        (json_int_t)(member->ready_ms ? ec_unix_ms() - ec_mono_ms() + member->ready_ms : 0),
+        "restarts", member->restarts, "detail", member->detail);
 }
 
 static bool all_ready(const struct supervisor *sup)
@@ -150,16 +148,17 @@ static void write_state(struct supervisor *sup)
             json_array_append_new(components, member_json(&sup->members[i]));
         }
     }
-    json_t *state = json_pack("{s:{s:i, s:I}, s:b, s:b, s:s, s:I, s:o}", "supervisor", "pid",
-                              (int)getpid(), "start", (json_int_t)local_process_start(getpid()),
-                              "ready", all_ready(sup), "stopping", sup->stopping, "failed",
-                              sup->failed ? sup->failed : "", "up_ms",
-                              (json_int_t)(ec_mono_ms() - sup->began_ms), "components", components);
+    json_t *state =
+        json_pack("{s:{s:i, s:I}, s:b, s:b, s:s, s:I, s:o}", "supervisor", "pid", (int)getpid(),
+                  "start", (json_int_t)local_process_start(getpid()), "ready", all_ready(sup),
+                  "stopping", sup->stopping, "failed", sup->failed ? sup->failed : "", "up_ms",
+                  (json_int_t)(ec_mono_ms() - sup->began_ms), "components", components);
     struct local local = *sup->local;
     local.arena = sup->scratch;
     struct ec_err err = local_state_write(&local, state);
     if (ec_failed(err)) {
-        ec_log(EC_LOG_ERROR, NULL, "state.unwritten", "the state file cannot be written", EC_ERR(err));
+        ec_log(EC_LOG_ERROR, NULL, "state.unwritten", "the state file cannot be written",
+               EC_ERR(err));
     }
     json_decref(state);
     ec_arena_reset(sup->scratch);
@@ -269,7 +268,8 @@ static void on_process_end(void *arg, const struct ec_process_result *result)
 /* A socket that a killed process left behind keeps some programs from starting. */
 static void remove_socket(const struct local *local, const struct component *component)
 {
-    const char *const *words = local_words(local, component, component->probe ? component->probe : "");
+    const char *const *words =
+        local_words(local, component, component->probe ? component->probe : "");
     if (words[0] && (strcmp(words[0], "unix") == 0 || strcmp(words[0], "socket") == 0)) {
         unlink(words[1]);
     }

@@ -37,9 +37,10 @@ const struct component local_components[] = {
     {.name = "postgres",
      .help = "PostgreSQL",
      .after = "postgres-init",
-     .command = AS_POSTGRES "postgres -D {home}/postgres/data -p {postgres} -h 127.0.0.1 "
-                "-k {home}/postgres -c max_connections=200 -c shared_buffers=64MB -c jit=off "
-                "-c log_min_messages=warning -c log_line_prefix=%m",
+     .command =
+         AS_POSTGRES "postgres -D {home}/postgres/data -p {postgres} -h 127.0.0.1 "
+                     "-k {home}/postgres -c max_connections=200 -c shared_buffers=64MB -c jit=off "
+                     "-c log_min_messages=warning -c log_line_prefix=%m",
      .probe = "exec pg_isready -q -h 127.0.0.1 -p {postgres} -d enclii",
      .stop_signal = SIGINT},
     {.name = "kafka-init",
@@ -203,9 +204,9 @@ static const struct {
 
 /* What the surroundings say about reaching the network, for git, buildah and syft. */
 static const char *const passed_on[] = {
-    "PATH",          "HOME",         "TZ",         "http_proxy",  "https_proxy", "no_proxy",
-    "HTTP_PROXY",    "HTTPS_PROXY",  "NO_PROXY",   "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO", "CURL_CA_BUNDLE",
+    "PATH",           "HOME",        "TZ",       "http_proxy",    "https_proxy",  "no_proxy",
+    "HTTP_PROXY",     "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO",
+    "CURL_CA_BUNDLE",
 };
 
 bool local_needed(const struct local *local, const struct component *component)

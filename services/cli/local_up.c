@@ -1,5 +1,5 @@
-/* `enclii local up|down|status|logs|env`: what a person sees of the platform on this machine. The work
- * is the supervisor's; this side starts it, follows its state file, and asks it to stop. */
+/* `enclii local up|down|status|logs|env`: what a person sees of the platform on this machine. The
+ * work is the supervisor's; this side starts it, follows its state file, and asks it to stop. */
 #include "cli.h"
 #include "local.h"
 
@@ -28,7 +28,8 @@ static void widen_path(const struct cli *cli)
 {
     const char *path = getenv("PATH");
     setenv("PATH",
-           ec_arena_format(cli->arena, "%s:/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/sbin:/sbin",
+           ec_arena_format(cli->arena,
+                           "%s:/usr/lib/postgresql/15/bin:/usr/local/sbin:/usr/sbin:/sbin",
                            path ? path : "/usr/local/bin:/usr/bin:/bin"),
            1);
 }
@@ -54,15 +55,17 @@ static void print_addresses(struct cli *cli, const struct local *local)
 {
     const int *ports = local->ports;
     printf("\n  API       http://127.0.0.1:%d\n", ports[PORT_API]);
-    printf("  router    http://<name>.localhost:%d   https://<name>.localhost:%d\n", ports[PORT_HTTP],
-           ports[PORT_HTTPS]);
+    printf("  router    http://<name>.localhost:%d   https://<name>.localhost:%d\n",
+           ports[PORT_HTTP], ports[PORT_HTTPS]);
     printf("  git       http://127.0.0.1:%d/<owner>/<name>.git   (enclii local repo owner/name)\n",
            ports[PORT_GIT]);
     printf("  webhooks  http://127.0.0.1:%d/v1/webhooks/github\n", ports[PORT_WEBHOOK]);
     printf("  registry  127.0.0.1:%d\n", ports[PORT_REGISTRY]);
     printf("  state     %s\n", local->home);
-    printf("\n%s\n", paint(cli, "Next: enclii project create NAME; enclii service create -f "
-                                "enclii.yaml. Stop: enclii local down", "dim"));
+    printf("\n%s\n", paint(cli,
+                           "Next: enclii project create NAME; enclii service create -f "
+                           "enclii.yaml. Stop: enclii local down",
+                           "dim"));
 }
 
 /* ---- tail of a log file ---- */
@@ -146,7 +149,8 @@ static void show_new(struct watch_up *watch, const json_t *state)
 {
     size_t i;
     json_t *component;
-    json_array_foreach(ec_json_at(state, "components"), i, component) {
+    json_array_foreach(ec_json_at(state, "components"), i, component)
+    {
         const char *name = ec_json_text(component, "name");
         if (strcmp(ec_json_text(component, "state"), "ready") == 0 && !watch->cli->json &&
             !has_line(watch, name)) {
@@ -175,7 +179,8 @@ static const char *why_failed(const json_t *state, const char *name)
 {
     size_t i;
     json_t *component;
-    json_array_foreach(ec_json_at(state, "components"), i, component) {
+    json_array_foreach(ec_json_at(state, "components"), i, component)
+    {
         if (strcmp(ec_json_text(component, "name"), name) == 0) {
             return ec_json_text(component, "detail");
         }
@@ -192,8 +197,8 @@ static bool follow_once(struct watch_up *watch, pid_t supervisor, int *ret_statu
     show_new(watch, state);
     if (failed[0]) {
         const char *name = ec_arena_strdup(watch->cli->arena, failed);
-        *ret_status = up_failed(watch, name,
-                                ec_arena_strdup(watch->cli->arena, why_failed(state, name)));
+        *ret_status =
+            up_failed(watch, name, ec_arena_strdup(watch->cli->arena, why_failed(state, name)));
     } else if (ec_json_bool(state, "ready", false)) {
         *ret_status = EXIT_OK;
     } else if (supervisor > 0 && kill(supervisor, 0) != 0) {
@@ -294,7 +299,7 @@ static int purge(const struct local *local)
     /* Only what is ours: the folder must carry our mark. */
     if (access(local_path(local, "local.json"), F_OK) != 0) {
         return give_up(EXIT_ERROR, "%s is no folder of a local platform, nothing was removed",
-                    local->home);
+                       local->home);
     }
     pid_t pid = fork();
     if (pid == 0) {
@@ -349,7 +354,7 @@ int cmd_local_status(struct cli *cli)
         return print_json(state);
     }
     static const struct column columns[] = {
-        {"COMPONENT", "name", PLAIN}, {"STATE", "state", STATE},      {"PID", "pid", PLAIN},
+        {"COMPONENT", "name", PLAIN},      {"STATE", "state", STATE},       {"PID", "pid", PLAIN},
         {"READY IN", "took_ms", DURATION}, {"RESTARTS", "restarts", PLAIN}, {"", "detail", PLAIN}};
     print_list(cli, ec_json_at(state, "components"), columns, EC_LEN(columns));
     bool ready = ec_json_bool(state, "ready", false);
@@ -404,7 +409,10 @@ int cmd_local_logs(struct cli *cli)
             printf("%s\n", paint(cli, name, "bold"));
         }
         print_tail(ec_arena_format(cli->arena, "%s/logs/%s.log", local.home, name),
-                   lines ? atoi(lines) : only ? 200 : 5, only ? "" : "  ");
+                   lines  ? atoi(lines)
+                   : only ? 200
+                          : 5,
+                   only ? "" : "  ");
     }
     return EXIT_OK;
 }
@@ -420,8 +428,8 @@ int cmd_local_env(struct cli *cli)
     if (!token) {
         return give_up(EXIT_NOT_FOUND, "no platform has been started in %s", local.home);
     }
-    printf("export ENCLII_HOME=%s\nexport ENCLII_API_URL=%s\nexport ENCLII_API_TOKEN=%s\n", local.home,
-           local_api_url(&local), token);
+    printf("export ENCLII_HOME=%s\nexport ENCLII_API_URL=%s\nexport ENCLII_API_TOKEN=%s\n",
+           local.home, local_api_url(&local), token);
     for (int i = 0; i < PORT_COUNT; i++) {
         printf("export %s=%d\n", local_ports[i].setting, local.ports[i]);
     }

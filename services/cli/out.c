@@ -1,4 +1,5 @@
-/* Tables, colours and JSON. Columns are as wide as their widest cell; widths count UTF-8 letters. */
+/* Tables, colours and JSON. Columns are as wide as their widest cell; widths count UTF-8 letters.
+ */
 #include "cli.h"
 
 #include <stdarg.h>
@@ -27,8 +28,8 @@ const char *paint(const struct cli *cli, const char *text, const char *style)
 {
     static const struct {
         const char *name, *code;
-    } styles[] = {{"red", "31"}, {"green", "32"}, {"yellow", "33"}, {"blue", "34"},
-                  {"cyan", "36"}, {"dim", "2"},   {"bold", "1"}};
+    } styles[] = {{"red", "31"},  {"green", "32"}, {"yellow", "33"}, {"blue", "34"},
+                  {"cyan", "36"}, {"dim", "2"},    {"bold", "1"}};
     for (size_t i = 0; cli->color && style && i < EC_LEN(styles); i++) {
         if (strcmp(styles[i].name, style) == 0) {
             return ec_arena_format(cli->arena, "\033[%sm%s\033[0m", styles[i].code, text);
@@ -42,7 +43,8 @@ const char *state_style(const char *state)
     static const struct {
         const char *words, *style;
     } styles[] = {
-        {" HEALTHY READY SUCCEEDED ACTIVE ACCEPTED healthy ready running success active ok ", "green"},
+        {" HEALTHY READY SUCCEEDED ACTIVE ACCEPTED healthy ready running success active ok ",
+         "green"},
         {" FAILED REJECTED ROLLED_BACK TIMED_OUT failed unhealthy rolled_back error ", "red"},
         {" CANCELLED SUPERSEDED IGNORED DUPLICATE unknown stopped ", "dim"},
     };

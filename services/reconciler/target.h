@@ -79,22 +79,22 @@ struct target_ops {
     EC_RESULT (*prepare)(struct target *target, const char *image, target_done_fn done, void *arg);
     /* The version has exactly its replicas: starts missing ones, replaces dead ones, removes
      * surplus. Done when they are started, not when they are healthy. */
-    EC_RESULT (*apply)
+    EC_RESULT(*apply)
     (struct target *target, const struct target_goal *goal, target_done_fn done, void *arg);
     /* Which host names and paths belong to the key; takes effect soon. */
-    EC_RESULT (*set_routes)
+    EC_RESULT(*set_routes)
     (struct target *target, const char *key, Enclii__V1__RouteSpec *const *routes, size_t count);
     /* Versions that are not named get nothing. Done when the router has it. */
-    EC_RESULT (*shift_traffic)
+    EC_RESULT(*shift_traffic)
     (struct target *target, const char *key, const struct target_share *shares, size_t count,
      target_done_fn done, void *arg);
     /* NULL: all versions and routes of the key. Done when none of them is seen or routed any more;
      * stopping them gently goes on behind. */
-    EC_RESULT (*remove)
+    EC_RESULT(*remove)
     (struct target *target, const char *key, const struct target_identity *identity,
      target_done_fn done, void *arg);
     /* The last lines of the replica that is worst off. */
-    EC_RESULT (*logs)
+    EC_RESULT(*logs)
     (struct target *target, const char *key, const struct target_identity *identity, int lines,
      target_logs_fn done, void *arg);
     /* Keys that have anything here; borrowed until the next turn. */

@@ -1,6 +1,6 @@
-/* Stands in for `pipeline` in builder_test.sh: a mock Kafka cluster of its own, whose address is the first
- * line it prints; then each line of stdin becomes a command, and each event of the builder is printed,
- * one line each, with the milliseconds since start.
+/* Stands in for `pipeline` in builder_test.sh: a mock Kafka cluster of its own, whose address is
+ * the first line it prints; then each line of stdin becomes a command, and each event of the
+ * builder is printed, one line each, with the milliseconds since start.
  *
  *   run BUILD ATTEMPT CLONE_URL SHA IMAGE_REPO CONTEXT MEMORY_MIB TIMEOUT_MS trusted|untrusted
  *   cancel BUILD ATTEMPT */
@@ -27,8 +27,11 @@ static char builder_id[] = "b1", reason[] = "a newer push", service_id[] = "svc-
 static void publish(const char *type, const ProtobufCMessage *body)
 {
     struct ec_id id = ec_id_new();
-    const struct ec_message message = {.topic = EC_TOPIC_BUILD_COMMANDS, .key = service_id,
-                                       .type = type, .id = id.text, .body = body};
+    const struct ec_message message = {.topic = EC_TOPIC_BUILD_COMMANDS,
+                                       .key = service_id,
+                                       .type = type,
+                                       .id = id.text,
+                                       .body = body};
     ec_ignore(ec_bus_publish(bus, &message, NULL, NULL)); /* the script sees that nothing happens */
 }
 
@@ -130,7 +133,8 @@ static void on_event(void *state, struct ec_event *ev)
         const Enclii__V1__BuildLog *log = body;
         for (size_t i = 0; i < log->n_lines; i++) {
             printf("%lld log %s %lld %s: %s\n", (long long)at_ms, log->build_id,
-                   (long long)log->first_seq + (long long)i, log->lines[i]->step, log->lines[i]->text);
+                   (long long)log->first_seq + (long long)i, log->lines[i]->step,
+                   log->lines[i]->text);
         }
         return;
     }
@@ -153,8 +157,8 @@ static void on_event(void *state, struct ec_event *ev)
 
 int main(void)
 {
-    static const char *const topics[] = {EC_TOPIC_BUILD_EVENTS, EC_TOPIC_BUILD_LOGS, EC_TOPIC_BUILDERS,
-                                         NULL};
+    static const char *const topics[] = {EC_TOPIC_BUILD_EVENTS, EC_TOPIC_BUILD_LOGS,
+                                         EC_TOPIC_BUILDERS, NULL};
     static const struct ec_route routes[] = {
         {"dev.enclii.build.started.v1", &enclii__v1__build_started__descriptor, NULL},
         {"dev.enclii.build.step.v1", &enclii__v1__build_step_finished__descriptor, NULL},

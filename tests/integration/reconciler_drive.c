@@ -1,9 +1,9 @@
 /* Stands in for `pipeline` in reconciler_test.sh: a mock Kafka cluster of its own, whose address is
- * the first line it prints; then each line of stdin is published and each event of the reconciler and
- * of `domain` is printed, one line each, with the time since start.
+ * the first line it prints; then each line of stdin is published and each event of the reconciler
+ * and of `domain` is printed, one line each, with the time since start.
  *
- *   desired KEY REVISION DEPLOYMENT RELEASE IMAGE HOST WEIGHTS STEP_MS SETTLED DEADLINE_MS REPLICAS [PREV_RELEASE PREV_IMAGE]
- *   remove KEY        domain HOST        undomain HOST */
+ *   desired KEY REVISION DEPLOYMENT RELEASE IMAGE HOST WEIGHTS STEP_MS SETTLED DEADLINE_MS REPLICAS
+ * [PREV_RELEASE PREV_IMAGE] remove KEY        domain HOST        undomain HOST */
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 #include <stdio.h>
@@ -227,10 +227,8 @@ int main(void)
         {"dev.enclii.domain.issued.v1", &enclii__v1__domain_issued__descriptor, NULL},
         {"dev.enclii.domain.failed.v1", &enclii__v1__domain_failed__descriptor, NULL},
     };
-    const struct ec_table_spec table = {.topics = topics,
-                                        .routes = routes,
-                                        .route_count = EC_LEN(routes),
-                                        .on_event = on_event};
+    const struct ec_table_spec table = {
+        .topics = topics, .routes = routes, .route_count = EC_LEN(routes), .on_event = on_event};
     struct ec_poll *input = NULL;
     if (ec_failed(ec_bus_open(loop, &spec, &bus)) || ec_failed(ec_bus_table(bus, &table, NULL)) ||
         ec_failed(ec_poll_new(loop, 0, on_input, NULL, &input))) {

@@ -88,7 +88,8 @@ static const char *const *fake_build(struct job *job)
 }
 static const char *const *fake_images(struct job *job)
 {
-    return script(job->arena, "echo docker.example/library/debian:bookworm-slim '   '" DIGEST, "", "");
+    return script(job->arena, "echo docker.example/library/debian:bookworm-slim '   '" DIGEST, "",
+                  "");
 }
 static const char *const *fake_push(struct job *job)
 {

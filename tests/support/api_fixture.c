@@ -36,8 +36,8 @@ static void open_parts(struct api_fixture *fx)
                                  "enclii.deployment.events:1", "enclii.domain.events:1",
                                  "enclii.notification.events:1", NULL);
     fx->bus = test_kafka_bus(fx->kafka, "api");
-    struct ec_store_spec spec = {.url = test_pg_url(fx->pg), .application_name = "api",
-                                 .deadline_ms = 1500};
+    struct ec_store_spec spec = {
+        .url = test_pg_url(fx->pg), .application_name = "api", .deadline_ms = 1500};
     check(ec_store_open(fx->loop, &spec, &fx->store));
     check(ec_fetcher_open(fx->loop, "api-test", 20, &fx->fetcher));
 }

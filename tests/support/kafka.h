@@ -1,5 +1,6 @@
 /* A Kafka cluster inside the test program (librdkafka's mock cluster) and the loop turned by hand.
- * What the mock cannot do (transactions, retention, admin) is tested against a real broker elsewhere.
+ * What the mock cannot do (transactions, retention, admin) is tested against a real broker
+ * elsewhere.
  *
  *   struct test_kafka *kafka = test_kafka_start(loop, "enclii.intake:1", "enclii.repos:1", NULL);
  *   struct ec_bus *bus = test_kafka_bus(kafka, "webhook");
@@ -24,8 +25,9 @@ void test_kafka_down(struct test_kafka *kafka, bool down); /* brokers answer no 
 
 /* A bus with short waits. A FATAL error is kept for test_kafka_fatal. */
 struct ec_bus *test_kafka_bus(struct test_kafka *kafka, const char *service);
-void test_kafka_close_bus(struct test_kafka *kafka, struct ec_bus *bus); /* turns the loop till closed */
-const char *test_kafka_fatal(const struct test_kafka *kafka);             /* its text, or NULL */
+void test_kafka_close_bus(struct test_kafka *kafka,
+                          struct ec_bus *bus);                /* turns the loop till closed */
+const char *test_kafka_fatal(const struct test_kafka *kafka); /* its text, or NULL */
 
 /* Publishes and waits for the acknowledgement. */
 void test_kafka_publish(struct test_kafka *kafka, struct ec_bus *bus,

@@ -17,12 +17,12 @@
 #include "base/mem.h"
 
 struct test_pg {
-    char bin[256];       /* folder of initdb and postgres */
-    char dir[64];        /* the cluster, its socket, its log */
+    char bin[256]; /* folder of initdb and postgres */
+    char dir[64];  /* the cluster, its socket, its log */
     char url[192];
     struct ec_secret *secret;
     const struct passwd *user; /* NULL: as ourselves */
-    pid_t pid;           /* of postgres; 0 = down */
+    pid_t pid;                 /* of postgres; 0 = down */
     char value[4096];
 };
 
@@ -91,10 +91,24 @@ void test_pg_up(struct test_pg *pg)
 {
     char data[80];
     snprintf(data, sizeof(data), "%s/data", pg->dir);
-    char *argv[] = {"postgres", "-D", data, "-k", pg->dir,
-                    "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off",
-                    "-c", "shared_buffers=16MB", "-c", "max_connections=40",
-                    "-c", "autovacuum=off", NULL};
+    char *argv[] = {"postgres",
+                    "-D",
+                    data,
+                    "-k",
+                    pg->dir,
+                    "-c",
+                    "listen_addresses=",
+                    "-c",
+                    "fsync=off",
+                    "-c",
+                    "full_page_writes=off",
+                    "-c",
+                    "shared_buffers=16MB",
+                    "-c",
+                    "max_connections=40",
+                    "-c",
+                    "autovacuum=off",
+                    NULL};
     pg->pid = start(pg, "postgres", argv);
     for (int tries = 0; tries < 400; tries++) {
         if (answers(pg)) {
@@ -121,8 +135,9 @@ static void init_cluster(struct test_pg *pg)
 {
     char data[80];
     snprintf(data, sizeof(data), "%s/data", pg->dir);
-    char *argv[] = {"initdb", "-D", data, "-U", "enclii", "-A", "trust", "-E", "UTF8",
-                    "--no-locale", "--no-sync", "--no-instructions", NULL};
+    char *argv[] = {"initdb", "-D", data,   "-U",          "enclii",    "-A",
+                    "trust",  "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions",
+                    NULL};
     int status = 0;
     waitpid(start(pg, "initdb", argv), &status, 0);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {

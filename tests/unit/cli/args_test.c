@@ -27,7 +27,7 @@ const struct command commands[] = {
 
 static bool parse(struct cli *cli, const char *const *words, size_t count)
 {
-    char *argv[16] = {(char *)(uintptr_t)"enclii"};
+    char *argv[16] = {(char *)(uintptr_t) "enclii"};
     for (size_t i = 0; i < count; i++) {
         argv[i + 1] = (char *)(uintptr_t)words[i];
     }
@@ -75,21 +75,21 @@ static void test_refused(void **state)
 {
     (void)state;
     struct cli cli;
-    assert_false(PARSE(&cli, "deploj"));                   /* no such command */
+    assert_false(PARSE(&cli, "deploj")); /* no such command */
     ec_arena_free(cli.arena);
-    assert_false(PARSE(&cli, "service"));                  /* half a command */
+    assert_false(PARSE(&cli, "service")); /* half a command */
     ec_arena_free(cli.arena);
-    assert_false(PARSE(&cli, "deploy", "--force"));        /* no such option */
+    assert_false(PARSE(&cli, "deploy", "--force")); /* no such option */
     ec_arena_free(cli.arena);
-    assert_false(PARSE(&cli, "deploy", "--commit"));       /* a value is missing */
+    assert_false(PARSE(&cli, "deploy", "--commit")); /* a value is missing */
     ec_arena_free(cli.arena);
-    assert_false(PARSE(&cli, "deploy", "--wait=yes"));     /* a flag takes none */
+    assert_false(PARSE(&cli, "deploy", "--wait=yes")); /* a flag takes none */
     ec_arena_free(cli.arena);
-    assert_false(PARSE(&cli, "deploy", "a", "b"));         /* one word too many */
+    assert_false(PARSE(&cli, "deploy", "a", "b")); /* one word too many */
     ec_arena_free(cli.arena);
-    assert_false(PARSE(&cli, "local", "repo"));            /* NAME is missing */
+    assert_false(PARSE(&cli, "local", "repo")); /* NAME is missing */
     ec_arena_free(cli.arena);
-    assert_true(PARSE(&cli, "local", "repo", "--help"));   /* help needs nothing */
+    assert_true(PARSE(&cli, "local", "repo", "--help")); /* help needs nothing */
     ec_arena_free(cli.arena);
 }
 

@@ -147,9 +147,12 @@ static void test_router_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_needs_stand_before), cmocka_unit_test(test_every_placeholder_is_known),
-        cmocka_unit_test(test_spaces_in_home),     cmocka_unit_test(test_every_process_is_marked),
-        cmocka_unit_test(test_ports),              cmocka_unit_test(test_ports_do_not_meet),
+        cmocka_unit_test(test_needs_stand_before),
+        cmocka_unit_test(test_every_placeholder_is_known),
+        cmocka_unit_test(test_spaces_in_home),
+        cmocka_unit_test(test_every_process_is_marked),
+        cmocka_unit_test(test_ports),
+        cmocka_unit_test(test_ports_do_not_meet),
         cmocka_unit_test(test_router_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
