@@ -1,5 +1,5 @@
-/* shop: the smallest web app worth deploying. GET / is the page, GET /health says whether it is well.
- * It listens on $PORT, which the platform sets, and answers one request per connection. */
+/* shop: the smallest web app worth deploying. GET / is the page, GET /health says whether it is
+ * well. It listens on $PORT, which the platform sets, and answers one request per connection. */
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,7 +28,8 @@ static void serve(int peer)
     ssize_t len = read(peer, request, sizeof request - 1);
     request[len > 0 ? len : 0] = '\0';
     if (strncmp(request, "GET /health", 11) == 0) {
-        answer(peer, HEALTHY ? "200 OK" : "500 Internal Server Error", HEALTHY ? "ok\n" : "broken\n");
+        answer(peer, HEALTHY ? "200 OK" : "500 Internal Server Error",
+               HEALTHY ? "ok\n" : "broken\n");
     } else {
         answer(peer, "200 OK", PAGE "\n");
     }

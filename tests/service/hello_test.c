@@ -1,10 +1,10 @@
 /* hello, its real handlers over an in-process Kafka: what a service test looks like. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "../../services/hello/hello.h"
 #include "base/metric.h"

@@ -1,7 +1,6 @@
 /* notifier, its real handlers, over an in-process Kafka, a real PostgreSQL and a double of the
  * outside: a server as strict as GitHub (method, path, headers, body) that fails first, and a
  * webhook receiver. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "../../services/notifier/notifier.h"
 #include "base/json.h"

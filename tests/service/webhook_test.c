@@ -1,5 +1,4 @@
 /* webhook, its real handlers over a real HTTP server and an in-process Kafka. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "../../services/webhook/webhook.h"
 #include "base/json.h"

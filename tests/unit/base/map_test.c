@@ -71,7 +71,7 @@ static void a_walk_may_remove_what_it_sees(void **state)
     (void)state;
     struct ec_map *map = ec_map_new(100);
     for (int i = 0; i < 100; i++) {
-        char key[8];
+        char key[16];
         snprintf(key, sizeof(key), "%d", i);
         ec_map_put(map, key, ec_strdup(key));
     }

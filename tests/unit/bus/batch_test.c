@@ -1,11 +1,11 @@
 /* The batch consumer and the table consumer on an in-process cluster. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "base/mem.h"
 #include "bus/internal.h"

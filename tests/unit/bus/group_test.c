@@ -1,6 +1,5 @@
 /* The group consumer on an in-process cluster: order per key, low-water offsets, retries, dead
  * letters. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/mem.h"

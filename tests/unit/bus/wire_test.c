@@ -1,11 +1,11 @@
 /* What strangers' bytes may look like before protobuf-c sees them. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "bus/internal.h"
 #include "enclii/v1/intake.pb-c.h"

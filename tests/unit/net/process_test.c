@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <cmocka.h>
 #include <sys/resource.h>
+#include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/log.h"

@@ -1,10 +1,10 @@
 /* Who is told what, and what an answer means. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "../../../services/notifier/notifier.h"
 #include "base/json.h"

@@ -1,11 +1,11 @@
 /* GitHub's push payload → PushReceived, and the other pure decisions about a delivery. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <cmocka.h>
 
 #include "../../../services/webhook/webhook.h"
 #include "base/json.h"
