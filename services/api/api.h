@@ -166,9 +166,6 @@ json_t *render_release(const struct ec_rows *rows, size_t row, struct ec_arena *
 json_t *render_deployment(const struct ec_rows *rows, size_t row, struct ec_arena *arena);
 typedef json_t *(*render_fn)(const struct ec_rows *rows, size_t row, struct ec_arena *arena);
 json_t *render_each(const struct ec_rows *rows, struct ec_arena *arena, render_fn render);
-/* Any protobuf message, by its descriptor; bytes are left out (they are secrets or nested
- * messages). */
-json_t *render_message(const ProtobufCMessage *message);
 const char *deployment_status(const char *state); /* pending, running, failed */
 const char *deployment_health(const char *state); /* unknown, healthy, unhealthy */
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bus/catalog.h"
 #include "bus/topics.h"
 #include "enclii/v1/build.pb-c.h"
 #include "enclii/v1/deployment.pb-c.h"
@@ -243,7 +244,7 @@ static void on_event(void *state, struct ec_event *ev)
         tell_followers(hub, (const Enclii__V1__BuildLog *)body);
         return;
     }
-    ec_cleanup(ec_json_freep) json_t *fields = render_message(body);
+    ec_cleanup(ec_json_freep) json_t *fields = ec_message_json(body);
     struct hub_event *event = new_event(ev, fields);
     find_commit(hub, event);
     set_json(event, ev, fields);
@@ -258,46 +259,6 @@ static void on_event(void *state, struct ec_event *ev)
         ring_add(hub, event);
     }
 }
-
-#define FACT(type, message)                                                                        \
-    {                                                                                              \
-        "dev.enclii." type ".v1", &enclii__v1__##message##__descriptor, NULL                       \
-    }
-static const struct ec_route facts[] = {
-    FACT("push.received", push_received),
-    FACT("delivery.accepted", delivery_accepted),
-    FACT("delivery.ignored", delivery_ignored),
-    FACT("build.queued", build_queued),
-    FACT("build.leased", build_leased),
-    FACT("build.started", build_started),
-    FACT("build.step", build_step_finished),
-    FACT("build.succeeded", build_succeeded),
-    FACT("build.failed", build_failed),
-    FACT("build.cancelled", build_ended),
-    FACT("build.superseded", build_ended),
-    FACT("build.timed_out", build_ended),
-    FACT("build.log", build_log),
-    FACT("release.created", release_created),
-    FACT("release.step", release_step_finished),
-    FACT("release.signed", release_signed),
-    FACT("release.refused", release_refused),
-    FACT("release.ready", release_decided),
-    FACT("release.rejected", release_decided),
-    FACT("deployment.created", deployment_created),
-    FACT("deployment.step", deployment_step_finished),
-    FACT("deployment.rolled_out", deployment_rolled_out),
-    FACT("deployment.reverted", deployment_reverted),
-    FACT("deployment.status", deployment_status),
-    FACT("deployment.healthy", deployment_ended),
-    FACT("deployment.failed", deployment_ended),
-    FACT("deployment.rolled_back", deployment_ended),
-    FACT("deployment.superseded", deployment_ended),
-    FACT("deployment.cancelled", deployment_ended),
-    FACT("domain.issued", domain_issued),
-    FACT("domain.failed", domain_failed),
-    FACT("notification.sent", notification_sent),
-    FACT("notification.failed", notification_failed),
-};
 
 EC_RESULT hub_open(struct api *api)
 {
@@ -315,8 +276,8 @@ EC_RESULT hub_open(struct api *api)
     api->hub->api = api;
     struct ec_table_spec spec = {
         .topics = topics,
-        .routes = facts,
-        .route_count = EC_LEN(facts),
+        .routes = ec_catalog,
+        .route_count = ec_catalog_count,
         .state = api->hub,
         .on_event = on_event,
         .tail_ms = TAIL_MS,

@@ -5,6 +5,7 @@
 
 #include "api.h"
 #include "base/id.h"
+#include "bus/catalog.h"
 #include "enclii/v1/spec.pb-c.h"
 
 #define STEPS_AND_TIMES ", x.steps"
@@ -128,92 +129,13 @@ json_t *render_each(const struct ec_rows *rows, struct ec_arena *arena, render_f
 
 /* ---- protobuf ---- */
 
-static json_t *render_value(const ProtobufCFieldDescriptor *field, const void *at)
-{
-    switch (field->type) {
-    case PROTOBUF_C_TYPE_STRING: {
-        const char *text = *(char *const *)at;
-        return json_string(text ? text : "");
-    }
-    case PROTOBUF_C_TYPE_MESSAGE: {
-        const ProtobufCMessage *inner = *(ProtobufCMessage *const *)at;
-        return inner ? render_message(inner) : NULL;
-    }
-    case PROTOBUF_C_TYPE_BOOL:
-        return json_boolean(*(const protobuf_c_boolean *)at);
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return json_real(*(const double *)at);
-    case PROTOBUF_C_TYPE_INT32:
-        return json_integer(*(const int32_t *)at);
-    case PROTOBUF_C_TYPE_INT64:
-        return json_integer(*(const int64_t *)at);
-    case PROTOBUF_C_TYPE_ENUM: {
-        const ProtobufCEnumValue *word =
-            protobuf_c_enum_descriptor_get_value(field->descriptor, *(const int *)at);
-        return json_string(word ? word->name : "");
-    }
-    default:
-        return NULL; /* bytes; other number types are not in our schemas */
-    }
-}
-
-static size_t item_size(const ProtobufCFieldDescriptor *field)
-{
-    switch (field->type) {
-    case PROTOBUF_C_TYPE_BOOL:
-        return sizeof(protobuf_c_boolean);
-    case PROTOBUF_C_TYPE_INT32:
-        return sizeof(int32_t);
-    case PROTOBUF_C_TYPE_ENUM:
-        return sizeof(int);
-    case PROTOBUF_C_TYPE_INT64:
-        return sizeof(int64_t);
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return sizeof(double);
-    case PROTOBUF_C_TYPE_BYTES:
-        return sizeof(ProtobufCBinaryData);
-    default:
-        return sizeof(void *);
-    }
-}
-
-static json_t *render_repeated(const ProtobufCFieldDescriptor *field, const char *message)
-{
-    json_t *list = json_array();
-    size_t count = *(const size_t *)(const void *)(message + field->quantifier_offset);
-    const char *items = *(const char *const *)(const void *)(message + field->offset);
-    for (size_t i = 0; i < count; i++) {
-        json_t *item = render_value(field, items + i * item_size(field));
-        if (item) {
-            json_array_append_new(list, item);
-        }
-    }
-    return list;
-}
-
-json_t *render_message(const ProtobufCMessage *message)
-{
-    json_t *object = json_object();
-    const char *bytes = (const char *)message;
-    for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
-        const ProtobufCFieldDescriptor *field = &message->descriptor->fields[i];
-        json_t *item = field->label == PROTOBUF_C_LABEL_REPEATED
-                           ? render_repeated(field, bytes)
-                           : render_value(field, bytes + field->offset);
-        if (item) {
-            json_object_set_new(object, field->name, item);
-        }
-    }
-    return object;
-}
-
 static json_t *render_packed(const struct ec_rows *rows, size_t row, const char *column,
                              const ProtobufCMessageDescriptor *descriptor, struct ec_arena *arena)
 {
     struct ec_span bytes = ec_rows_bytes(rows, row, column, arena);
     ProtobufCMessage *message =
         protobuf_c_message_unpack(descriptor, NULL, bytes.len, (const uint8_t *)bytes.ptr);
-    json_t *object = message ? render_message(message) : json_object();
+    json_t *object = message ? ec_message_json(message) : json_object();
     if (message) {
         protobuf_c_message_free_unpacked(message, NULL);
     }

@@ -4,27 +4,27 @@
 #include "commit.h"
 
 #include "base/mem.h"
-#include "columns.h"
+#include "store/columns.h"
 #include "write.h"
 
 static void put_offsets(struct ec_batch *batch, const struct commit_offsets *offsets)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 4);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 4);
     for (size_t i = 0; i < offsets->count; i++) {
-        columns_text(&cols, offsets->consumer);
-        columns_text(&cols, offsets->offsets[i].topic);
-        columns_int(&cols, offsets->offsets[i].partition);
-        columns_int(&cols, offsets->offsets[i].next);
+        ec_columns_text(&cols, offsets->consumer);
+        ec_columns_text(&cols, offsets->offsets[i].topic);
+        ec_columns_int(&cols, offsets->offsets[i].partition);
+        ec_columns_int(&cols, offsets->offsets[i].next);
     }
     /* Never backwards: an instance that lost the partition may still be writing. */
-    columns_flush(&cols, batch,
-                  "insert into enclii.consumed (consumer, topic, partition, next) "
-                  "select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) "
-                  "as c(c1, c2, c3, c4) order by c1, c2, c3 "
-                  "on conflict (consumer, topic, partition) do update set next = excluded.next "
-                  "where consumed.next < excluded.next",
-                  false);
+    ec_columns_flush(&cols, batch,
+                     "insert into enclii.consumed (consumer, topic, partition, next) "
+                     "select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) "
+                     "as c(c1, c2, c3, c4) order by c1, c2, c3 "
+                     "on conflict (consumer, topic, partition) do update set next = excluded.next "
+                     "where consumed.next < excluded.next",
+                     false);
 }
 
 bool commit_has_work(const struct world *world)

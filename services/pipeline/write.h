@@ -2,6 +2,7 @@
  * Private to commit.c, which says their order. */
 #pragma once
 
+#include "store/columns.h"
 #include "store/store.h"
 #include "world.h"
 

@@ -1,126 +1,129 @@
 /* SQL of the write side, first half: seen ids, deliveries, services, builds, releases, builders. */
 #include "base/mem.h"
-#include "columns.h"
 #include "write.h"
 
 void write_add_seen(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 1);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 1);
     for (const struct seen *row = world->first_seen; row; row = row->next) {
-        columns_text(&cols, row->event_id);
+        ec_columns_text(&cols, row->event_id);
     }
-    columns_flush(&cols, batch,
-                  COUNTED("insert into enclii.inbox (event_id) select * from unnest($1::text[]) on "
-                          "conflict do nothing ",
-                          2),
-                  true);
+    ec_columns_flush(
+        &cols, batch,
+        COUNTED("insert into enclii.inbox (event_id) select * from unnest($1::text[]) on "
+                "conflict do nothing ",
+                2),
+        true);
 }
 
 void write_add_deliveries(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 11);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 11);
     for (const struct delivery *row = world->first_delivery; row; row = row->next) {
         if (!(row->mark == ROW_NEW)) {
             continue;
         }
-        columns_text(&cols, row->id);
-        columns_text(&cols, row->repo_key);
-        columns_text(&cols, row->ref);
-        columns_text(&cols, row->commit_sha);
-        columns_text(&cols, row->pusher);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_text(&cols, row->trace);
-        columns_int(&cols, row->received_ms);
-        columns_int(&cols, row->duplicates);
+        ec_columns_text(&cols, row->id);
+        ec_columns_text(&cols, row->repo_key);
+        ec_columns_text(&cols, row->ref);
+        ec_columns_text(&cols, row->commit_sha);
+        ec_columns_text(&cols, row->pusher);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_text(&cols, row->trace);
+        ec_columns_int(&cols, row->received_ms);
+        ec_columns_int(&cols, row->duplicates);
     }
-    columns_flush(&cols, batch,
-                  COUNTED("insert into enclii.delivery (id, repo_key, ref, commit_sha, pusher, "
-                          "state, reason, detail, trace, received_at, duplicates) select c1, c2, "
-                          "c3, c4, c5, c6, c7, c8, c9, enclii.at(c10), c11 from unnest($1::text[], "
-                          "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
-                          "$8::text[], $9::text[], $10::bigint[], $11::int[]) as c(c1, c2, c3, c4, "
-                          "c5, c6, c7, c8, c9, c10, c11) on conflict do nothing ",
-                          12),
-                  true);
+    ec_columns_flush(
+        &cols, batch,
+        COUNTED("insert into enclii.delivery (id, repo_key, ref, commit_sha, pusher, "
+                "state, reason, detail, trace, received_at, duplicates) select c1, c2, "
+                "c3, c4, c5, c6, c7, c8, c9, enclii.at(c10), c11 from unnest($1::text[], "
+                "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
+                "$8::text[], $9::text[], $10::bigint[], $11::int[]) as c(c1, c2, c3, c4, "
+                "c5, c6, c7, c8, c9, c10, c11) on conflict do nothing ",
+                12),
+        true);
 }
 
 void write_update_deliveries(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 2);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 2);
     for (const struct delivery *row = world->first_delivery; row; row = row->next) {
         if (!(row->mark == ROW_CHANGED)) {
             continue;
         }
-        columns_text(&cols, row->id);
-        columns_int(&cols, row->duplicates);
+        ec_columns_text(&cols, row->id);
+        ec_columns_int(&cols, row->duplicates);
     }
-    columns_flush(&cols, batch,
-                  COUNTED("update enclii.delivery t set duplicates = c.duplicates from "
-                          "unnest($1::text[], $2::int[]) as c(id, duplicates) where t.id = c.id ",
-                          3),
-                  true);
+    ec_columns_flush(
+        &cols, batch,
+        COUNTED("update enclii.delivery t set duplicates = c.duplicates from "
+                "unnest($1::text[], $2::int[]) as c(id, duplicates) where t.id = c.id ",
+                3),
+        true);
 }
 
 void write_update_services(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 6);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 6);
     for (const struct service *row = world->first_service; row; row = row->next) {
         if (!(row->mark == ROW_CHANGED)) {
             continue;
         }
-        columns_id(&cols, row->id);
-        columns_int(&cols, row->releases_before);
-        columns_int(&cols, row->builds_before);
-        columns_int(&cols, row->releases);
-        columns_int(&cols, row->builds);
-        columns_flag(&cols, row->removed);
+        ec_columns_id(&cols, row->id);
+        ec_columns_int(&cols, row->releases_before);
+        ec_columns_int(&cols, row->builds_before);
+        ec_columns_int(&cols, row->releases);
+        ec_columns_int(&cols, row->builds);
+        ec_columns_flag(&cols, row->removed);
     }
-    columns_flush(&cols, batch,
-                  COUNTED("update enclii.service t set releases = c.releases, builds = c.builds, "
-                          "removed_at = case when c.removed then coalesce(t.removed_at, now()) end "
-                          "from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], "
-                          "$6::boolean[]) as c(id, releases_before, builds_before, releases, "
-                          "builds, removed) where t.id = c.id and t.releases = c.releases_before "
-                          "and t.builds = c.builds_before ",
-                          7),
-                  true);
+    ec_columns_flush(
+        &cols, batch,
+        COUNTED("update enclii.service t set releases = c.releases, builds = c.builds, "
+                "removed_at = case when c.removed then coalesce(t.removed_at, now()) end "
+                "from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], "
+                "$6::boolean[]) as c(id, releases_before, builds_before, releases, "
+                "builds, removed) where t.id = c.id and t.releases = c.releases_before "
+                "and t.builds = c.builds_before ",
+                7),
+        true);
 }
 
 void write_add_builds(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 19);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 19);
     for (const struct build *row = world->first_build; row; row = row->next) {
         if (!(row->mark == ROW_NEW)) {
             continue;
         }
-        columns_id(&cols, row->id);
-        columns_id(&cols, row->service->id);
-        columns_int(&cols, row->number);
-        columns_text(&cols, row->delivery_id);
-        columns_bytes(&cols, row->spec);
-        columns_bytes(&cols, row->commit);
-        columns_text(&cols, row->commit_sha);
-        columns_text(&cols, row->ref);
-        columns_bytes(&cols, row->actor);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_int(&cols, row->priority);
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_text(&cols, row->image_repo);
-        columns_text(&cols, row->trace);
-        columns_int(&cols, row->push_received_ms);
-        columns_int(&cols, row->queued_ms);
-        columns_int(&cols, row->finished_ms);
-        columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_id(&cols, row->id);
+        ec_columns_id(&cols, row->service->id);
+        ec_columns_int(&cols, row->number);
+        ec_columns_text(&cols, row->delivery_id);
+        ec_columns_bytes(&cols, row->spec);
+        ec_columns_bytes(&cols, row->commit);
+        ec_columns_text(&cols, row->commit_sha);
+        ec_columns_text(&cols, row->ref);
+        ec_columns_bytes(&cols, row->actor);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_int(&cols, row->priority);
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_text(&cols, row->image_repo);
+        ec_columns_text(&cols, row->trace);
+        ec_columns_int(&cols, row->push_received_ms);
+        ec_columns_int(&cols, row->queued_ms);
+        ec_columns_int(&cols, row->finished_ms);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    columns_flush(
+    ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.build (id, service_id, number, delivery_id, spec, "
                 "commit, commit_sha, ref, actor, state, priority, reason, detail, "
@@ -142,30 +145,30 @@ void write_add_builds(struct ec_batch *batch, const struct world *world)
 
 void write_update_builds(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 16);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 16);
     for (const struct build *row = world->first_build; row; row = row->next) {
         if (!(row->mark == ROW_CHANGED)) {
             continue;
         }
-        columns_id(&cols, row->id);
-        columns_int(&cols, row->cas);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_int(&cols, row->attempt);
-        columns_text(&cols, row->builder_id);
-        columns_int(&cols, row->priority);
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_text(&cols, row->digest);
-        columns_text(&cols, row->steps);
-        columns_flag(&cols, row->steps_replace);
-        columns_int(&cols, row->leased_ms);
-        columns_int(&cols, row->started_ms);
-        columns_int(&cols, row->finished_ms);
-        columns_int(&cols, row->heard_ms);
-        columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_id(&cols, row->id);
+        ec_columns_int(&cols, row->cas);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_int(&cols, row->attempt);
+        ec_columns_text(&cols, row->builder_id);
+        ec_columns_int(&cols, row->priority);
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_text(&cols, row->digest);
+        ec_columns_text(&cols, row->steps);
+        ec_columns_flag(&cols, row->steps_replace);
+        ec_columns_int(&cols, row->leased_ms);
+        ec_columns_int(&cols, row->started_ms);
+        ec_columns_int(&cols, row->finished_ms);
+        ec_columns_int(&cols, row->heard_ms);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    columns_flush(
+    ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.build t set state = c.state, attempt = c.attempt, "
                 "builder_id = c.builder_id, priority = c.priority, reason = c.reason, "
@@ -186,78 +189,79 @@ void write_update_builds(struct ec_batch *batch, const struct world *world)
 
 void write_add_releases(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 19);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 19);
     for (const struct release *row = world->first_release; row; row = row->next) {
         if (!(row->mark == ROW_NEW)) {
             continue;
         }
-        columns_id(&cols, row->id);
-        columns_id(&cols, row->service->id);
-        columns_id(&cols, row->build_id);
-        columns_int(&cols, row->build_number);
-        columns_int(&cols, row->push_received_ms);
-        columns_int(&cols, row->number);
-        columns_text(&cols, row->version);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_bytes(&cols, row->commit);
-        columns_text(&cols, row->commit_sha);
-        columns_text(&cols, row->image_repo);
-        columns_text(&cols, row->digest);
-        columns_bytes(&cols, row->spec);
-        columns_text(&cols, row->steps);
-        columns_text(&cols, row->trace);
-        columns_int(&cols, row->created_ms);
-        columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_id(&cols, row->id);
+        ec_columns_id(&cols, row->service->id);
+        ec_columns_id(&cols, row->build_id);
+        ec_columns_int(&cols, row->build_number);
+        ec_columns_int(&cols, row->push_received_ms);
+        ec_columns_int(&cols, row->number);
+        ec_columns_text(&cols, row->version);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_bytes(&cols, row->commit);
+        ec_columns_text(&cols, row->commit_sha);
+        ec_columns_text(&cols, row->image_repo);
+        ec_columns_text(&cols, row->digest);
+        ec_columns_bytes(&cols, row->spec);
+        ec_columns_text(&cols, row->steps);
+        ec_columns_text(&cols, row->trace);
+        ec_columns_int(&cols, row->created_ms);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    columns_flush(&cols, batch,
-                  COUNTED("insert into enclii.release (id, service_id, build_id, build_number, "
-                          "push_received_at, number, version, state, reason, detail, commit, "
-                          "commit_sha, image_repo, digest, spec, steps, trace, created_at, "
-                          "deadline_at) select id, service_id, build_id, build_number, "
-                          "enclii.at(push_received_at), number, version, state, reason, detail, "
-                          "commit, commit_sha, image_repo, digest, spec, steps::jsonb, trace, "
-                          "enclii.at(created_at), enclii.at(deadline_at) from unnest($1::uuid[], "
-                          "$2::uuid[], $3::uuid[], $4::int[], $5::bigint[], $6::int[], $7::text[], "
-                          "$8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], "
-                          "$13::text[], $14::text[], $15::bytea[], $16::text[], $17::text[], "
-                          "$18::bigint[], $19::bigint[]) as c(id, service_id, build_id, "
-                          "build_number, push_received_at, number, version, state, reason, detail, "
-                          "commit, commit_sha, image_repo, digest, spec, steps, trace, created_at, "
-                          "deadline_at) on conflict do nothing ",
-                          20),
-                  true);
+    ec_columns_flush(
+        &cols, batch,
+        COUNTED("insert into enclii.release (id, service_id, build_id, build_number, "
+                "push_received_at, number, version, state, reason, detail, commit, "
+                "commit_sha, image_repo, digest, spec, steps, trace, created_at, "
+                "deadline_at) select id, service_id, build_id, build_number, "
+                "enclii.at(push_received_at), number, version, state, reason, detail, "
+                "commit, commit_sha, image_repo, digest, spec, steps::jsonb, trace, "
+                "enclii.at(created_at), enclii.at(deadline_at) from unnest($1::uuid[], "
+                "$2::uuid[], $3::uuid[], $4::int[], $5::bigint[], $6::int[], $7::text[], "
+                "$8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], "
+                "$13::text[], $14::text[], $15::bytea[], $16::text[], $17::text[], "
+                "$18::bigint[], $19::bigint[]) as c(id, service_id, build_id, "
+                "build_number, push_received_at, number, version, state, reason, detail, "
+                "commit, commit_sha, image_repo, digest, spec, steps, trace, created_at, "
+                "deadline_at) on conflict do nothing ",
+                20),
+        true);
 }
 
 void write_update_releases(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 17);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 17);
     for (const struct release *row = world->first_release; row; row = row->next) {
         if (!(row->mark == ROW_CHANGED)) {
             continue;
         }
-        columns_id(&cols, row->id);
-        columns_int(&cols, row->cas);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_text(&cols, row->sbom_digest);
-        columns_text(&cols, row->provenance_digest);
-        columns_text(&cols, row->signature_digest);
-        columns_text(&cols, row->sbom_object);
-        columns_text(&cols, row->provenance_object);
-        columns_text(&cols, row->sbom_format);
-        columns_int(&cols, row->sbom_components);
-        columns_text(&cols, row->key_id);
-        columns_text(&cols, row->steps);
-        columns_flag(&cols, row->steps_replace);
-        columns_int(&cols, row->ready_ms);
-        columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_id(&cols, row->id);
+        ec_columns_int(&cols, row->cas);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_text(&cols, row->sbom_digest);
+        ec_columns_text(&cols, row->provenance_digest);
+        ec_columns_text(&cols, row->signature_digest);
+        ec_columns_text(&cols, row->sbom_object);
+        ec_columns_text(&cols, row->provenance_object);
+        ec_columns_text(&cols, row->sbom_format);
+        ec_columns_int(&cols, row->sbom_components);
+        ec_columns_text(&cols, row->key_id);
+        ec_columns_text(&cols, row->steps);
+        ec_columns_flag(&cols, row->steps_replace);
+        ec_columns_int(&cols, row->ready_ms);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    columns_flush(
+    ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.release t set state = c.state, reason = c.reason, detail = "
                 "c.detail, sbom_digest = c.sbom_digest, provenance_digest = "
@@ -280,27 +284,27 @@ void write_update_releases(struct ec_batch *batch, const struct world *world)
 
 void write_put_builders(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 6);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 6);
     for (const struct builder *row = world->first_builder; row; row = row->next) {
         if (!(row->mark != ROW_CLEAN)) {
             continue;
         }
-        columns_text(&cols, row->id);
-        columns_int(&cols, row->slots);
-        columns_flag(&cols, row->draining);
-        columns_text(&cols, row->cached_repos);
-        columns_text(&cols, row->version);
-        columns_int(&cols, row->heard_ms);
+        ec_columns_text(&cols, row->id);
+        ec_columns_int(&cols, row->slots);
+        ec_columns_flag(&cols, row->draining);
+        ec_columns_text(&cols, row->cached_repos);
+        ec_columns_text(&cols, row->version);
+        ec_columns_int(&cols, row->heard_ms);
     }
-    columns_flush(&cols, batch,
-                  "insert into enclii.builder (id, slots, draining, cached_repos, version, "
-                  "heard_at) select id, slots, draining, cached_repos::jsonb, version, "
-                  "enclii.at(heard_at) from unnest($1::text[], $2::int[], $3::boolean[], "
-                  "$4::text[], $5::text[], $6::bigint[]) as c(id, slots, draining, "
-                  "cached_repos, version, heard_at) order by id on conflict (id) do update "
-                  "set slots = excluded.slots, draining = excluded.draining, cached_repos = "
-                  "excluded.cached_repos, version = excluded.version, heard_at = "
-                  "excluded.heard_at ",
-                  false);
+    ec_columns_flush(&cols, batch,
+                     "insert into enclii.builder (id, slots, draining, cached_repos, version, "
+                     "heard_at) select id, slots, draining, cached_repos::jsonb, version, "
+                     "enclii.at(heard_at) from unnest($1::text[], $2::int[], $3::boolean[], "
+                     "$4::text[], $5::text[], $6::bigint[]) as c(id, slots, draining, "
+                     "cached_repos, version, heard_at) order by id on conflict (id) do update "
+                     "set slots = excluded.slots, draining = excluded.draining, cached_repos = "
+                     "excluded.cached_repos, version = excluded.version, heard_at = "
+                     "excluded.heard_at ",
+                     false);
 }

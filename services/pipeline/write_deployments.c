@@ -1,34 +1,33 @@
 /* SQL of the write side, second half: deployments, desired state, domains, decisions, outbox. */
 #include "base/mem.h"
-#include "columns.h"
 #include "write.h"
 
 void write_add_deployments(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 16);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 16);
     for (const struct deployment *row = world->first_deployment; row; row = row->next) {
         if (!(row->mark == ROW_NEW)) {
             continue;
         }
-        columns_id(&cols, row->id);
-        columns_id(&cols, row->service->id);
-        columns_id(&cols, row->environment_id);
-        columns_id(&cols, row->release_id);
-        columns_id(&cols, row->previous_release_id);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_int(&cols, row->weight);
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_bytes(&cols, row->actor);
-        columns_flag(&cols, row->rollback);
-        columns_text(&cols, row->trace);
-        columns_int(&cols, row->push_received_ms);
-        columns_int(&cols, row->created_ms);
-        columns_int(&cols, row->finished_ms);
-        columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_id(&cols, row->id);
+        ec_columns_id(&cols, row->service->id);
+        ec_columns_id(&cols, row->environment_id);
+        ec_columns_id(&cols, row->release_id);
+        ec_columns_id(&cols, row->previous_release_id);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_int(&cols, row->weight);
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_bytes(&cols, row->actor);
+        ec_columns_flag(&cols, row->rollback);
+        ec_columns_text(&cols, row->trace);
+        ec_columns_int(&cols, row->push_received_ms);
+        ec_columns_int(&cols, row->created_ms);
+        ec_columns_int(&cols, row->finished_ms);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    columns_flush(
+    ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.deployment (id, service_id, environment_id, "
                 "release_id, previous_release_id, state, weight, reason, detail, actor, "
@@ -49,26 +48,26 @@ void write_add_deployments(struct ec_batch *batch, const struct world *world)
 
 void write_update_deployments(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 12);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 12);
     for (const struct deployment *row = world->first_deployment; row; row = row->next) {
         if (!(row->mark == ROW_CHANGED)) {
             continue;
         }
-        columns_id(&cols, row->id);
-        columns_int(&cols, row->cas);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_int(&cols, row->weight);
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_text(&cols, row->steps);
-        columns_flag(&cols, row->steps_replace);
-        columns_text(&cols, row->urls);
-        columns_int(&cols, row->replicas_ready);
-        columns_int(&cols, row->finished_ms);
-        columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_id(&cols, row->id);
+        ec_columns_int(&cols, row->cas);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_int(&cols, row->weight);
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_text(&cols, row->steps);
+        ec_columns_flag(&cols, row->steps_replace);
+        ec_columns_text(&cols, row->urls);
+        ec_columns_int(&cols, row->replicas_ready);
+        ec_columns_int(&cols, row->finished_ms);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    columns_flush(
+    ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.deployment t set state = c.state, weight = c.weight, "
                 "reason = c.reason, detail = c.detail, steps = case when c.replace then "
@@ -86,22 +85,22 @@ void write_update_deployments(struct ec_batch *batch, const struct world *world)
 
 void write_add_desired(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 8);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 8);
     for (const struct desired *row = world->first_desired; row; row = row->next) {
         if (!(row->mark == ROW_NEW)) {
             continue;
         }
-        columns_id(&cols, row->service->id);
-        columns_id(&cols, row->environment_id);
-        columns_int(&cols, row->revision);
-        columns_id(&cols, row->deployment_id);
-        columns_id(&cols, row->release_id);
-        columns_id(&cols, row->good_release_id);
-        columns_id(&cols, row->good_deployment_id);
-        columns_int(&cols, row->newest_build);
+        ec_columns_id(&cols, row->service->id);
+        ec_columns_id(&cols, row->environment_id);
+        ec_columns_int(&cols, row->revision);
+        ec_columns_id(&cols, row->deployment_id);
+        ec_columns_id(&cols, row->release_id);
+        ec_columns_id(&cols, row->good_release_id);
+        ec_columns_id(&cols, row->good_deployment_id);
+        ec_columns_int(&cols, row->newest_build);
     }
-    columns_flush(
+    ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.desired (service_id, environment_id, revision, "
                 "deployment_id, release_id, good_release_id, good_deployment_id, "
@@ -114,23 +113,23 @@ void write_add_desired(struct ec_batch *batch, const struct world *world)
 
 void write_update_desired(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 9);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 9);
     for (const struct desired *row = world->first_desired; row; row = row->next) {
         if (!(row->mark == ROW_CHANGED)) {
             continue;
         }
-        columns_id(&cols, row->service->id);
-        columns_id(&cols, row->environment_id);
-        columns_int(&cols, row->revision);
-        columns_id(&cols, row->deployment_id);
-        columns_id(&cols, row->release_id);
-        columns_id(&cols, row->good_release_id);
-        columns_id(&cols, row->good_deployment_id);
-        columns_int(&cols, row->newest_build);
-        columns_int(&cols, row->revision_before);
+        ec_columns_id(&cols, row->service->id);
+        ec_columns_id(&cols, row->environment_id);
+        ec_columns_int(&cols, row->revision);
+        ec_columns_id(&cols, row->deployment_id);
+        ec_columns_id(&cols, row->release_id);
+        ec_columns_id(&cols, row->good_release_id);
+        ec_columns_id(&cols, row->good_deployment_id);
+        ec_columns_int(&cols, row->newest_build);
+        ec_columns_int(&cols, row->revision_before);
     }
-    columns_flush(
+    ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.desired t set revision = c.revision, deployment_id = "
                 "c.deployment_id, release_id = c.release_id, good_release_id = "
@@ -147,63 +146,64 @@ void write_update_desired(struct ec_batch *batch, const struct world *world)
 
 void write_add_domains(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 12);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 12);
     for (const struct domain *row = world->first_domain; row; row = row->next) {
         if (!(!row->stored && row->mark != ROW_REMOVED)) {
             continue;
         }
-        columns_text(&cols, row->hostname);
-        columns_id(&cols, row->service_id);
-        columns_id(&cols, row->environment_id);
-        columns_flag(&cols, row->tls);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_text(&cols, row->issuer);
-        columns_text(&cols, row->fingerprint);
-        columns_int(&cols, row->not_after_ms);
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_int(&cols, row->next_try_ms);
-        columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_text(&cols, row->hostname);
+        ec_columns_id(&cols, row->service_id);
+        ec_columns_id(&cols, row->environment_id);
+        ec_columns_flag(&cols, row->tls);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_text(&cols, row->issuer);
+        ec_columns_text(&cols, row->fingerprint);
+        ec_columns_int(&cols, row->not_after_ms);
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_int(&cols, row->next_try_ms);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    columns_flush(&cols, batch,
-                  COUNTED("insert into enclii.domain (hostname, service_id, environment_id, tls, "
-                          "state, issuer, fingerprint, not_after, reason, detail, next_try_at, "
-                          "deadline_at) select hostname, service_id, environment_id, tls, state, "
-                          "issuer, fingerprint, enclii.at(not_after), reason, detail, "
-                          "enclii.at(next_try_at), enclii.at(deadline_at) from unnest($1::text[], "
-                          "$2::uuid[], $3::uuid[], $4::boolean[], $5::text[], $6::text[], "
-                          "$7::text[], $8::bigint[], $9::text[], $10::text[], $11::bigint[], "
-                          "$12::bigint[]) as c(hostname, service_id, environment_id, tls, state, "
-                          "issuer, fingerprint, not_after, reason, detail, next_try_at, "
-                          "deadline_at) on conflict do nothing ",
-                          13),
-                  true);
+    ec_columns_flush(
+        &cols, batch,
+        COUNTED("insert into enclii.domain (hostname, service_id, environment_id, tls, "
+                "state, issuer, fingerprint, not_after, reason, detail, next_try_at, "
+                "deadline_at) select hostname, service_id, environment_id, tls, state, "
+                "issuer, fingerprint, enclii.at(not_after), reason, detail, "
+                "enclii.at(next_try_at), enclii.at(deadline_at) from unnest($1::text[], "
+                "$2::uuid[], $3::uuid[], $4::boolean[], $5::text[], $6::text[], "
+                "$7::text[], $8::bigint[], $9::text[], $10::text[], $11::bigint[], "
+                "$12::bigint[]) as c(hostname, service_id, environment_id, tls, state, "
+                "issuer, fingerprint, not_after, reason, detail, next_try_at, "
+                "deadline_at) on conflict do nothing ",
+                13),
+        true);
 }
 
 void write_update_domains(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 13);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 13);
     for (const struct domain *row = world->first_domain; row; row = row->next) {
         if (!(row->stored && (row->mark == ROW_CHANGED || row->mark == ROW_NEW))) {
             continue;
         }
-        columns_text(&cols, row->hostname);
-        columns_id(&cols, row->service_id);
-        columns_id(&cols, row->environment_id);
-        columns_flag(&cols, row->tls);
-        columns_text(&cols, machine_text(&row->cell));
-        columns_text(&cols, row->issuer);
-        columns_text(&cols, row->fingerprint);
-        columns_int(&cols, row->not_after_ms);
-        columns_text(&cols, row->reason);
-        columns_text(&cols, row->detail);
-        columns_int(&cols, row->next_try_ms);
-        columns_int(&cols, row->cell.deadline_unix_ms);
-        columns_int(&cols, row->cas);
+        ec_columns_text(&cols, row->hostname);
+        ec_columns_id(&cols, row->service_id);
+        ec_columns_id(&cols, row->environment_id);
+        ec_columns_flag(&cols, row->tls);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_text(&cols, row->issuer);
+        ec_columns_text(&cols, row->fingerprint);
+        ec_columns_int(&cols, row->not_after_ms);
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_int(&cols, row->next_try_ms);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_int(&cols, row->cas);
     }
-    columns_flush(
+    ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.domain t set service_id = c.service_id, environment_id = "
                 "c.environment_id, tls = c.tls, state = c.state, issuer = c.issuer, "
@@ -222,61 +222,61 @@ void write_update_domains(struct ec_batch *batch, const struct world *world)
 
 void write_remove_domains(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 1);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 1);
     for (const struct domain *row = world->first_domain; row; row = row->next) {
         if (!(row->stored && row->mark == ROW_REMOVED)) {
             continue;
         }
-        columns_text(&cols, row->hostname);
+        ec_columns_text(&cols, row->hostname);
     }
-    columns_flush(&cols, batch,
-                  "delete from enclii.domain t using unnest($1::text[]) as c(hostname) "
-                  "where t.hostname = c.hostname ",
-                  false);
+    ec_columns_flush(&cols, batch,
+                     "delete from enclii.domain t using unnest($1::text[]) as c(hostname) "
+                     "where t.hostname = c.hostname ",
+                     false);
 }
 
 void write_add_decisions(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 6);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 6);
     for (const struct decision *row = world->first_decision; row; row = row->next) {
-        columns_id(&cols, row->service_id);
-        columns_text(&cols, row->subject_kind);
-        columns_text(&cols, row->subject_id);
-        columns_text(&cols, row->rule);
-        columns_text(&cols, row->outcome);
-        columns_text(&cols, row->detail);
+        ec_columns_id(&cols, row->service_id);
+        ec_columns_text(&cols, row->subject_kind);
+        ec_columns_text(&cols, row->subject_id);
+        ec_columns_text(&cols, row->rule);
+        ec_columns_text(&cols, row->outcome);
+        ec_columns_text(&cols, row->detail);
     }
-    columns_flush(&cols, batch,
-                  "insert into enclii.decision (service_id, subject_kind, subject_id, rule, "
-                  "outcome, detail) select c1, c2, c3, c4, c5, c6 from unnest($1::uuid[], "
-                  "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with "
-                  "ordinality as c(c1, c2, c3, c4, c5, c6, n) order by n ",
-                  false);
+    ec_columns_flush(&cols, batch,
+                     "insert into enclii.decision (service_id, subject_kind, subject_id, rule, "
+                     "outcome, detail) select c1, c2, c3, c4, c5, c6 from unnest($1::uuid[], "
+                     "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with "
+                     "ordinality as c(c1, c2, c3, c4, c5, c6, n) order by n ",
+                     false);
 }
 
 void write_add_facts(struct ec_batch *batch, const struct world *world)
 {
-    ec_cleanup(columns_done) struct columns cols;
-    columns_init(&cols, 7);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 7);
     for (const struct fact *row = world->first_fact; row; row = row->next) {
-        columns_text(&cols, row->topic);
-        columns_text(&cols, row->key);
-        columns_text(&cols, row->type);
-        columns_text(&cols, row->subject);
-        columns_text(&cols, row->event_id);
-        columns_text(&cols, row->trace);
+        ec_columns_text(&cols, row->topic);
+        ec_columns_text(&cols, row->key);
+        ec_columns_text(&cols, row->type);
+        ec_columns_text(&cols, row->subject);
+        ec_columns_text(&cols, row->event_id);
+        ec_columns_text(&cols, row->trace);
         if (row->tombstone) {
-            columns_null(&cols);
+            ec_columns_null(&cols);
         } else {
-            columns_bytes(&cols, row->body);
+            ec_columns_bytes(&cols, row->body);
         }
     }
-    columns_flush(&cols, batch,
-                  "insert into enclii.outbox (topic, key, type, subject, event_id, trace, "
-                  "body) select c1, c2, c3, c4, c5, c6, c7 from unnest($1::text[], "
-                  "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[]) "
-                  "with ordinality as c(c1, c2, c3, c4, c5, c6, c7, n) order by n ",
-                  false);
+    ec_columns_flush(&cols, batch,
+                     "insert into enclii.outbox (topic, key, type, subject, event_id, trace, "
+                     "body) select c1, c2, c3, c4, c5, c6, c7 from unnest($1::text[], "
+                     "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[]) "
+                     "with ordinality as c(c1, c2, c3, c4, c5, c6, c7, n) order by n ",
+                     false);
 }
