@@ -3,7 +3,7 @@
 #   make test    installs what is missing, runs all tests
 #   make build   all programs into build/bin            make check   unit and service tests, under a minute (T=store: one)
 #   make run     the platform without the sample        make bench   numbers   make chaos   kill -9 everywhere
-#   make asan tsan fuzz lint format docs clean
+#   make asan tsan fuzz lint format docs clean    make proto-lock   accepts additions to the event contract
 # How it works: libs/*/*.c make one archive; each services/<name>/*.c makes build/bin/enclii-<name>
 # (services/cli makes `enclii`); proto/**/*.proto, proto/topics.yaml and services/*/sql/*.sql make
 # code in build/gen. B=<folder> and MODE=<asan|tsan|cov> build the same beside it.
@@ -44,7 +44,7 @@ PROGRAMS := $(foreach s,$(SERVICES),$(call bin_of,$(s)))
 # A service's objects without main.o: what its tests link.
 objs_of   = $(patsubst %.c,$(B)/obj/%.o,$(wildcard services/$(1)/*.c)) $(if $(wildcard services/$(1)/sql),$(B)/obj/gen/sql/$(1).o)
 
-.PHONY: all build check test demo run bench chaos fuzz asan tsan lint format docs clean setup
+.PHONY: all build check test demo run bench chaos fuzz asan tsan lint format docs clean setup proto-lock
 all: build
 build: $(PROGRAMS)
 
@@ -118,6 +118,8 @@ asan tsan:
 	$(MAKE) MODE=$@ check
 bench chaos fuzz lint format docs:
 	tools/$@
+proto-lock:
+	tools/proto-lock --write
 clean:
 	rm -rf build
 
