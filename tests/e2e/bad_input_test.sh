@@ -7,7 +7,7 @@ platform_up
 check "a service is made" new_service shop
 
 # ---- deliveries ----
-hook=$ENCLII_WEBHOOK_URL
+hook=http://127.0.0.1:$ENCLII_LOCAL_WEBHOOK_PORT/v1/webhooks/github
 deliver() { # clone url, signature or "sign": prints status and body
     local body signature=$2
     body=$(printf '{"ref":"refs/heads/main","before":"%040d","after":"%040d","created":false,"deleted":false,"forced":false,"commits":[],"head_commit":{"id":"%040d","message":"m","timestamp":"2026-01-02T03:04:05Z","author":{"name":"a","email":"a@example.org"}},"pusher":{"name":"a"},"repository":{"id":1,"full_name":"acme/x","clone_url":"%s"}}' 1 2 2 "$1")
@@ -73,4 +73,4 @@ commit shop "database was away"
 pkill -CONT -P "$postgres" 2> /dev/null || true
 kill -CONT "$postgres"
 check "PostgreSQL back: a push of meanwhile is served" within 120 serves shop "database was away"
-check "a platform that is not there" fails_saying 50 'local up|ENCLII_API_URL|not answer|reach' "$enclii" --api http://127.0.0.1:9 status shop
+check "a platform that is not there" fails_saying 50 'local up|ENCLII_API_URL|not answer|reach' "$enclii" status shop --api http://127.0.0.1:9

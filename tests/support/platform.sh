@@ -18,15 +18,15 @@ enclii=$root/build/bin/enclii
 count=0 failed=0
 
 check() {
-    local what=$1 out
+    local what=$1
     shift
     count=$((count + 1))
-    if out=$("$@" 2>&1); then
+    if "$@" > "$work/check.out" 2>&1; then # not in a subshell: a command may set $sha
         echo "ok $count - $what"
     else
         failed=$((failed + 1))
         echo "not ok $count - $what"
-        printf '%s\n' "$out" | tail -40 | sed 's/^/# /'
+        tail -40 "$work/check.out" | sed 's/^/# /'
     fi
 }
 says() { # pattern, command...: it succeeds and its output has the pattern
@@ -108,7 +108,8 @@ EOF
 }
 write_version() { # name, page, healthy
     printf '#define PAGE "%s"\n#define HEALTHY %s\n' "$2" "${3:-1}" > "$work/page.h"
-    gcc -O2 -static -I"$work" -o "$work/$1/shop" "$root/examples/shop/shop.c"
+    cp "$root/examples/shop/shop.c" "$work/shop.c" # its own page.h stands beside it
+    gcc -O2 -static -o "$work/$1/shop" "$work/shop.c"
 }
 push() { # name, message: pushes what is in the folder; sets sha
     git -C "$work/$1" add -A
@@ -124,5 +125,9 @@ page() {
     curl -s -m 5 --resolve "$1.apps.localhost:$ENCLII_LOCAL_HTTP_PORT:127.0.0.1" \
         "http://$1.apps.localhost:$ENCLII_LOCAL_HTTP_PORT/"
 }
-serves() { [ "$(page "$1")" = "$2" ]; }
+serves() {
+    local got
+    got=$(page "$1")
+    [ "$got" = "$2" ] || { echo "$1 serves \"$got\""; return 1; }
+}
 rows_of() { "$enclii" "$1" "$2" -o json | jq -c --arg s "$sha" '[.[] | select(.git_sha == $s)]'; }
