@@ -116,7 +116,9 @@ run: setup
 	$(B)/bin/enclii local up
 asan tsan:
 	$(MAKE) MODE=$@ check
-bench chaos fuzz lint format docs:
+docs: build
+	tools/docs
+bench chaos fuzz lint format:
 	tools/$@
 proto-lock:
 	tools/proto-lock --write
