@@ -116,9 +116,10 @@ run: setup
 	$(B)/bin/enclii local up
 asan tsan:
 	$(MAKE) MODE=$@ check
-docs: build
-	tools/docs
-bench chaos fuzz lint format:
+bench: setup
+	$(MAKE) -s -j2 build
+	tools/bench
+chaos fuzz lint format docs:
 	tools/$@
 proto-lock:
 	tools/proto-lock --write

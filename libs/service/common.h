@@ -1,4 +1,4 @@
-/* The settings that every service has. For libs/service, and for `enclii topics`. */
+/* Private to libs/service: the settings that every service has. */
 #pragma once
 
 #include <stdbool.h>
