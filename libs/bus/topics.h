@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 struct ec_topic {
-    const char *name; /* "enclii.intake" */
-    const char *key;  /* what its keys are, for people: "service id" */
+    const char *name;      /* "enclii.intake" */
+    const char *key;       /* what its keys are, for people: "service id" */
     const char *key_field; /* "service_id", "service_id:environment_id"; "" = not compared */
     const char *types;     /* ",build.run,build.cancel,": without "dev.enclii." and ".v1" */
     uint16_t partitions;
