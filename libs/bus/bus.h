@@ -144,7 +144,9 @@ struct ec_consume_batch_spec {
     const char *const *topics;
     const struct ec_route *routes; /* for types and descriptors; handlers unused */
     size_t route_count;
-    uint32_t batch_max; /* 0 = 500 */
+    uint32_t batch_max;       /* 0 = 500 */
+    uint32_t batch_max_bytes; /* of values; 0 = 16 MiB; a larger event comes alone */
+    const char *member;       /* as in ec_consume_spec */
     void *state;
     /* On assignment: look up `count` offsets (fill next), then call ec_offsets_loaded(token, err).
      */

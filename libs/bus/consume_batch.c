@@ -38,6 +38,7 @@ struct batcher {
     struct ec_consumer base;
     struct ec_batch_in batch;
     uint32_t batch_max;
+    size_t batch_max_bytes, batch_bytes; /* of values */
     enum batch_phase phase;
     uint32_t dead;       /* dead letters on their way */
     bool revoke_waiting; /* a rebalance waits for the batch */
@@ -97,13 +98,15 @@ static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
         bus_event_free(ev);
     } else {
         b->batch.events[b->batch.count++] = ev;
+        b->batch_bytes += ev->raw.len;
     }
 }
 
 static bool has_room(struct ec_consumer *c)
 {
     const struct batcher *b = (struct batcher *)c;
-    return b->batch.count < b->batch_max && b->dead < b->batch_max;
+    return b->batch.count < b->batch_max && b->dead < b->batch_max &&
+           b->batch_bytes < b->batch_max_bytes;
 }
 
 static void note_offsets(struct batcher *b)
@@ -126,6 +129,7 @@ static void clear(struct batcher *b)
         bus_event_free(b->batch.events[i]);
     }
     b->batch.count = 0;
+    b->batch_bytes = 0;
     b->phase = COLLECTING;
 }
 
@@ -332,7 +336,7 @@ EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch
                                struct ec_consumer **ret_consumer)
 {
     rd_kafka_t *rk = NULL;
-    struct bus_consumer_conf want = {.group = spec->group, .commit = true};
+    struct bus_consumer_conf want = {.group = spec->group, .commit = true, .member = spec->member};
     EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct batcher *b = ec_alloc(sizeof *b);
     b->base.kind = &batch_kind;
@@ -342,6 +346,7 @@ EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch
     b->base.state = spec->state;
     b->batch.owner = b;
     b->batch_max = spec->batch_max ? spec->batch_max : 500;
+    b->batch_max_bytes = spec->batch_max_bytes ? spec->batch_max_bytes : 16u << 20;
     b->batch.events = ec_alloc(b->batch_max * sizeof *b->batch.events);
     b->backoff = (struct ec_backoff){.first_ms = 100, .cap_ms = 10000};
     b->load_offsets = spec->load_offsets;

@@ -102,20 +102,24 @@ void ec_columns_bytes(struct ec_columns *cols, struct ec_span bytes)
     ec_buf_add(array, "\"", 1);
 }
 
-void ec_columns_flush(struct ec_columns *cols, struct ec_batch *batch, const char *sql,
+bool ec_columns_flush(struct ec_columns *cols, struct ec_batch *batch, const char *sql,
                       bool counted)
 {
     if (cols->rows == 0) {
-        return;
+        return true;
     }
     assert(cols->at == 0);
     const char *args[EC_COLUMNS_MAX + 1];
     char count[24];
     for (size_t i = 0; i < cols->width; i++) {
         ec_buf_add(&cols->arrays[i], "}", 1);
+        if (cols->arrays[i].overflowed) {
+            return false;
+        }
         args[i] = cols->arrays[i].ptr;
     }
     snprintf(count, sizeof count, "%zu", cols->rows);
     args[cols->width] = count;
     ec_batch_add(batch, sql, args, cols->width + (counted ? 1 : 0));
+    return true;
 }

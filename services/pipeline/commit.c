@@ -7,7 +7,7 @@
 #include "store/columns.h"
 #include "write.h"
 
-static void put_offsets(struct ec_batch *batch, const struct commit_offsets *offsets)
+static bool put_offsets(struct ec_batch *batch, const struct commit_offsets *offsets)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 4);
@@ -18,13 +18,14 @@ static void put_offsets(struct ec_batch *batch, const struct commit_offsets *off
         ec_columns_int(&cols, offsets->offsets[i].next);
     }
     /* Never backwards: an instance that lost the partition may still be writing. */
-    ec_columns_flush(&cols, batch,
-                     "insert into enclii.consumed (consumer, topic, partition, next) "
-                     "select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) "
-                     "as c(c1, c2, c3, c4) order by c1, c2, c3 "
-                     "on conflict (consumer, topic, partition) do update set next = excluded.next "
-                     "where consumed.next < excluded.next",
-                     false);
+    return ec_columns_flush(
+        &cols, batch,
+        "insert into enclii.consumed (consumer, topic, partition, next) "
+        "select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) "
+        "as c(c1, c2, c3, c4) order by c1, c2, c3 "
+        "on conflict (consumer, topic, partition) do update set next = excluded.next "
+        "where consumed.next < excluded.next",
+        false);
 }
 
 bool commit_has_work(const struct world *world)
@@ -45,7 +46,7 @@ bool commit_has_work(const struct world *world)
 EC_RESULT commit_world(struct ec_store *store, const struct world *world,
                        const struct commit_offsets *offsets, ec_batch_fn done, void *arg)
 {
-    static void (*const writers[])(struct ec_batch *, const struct world *) = {
+    static bool (*const writers[])(struct ec_batch *, const struct world *) = {
         write_add_seen,        write_add_deliveries,  write_update_deliveries,
         write_update_services, write_add_builds,      write_update_builds,
         write_add_releases,    write_update_releases, write_update_deployments,
@@ -54,11 +55,15 @@ EC_RESULT commit_world(struct ec_store *store, const struct world *world,
         write_put_builders,    write_add_decisions,   write_add_facts,
     };
     struct ec_batch *batch = ec_batch_new(store);
-    for (size_t i = 0; i < EC_LEN(writers); i++) {
-        writers[i](batch, world);
+    bool fits = true;
+    for (size_t i = 0; fits && i < EC_LEN(writers); i++) {
+        fits = writers[i](batch, world);
     }
-    if (offsets) {
-        put_offsets(batch, offsets);
+    if (!fits || (offsets && !put_offsets(batch, offsets))) {
+        ec_batch_free(batch);
+        return ec_reject(
+            "what follows from it does not fit into one transaction (64 MiB a column): "
+            "too many services of one repository, or too large specs");
     }
     return ec_batch_run(batch, done, arg);
 }

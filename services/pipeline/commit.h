@@ -14,6 +14,6 @@ struct commit_offsets {
     size_t count;
 };
 bool commit_has_work(const struct world *world);
-/* offsets may be NULL. The world must live until `done` returns. */
+/* offsets may be NULL. The world must live until `done` returns. REJECT: too large. */
 EC_RESULT commit_world(struct ec_store *store, const struct world *world,
                        const struct commit_offsets *offsets, ec_batch_fn done, void *arg);

@@ -62,7 +62,7 @@ struct build_order {
     int32_t priority;
     int64_t push_received_ms; /* 0 = no push */
 };
-#define PRIORITY_PUSH 10    /* somebody waits for it */
+#define PRIORITY_PUSH 10    /* somebody waits for it: the highest class that waiting leads to */
 #define PRIORITY_REQUEST 10 /* so does this */
 /* A queued build; supersedes older open ones of the same branch. */
 struct build *decide_new_build(struct world *world, const struct build_order *order);
@@ -84,10 +84,11 @@ void decide_build_again(struct world *world, struct build *build, Enclii__V1__Bu
                         const char *detail);
 
 /* ---- decide_queue.c ---- */
-struct queue_load { /* builds leased or running now */
+struct queue_load { /* builds leased or running now, and whose turn it was last */
     const char *project_id;
     const char *builder_id;
     int32_t count;
+    int64_t leased_ms; /* when the project last got this builder */
     struct queue_load *next;
 };
 struct lease {

@@ -14,6 +14,9 @@ static struct ec_metric deliveries =
 static const char *const skip_markers[] = {"[skip ci]",     "[ci skip]",     "[no ci]",
                                            "[skip enclii]", "[enclii skip]", "[skip actions]"};
 
+/* What a build keeps of the commit's message; the host keeps the rest. */
+#define MESSAGE_MAX_BYTES 4096
+
 /* Why this service does not build this push; rule NULL = it does. */
 struct filter {
     const char *rule;
@@ -116,6 +119,19 @@ static void accept(struct world *world, struct delivery *row, const Enclii__V1__
     ec_metric_add(&deliveries, "accepted", 1);
 }
 
+/* At most max_bytes of a text, not in the middle of a character. */
+static char *cut_text(struct world *world, const char *text, size_t max_bytes)
+{
+    char *copy = world_text(world, text);
+    size_t len = strlen(copy);
+    if (len > max_bytes) {
+        for (len = max_bytes; len > 0 && ((unsigned char)copy[len] & 0xc0) == 0x80; len--) {
+        }
+        copy[len] = 0;
+    }
+    return copy;
+}
+
 static void build_service(struct world *world, struct service *svc,
                           const Enclii__V1__PushReceived *push, Enclii__V1__DeliveryAccepted *fact)
 {
@@ -125,6 +141,7 @@ static void build_service(struct world *world, struct service *svc,
     Enclii__V1__Commit commit = *push->head;
     commit.ref = push->ref;
     commit.sha = push->after;
+    commit.message = cut_text(world, push->head->message, MESSAGE_MAX_BYTES);
     const struct build *build =
         decide_new_build(world, &(struct build_order){svc, &commit, actor, push->delivery_id,
                                                       PRIORITY_PUSH, push->received_unix_ms});

@@ -1,7 +1,9 @@
-/* The build queue: which build goes to which builder next. Fair between projects first within a
- * class of urgency: the project with the fewest builds at work is next, then who waits longest.
- * Waiting makes urgent, so nobody starves. A builder that has the repository's cache is preferred,
- * the one a lost attempt was on is avoided, then the emptiest. */
+/* The build queue: which build goes to which builder next. Fair between projects within a class of
+ * urgency: the project with the fewest builds at work is next, then the one whose turn was longest
+ * ago, so that a backlog of one never holds up the others, even with one slot; then who waits
+ * longest. Waiting lifts a build up to the class of pushes and not above, so that nobody starves. A
+ * builder that has the repository's cache is preferred, the one a lost attempt was on is avoided,
+ * then the emptiest. */
 #include "decide.h"
 
 #include <stdlib.h>
@@ -22,6 +24,7 @@ static struct ec_metric waited =
 struct project_share {
     const char *id;
     int32_t busy;
+    int64_t turn_ms; /* when it last got a builder */
 };
 
 /* The queue's own scratch: nothing of it outlives decide_queue. */
@@ -31,6 +34,7 @@ struct queue {
     bool *taken;           /* per candidate */
     struct build **candidates;
     size_t count;
+    int32_t busy;   /* builds at work, of all projects */
     int32_t *given; /* leases given in this round, per builder in list order */
 };
 
@@ -90,7 +94,11 @@ static struct builder *choose_builder(struct queue *queue, const struct build *b
 
 static int64_t urgency(const struct world *world, const struct build *build)
 {
-    return build->priority + (world->now_ms - build->queued_ms) / AGEING_MS;
+    if (build->priority >= PRIORITY_PUSH) {
+        return build->priority;
+    }
+    int64_t aged = build->priority + (world->now_ms - build->queued_ms) / AGEING_MS;
+    return aged < PRIORITY_PUSH ? aged : PRIORITY_PUSH;
 }
 
 /* Whether a should go before b. */
@@ -100,10 +108,13 @@ static bool before(struct queue *queue, const struct build *a, const struct buil
     if (urgent_a != urgent_b) {
         return urgent_a > urgent_b;
     }
-    int32_t busy_a = share_of(queue, a->service->project_id)->busy;
-    int32_t busy_b = share_of(queue, b->service->project_id)->busy;
-    if (busy_a != busy_b) {
-        return busy_a < busy_b;
+    const struct project_share *share_a = share_of(queue, a->service->project_id);
+    const struct project_share *share_b = share_of(queue, b->service->project_id);
+    if (share_a->busy != share_b->busy) {
+        return share_a->busy < share_b->busy;
+    }
+    if (share_a->turn_ms != share_b->turn_ms) {
+        return share_a->turn_ms < share_b->turn_ms;
     }
     if (a->queued_ms != b->queued_ms) {
         return a->queued_ms < b->queued_ms;
@@ -145,7 +156,10 @@ static void collect(struct queue *queue, const struct queue_load *load)
         b->busy = 0;
     }
     for (; load; load = load->next) {
-        share_of(queue, load->project_id)->busy += load->count;
+        struct project_share *share = share_of(queue, load->project_id);
+        share->busy += load->count;
+        share->turn_ms = load->leased_ms > share->turn_ms ? load->leased_ms : share->turn_ms;
+        queue->busy += load->count;
         struct builder *builder = world_builder(queue->world, load->builder_id);
         if (builder) {
             builder->busy += load->count;
@@ -159,7 +173,8 @@ size_t decide_queue(const struct world *world, const struct queue_load *load,
     struct queue queue = {.world = world, .shares = ec_map_new(PROJECTS_MAX)};
     collect(&queue, load);
     size_t count = 0;
-    while (count < room) {
+    int32_t most = world->rules->builds_max;
+    while (count < room && (most <= 0 || queue.busy + (int32_t)count < most)) {
         size_t at = choose_build(&queue);
         int32_t *given = NULL;
         struct builder *builder =
@@ -168,7 +183,9 @@ size_t decide_queue(const struct world *world, const struct queue_load *load,
             break;
         }
         queue.taken[at] = true;
-        share_of(&queue, queue.candidates[at]->service->project_id)->busy++;
+        struct project_share *share = share_of(&queue, queue.candidates[at]->service->project_id);
+        share->busy++;
+        share->turn_ms = world->now_ms;
         (*given)++;
         ret_leases[count++] = (struct lease){queue.candidates[at], builder};
     }

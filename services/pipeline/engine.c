@@ -1,7 +1,7 @@
 /* The way of a batch: read, decide, write, finish. One at a time per process, because two would
  * only compete for the same rows. A conflict with another process (RETRY) decides the batch anew
- * from fresh rows; data that PostgreSQL refuses (REJECT) makes the batch run event by event, so
- * that a bad event costs itself only. What the leader finds goes the same way, without offsets. */
+ * from fresh rows; data that PostgreSQL refuses (REJECT) halves the batch until the bad event is
+ * alone, so that it costs itself only. What the leader finds goes the same way, without offsets. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,11 +14,13 @@
 #include "pipeline.h"
 
 #define REDO_MAX 5             /* conflicts in a row before the bus's back-off takes over */
-#define LOOK_GAP_MS 100        /* between two looks of the leader */
+#define LOOK_GAP_MS 100        /* between two looks of the leader, at least */
+#define LOOK_SHARE 4           /* after a look, events have at least so many times its duration */
 #define BEHIND_MS 5000         /* events older than this when handled: we are catching up */
 #define TRUST_SILENCE_MS 12000 /* after start, trouble or lag: time for heartbeats to arrive */
 #define LEASES_MAX 256
 #define WANTED_MAX_BYTES ((size_t)64 << 20)
+#define STEP_MAX_BYTES ((size_t)48 << 20) /* of rows and facts; what is beyond is the next step */
 
 static struct ec_metric events =
     EC_COUNTER("enclii_pipeline_events_total", "Events decided.", NULL);
@@ -36,13 +38,12 @@ struct engine {
     /* The batch, while there is one. */
     struct ec_batch_in *batch;
     bool *rejected;  /* per event: has gone to the dead letters */
-    size_t from, to; /* events being handled: all, or one in single mode */
-    bool single;     /* the batch as a whole was refused: event by event */
+    size_t from, to; /* events being handled: all, or fewer when they are large or refused */
     uint32_t redos;
     int64_t began_mono_ms;
     /* The leader's look. */
     bool look_wanted, looking;
-    int64_t looked_mono_ms;
+    int64_t looked_mono_ms, look_gap_ms;
     struct ec_timer *look_timer;
     int64_t doubt_mono_ms; /* until then nobody is called silent */
     /* What the running step works on. */
@@ -151,9 +152,14 @@ static void want_event(struct engine *engine, size_t index)
     }
 }
 
+/* Ends the step early when it becomes large: the rest is another transaction. */
 static void decide_events(struct engine *engine)
 {
     for (size_t i = engine->from; i < engine->to; i++) {
+        if (i > engine->from && ec_arena_used_bytes(engine->world->arena) > STEP_MAX_BYTES) {
+            engine->to = i;
+            return;
+        }
         struct ec_event *ev = ec_batch_in_event(engine->batch, i);
         const struct event_kind *kind = event_kind_find(ec_event_type(ev));
         if (kind && !engine->rejected[i]) {
@@ -174,21 +180,21 @@ static void watch_lag(struct engine *engine)
     }
 }
 
-/* After a REJECT: event by event; the one that is refused alone is the bad one. */
+/* After a REJECT: by halves, until the one that is refused alone is found. */
 static void narrow(struct engine *engine, struct ec_err err)
 {
-    if (!engine->single) {
-        engine->single = true;
-        engine->to = engine->from + 1;
+    size_t count = engine->to - engine->from;
+    if (count > 1) {
+        engine->to = engine->from + count / 2;
         run_events(engine);
         return;
     }
-    if (engine->to - engine->from == 1) {
-        reject(engine, engine->from, err.what);
-        run_events(engine); /* writes the offsets if it was the last */
+    if (count == 0 || engine->rejected[engine->from]) {
+        finish_batch(engine, ec_fatal(err.sys, err.what)); /* it was not the event's fault */
         return;
     }
-    finish_batch(engine, ec_fatal(err.sys, err.what));
+    reject(engine, engine->from, err.what);
+    run_events(engine); /* writes the offsets if it was the last */
 }
 
 static void after_commit(struct engine *engine, struct ec_err err)
@@ -209,7 +215,7 @@ static void after_commit(struct engine *engine, struct ec_err err)
     }
     engine->redos = 0;
     engine->from = engine->to;
-    engine->to++;
+    engine->to = count;
     run_events(engine);
 }
 
@@ -230,14 +236,14 @@ static void on_events_loaded(void *arg, struct ec_err err, struct world *world,
     if (!ec_failed(err)) {
         struct commit_offsets offsets = {.consumer = PIPELINE_GROUP};
         offsets.count = ec_batch_in_offsets(engine->batch, &offsets.offsets);
-        bool last = engine->to == ec_batch_in_count(engine->batch);
         decide_events(engine);
+        bool last = engine->to == ec_batch_in_count(engine->batch);
         err = commit_world(engine->pl->store, world, last ? &offsets : NULL, on_events_written,
                            engine);
     }
     if (ec_failed(err)) {
         end_step(engine);
-        finish_batch(engine, err);
+        after_commit(engine, err);
     }
 }
 
@@ -266,7 +272,6 @@ void engine_batch(struct engine *engine, struct ec_batch_in *batch)
     engine->rejected = ec_alloc(count * sizeof *engine->rejected + 1);
     engine->from = 0;
     engine->to = count;
-    engine->single = false;
     engine->redos = 0;
     engine->began_mono_ms = ec_mono_ms();
     if (count > 0) {
@@ -315,6 +320,9 @@ static void end_look(struct engine *engine, struct ec_err err)
         }
     }
     engine->looking = false;
+    int64_t gap_ms = (ec_mono_ms() - engine->looked_mono_ms) * LOOK_SHARE;
+    engine->looked_mono_ms = ec_mono_ms();
+    engine->look_gap_ms = gap_ms > LOOK_GAP_MS ? gap_ms : LOOK_GAP_MS;
     end_step(engine);
     go_on(engine);
 }
@@ -413,13 +421,13 @@ static void go_on(struct engine *engine)
         }
         return;
     }
-    bool gap = ec_mono_ms() - engine->looked_mono_ms >= LOOK_GAP_MS;
+    bool gap = ec_mono_ms() - engine->looked_mono_ms >= engine->look_gap_ms;
     if (engine->look_wanted && gap && !engine->stopping) {
         run_look(engine);
         return;
     }
     if (engine->look_wanted && !gap && !engine->stopping) {
-        ec_timer_start(engine->look_timer, LOOK_GAP_MS, 500);
+        ec_timer_start(engine->look_timer, (uint64_t)engine->look_gap_ms, 500);
     }
     if (engine->batch) {
         run_events(engine);

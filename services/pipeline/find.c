@@ -8,7 +8,7 @@
 #include "load.h"
 
 /* At most this many at a time; the next look takes the rest. The queue is seen a slice per project,
- * so that the backlog of one cannot hide the others. */
+ * so that the backlog of one cannot hide the others, and only while a slot is free. */
 static const char overdue_sql[] =
     "(select 'build' as kind, id::text, service_id from enclii.build where deadline_at < now() "
     "order by deadline_at limit 200) union all "
@@ -26,8 +26,10 @@ static const char queued_sql[] =
     "select kind, id, service_id from (select 'queued' as kind, b.id::text, b.service_id, "
     "b.priority, b.queued_at, row_number() over (partition by s.project_id order by b.priority "
     "desc, b.queued_at) as place from enclii.build b join enclii.service s on s.id = b.service_id "
-    "where b.state = 'queued') q where place <= 32 order by place, priority desc, queued_at "
-    "limit 256";
+    "where b.state = 'queued' and (select coalesce(sum(slots), 0) from enclii.builder where not "
+    "draining and heard_at > now() - interval '1 minute') > (select count(*) from enclii.build "
+    "where state in ('leased', 'running'))) q where place <= 32 order by place, priority desc, "
+    "queued_at limit 256";
 
 struct find {
     struct wanted *wanted;

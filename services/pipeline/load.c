@@ -93,9 +93,12 @@ static const char builders_sql[] =
     "from enclii.builder where id = any($1::text[]) or ($2::boolean and heard_at > now() - "
     "interval '1 minute') order by id";
 static const char at_work_sql[] =
-    "select s.project_id, b.builder_id, count(*) as count from enclii.build b join enclii.service "
-    "s "
-    "on s.id = b.service_id where $1::boolean and b.state in ('leased', 'running') group by 1, 2";
+    "select s.project_id, b.builder_id, count(*) filter (where b.at_work) as count, "
+    "enclii.ms(max(b.leased_at)) as leased from (select service_id, builder_id, leased_at, true as "
+    "at_work from enclii.build where state in ('leased', 'running') union all (select service_id, "
+    "builder_id, leased_at, false from enclii.build where leased_at is not null order by leased_at "
+    "desc limit 500)) b join enclii.service s on s.id = b.service_id where $1::boolean group by 1, "
+    "2";
 
 struct load {
     struct ec_store *store;
@@ -418,7 +421,8 @@ static void take_at_work(struct load *load, const struct ec_rows *rows)
         struct row row = {rows, at, load->world};
         struct queue_load *item = ec_arena_alloc(load->world->arena, sizeof *item);
         *item = (struct queue_load){text(&row, "project_id"), text(&row, "builder_id"),
-                                    (int32_t)number(&row, "count"), load->at_work};
+                                    (int32_t)number(&row, "count"), number(&row, "leased"),
+                                    load->at_work};
         load->at_work = item;
     }
 }

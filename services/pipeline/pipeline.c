@@ -75,6 +75,7 @@ static void on_outbox(void *arg)
 static EC_RESULT consume(struct pipeline *pl)
 {
     static struct ec_route routes[64];
+    const char *member = pl->settings.member;
     size_t count = 0;
     for (; count < event_kind_count && count < EC_LEN(routes); count++) {
         routes[count] =
@@ -87,6 +88,7 @@ static EC_RESULT consume(struct pipeline *pl)
                                     .routes = routes,
                                     .route_count = count,
                                     .batch_max = PIPELINE_BATCH_MAX,
+                                    .member = member && *member ? member : NULL,
                                     .state = pl,
                                     .load_offsets = load_offsets,
                                     .on_batch = on_batch,
@@ -139,12 +141,14 @@ struct ec_err pipeline_start(struct pipeline *pl)
     pl->rules = (struct rules){
         .registry = pl->settings.registry,
         .attempts_max = (int32_t)pl->settings.attempts_max,
+        .builds_max = (int32_t)pl->settings.builds_max,
         .project_builds_max = (int32_t)pl->settings.project_builds_max,
         .silence_ms = pl->settings.silence_ms,
         .domain_issuer = pl->settings.domain_issuer,
     };
     pl->engine = engine_new(pl);
     pl->relay = relay_new(pl);
+    pl->prune = prune_new(pl);
     ec_loop_defer(pl->loop, migrate, pl);
     return ec_ok();
 }
@@ -172,10 +176,12 @@ void pipeline_stop(struct pipeline *pl)
     if (pl->consumer) {
         ec_consumer_pause(pl->consumer, true);
     }
+    prune_stop(pl->prune);
     engine_stop(pl->engine, on_engine_stopped, pl);
 }
 
 void pipeline_free(struct pipeline *pl)
 {
     engine_free(EC_TAKE(pl->engine));
+    prune_free(EC_TAKE(pl->prune));
 }

@@ -15,13 +15,18 @@
 struct pipeline_settings {
     const char *registry;       /* where builders push */
     int64_t attempts_max;       /* of one build */
+    int64_t builds_max;         /* at once; 0 = no limit */
     int64_t project_builds_max; /* at once per project; 0 = no limit */
     int64_t silence_ms;         /* after which a builder counts as gone */
     const char *domain_issuer;
+    const char *member; /* of the consumer group; "" = a new one each time */
+    /* How long rows about the past are kept; 0 = for ever. */
+    int64_t keep_seen_ms, keep_decisions_ms, keep_logs_ms, keep_audit_ms;
 };
 
 struct engine;
 struct relay;
+struct prune;
 
 struct pipeline {
     struct pipeline_settings settings;
@@ -36,6 +41,7 @@ struct pipeline {
     bool stopping;
     struct engine *engine;
     struct relay *relay;
+    struct prune *prune;
     struct ec_leader *leader;     /* of queue, reaper and relay */
     struct ec_listener *listener; /* somebody wrote to the outbox */
     struct ec_consumer *consumer;
@@ -66,3 +72,8 @@ void relay_free(struct relay *relay); /* only when relay_idle; accepts NULL */
 bool relay_idle(const struct relay *relay);
 void relay_wake(struct relay *relay); /* there may be rows */
 void relay_stop(struct relay *relay, ec_call_fn stopped, void *arg);
+
+/* ---- prune.c: retention, on the leader ---- */
+struct prune *prune_new(struct pipeline *pl);
+void prune_stop(struct prune *prune);
+void prune_free(struct prune *prune); /* after the store has closed; accepts NULL */

@@ -23,6 +23,7 @@ struct rules {
     const char
         *registry; /* "127.0.0.1:5000": images are pushed to <registry>/<project>/<service> */
     int32_t attempts_max;       /* of one build, when builders vanish */
+    int32_t builds_max;         /* at once; 0 = no limit */
     int32_t project_builds_max; /* builds of one project at once; 0 = no limit */
     int64_t silence_ms;         /* a builder not heard for so long is gone */
     const char *domain_issuer;  /* "local" */

@@ -2,14 +2,14 @@
 #include "base/mem.h"
 #include "write.h"
 
-void write_add_seen(struct ec_batch *batch, const struct world *world)
+bool write_add_seen(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 1);
     for (const struct seen *row = world->first_seen; row; row = row->next) {
         ec_columns_text(&cols, row->event_id);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.inbox (event_id) select * from unnest($1::text[]) on "
                 "conflict do nothing ",
@@ -17,7 +17,7 @@ void write_add_seen(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_add_deliveries(struct ec_batch *batch, const struct world *world)
+bool write_add_deliveries(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 11);
@@ -37,7 +37,7 @@ void write_add_deliveries(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->received_ms);
         ec_columns_int(&cols, row->duplicates);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.delivery (id, repo_key, ref, commit_sha, pusher, "
                 "state, reason, detail, trace, received_at, duplicates) select c1, c2, "
@@ -49,7 +49,7 @@ void write_add_deliveries(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_update_deliveries(struct ec_batch *batch, const struct world *world)
+bool write_update_deliveries(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 2);
@@ -60,7 +60,7 @@ void write_update_deliveries(struct ec_batch *batch, const struct world *world)
         ec_columns_text(&cols, row->id);
         ec_columns_int(&cols, row->duplicates);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.delivery t set duplicates = c.duplicates from "
                 "unnest($1::text[], $2::int[]) as c(id, duplicates) where t.id = c.id ",
@@ -68,7 +68,7 @@ void write_update_deliveries(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_update_services(struct ec_batch *batch, const struct world *world)
+bool write_update_services(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 6);
@@ -83,7 +83,7 @@ void write_update_services(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->builds);
         ec_columns_flag(&cols, row->removed);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.service t set releases = c.releases, builds = c.builds, "
                 "removed_at = case when c.removed then coalesce(t.removed_at, now()) end "
@@ -95,7 +95,7 @@ void write_update_services(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_add_builds(struct ec_batch *batch, const struct world *world)
+bool write_add_builds(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 19);
@@ -123,7 +123,7 @@ void write_add_builds(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->finished_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.build (id, service_id, number, delivery_id, spec, "
                 "commit, commit_sha, ref, actor, state, priority, reason, detail, "
@@ -143,7 +143,7 @@ void write_add_builds(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_update_builds(struct ec_batch *batch, const struct world *world)
+bool write_update_builds(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 16);
@@ -168,7 +168,7 @@ void write_update_builds(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->heard_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.build t set state = c.state, attempt = c.attempt, "
                 "builder_id = c.builder_id, priority = c.priority, reason = c.reason, "
@@ -187,7 +187,7 @@ void write_update_builds(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_add_releases(struct ec_batch *batch, const struct world *world)
+bool write_add_releases(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 19);
@@ -215,7 +215,7 @@ void write_add_releases(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->created_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.release (id, service_id, build_id, build_number, "
                 "push_received_at, number, version, state, reason, detail, commit, "
@@ -235,7 +235,7 @@ void write_add_releases(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_update_releases(struct ec_batch *batch, const struct world *world)
+bool write_update_releases(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 17);
@@ -261,7 +261,7 @@ void write_update_releases(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->ready_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.release t set state = c.state, reason = c.reason, detail = "
                 "c.detail, sbom_digest = c.sbom_digest, provenance_digest = "
@@ -282,7 +282,7 @@ void write_update_releases(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_put_builders(struct ec_batch *batch, const struct world *world)
+bool write_put_builders(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 6);
@@ -297,14 +297,15 @@ void write_put_builders(struct ec_batch *batch, const struct world *world)
         ec_columns_text(&cols, row->version);
         ec_columns_int(&cols, row->heard_ms);
     }
-    ec_columns_flush(&cols, batch,
-                     "insert into enclii.builder (id, slots, draining, cached_repos, version, "
-                     "heard_at) select id, slots, draining, cached_repos::jsonb, version, "
-                     "enclii.at(heard_at) from unnest($1::text[], $2::int[], $3::boolean[], "
-                     "$4::text[], $5::text[], $6::bigint[]) as c(id, slots, draining, "
-                     "cached_repos, version, heard_at) order by id on conflict (id) do update "
-                     "set slots = excluded.slots, draining = excluded.draining, cached_repos = "
-                     "excluded.cached_repos, version = excluded.version, heard_at = "
-                     "excluded.heard_at ",
-                     false);
+    return ec_columns_flush(
+        &cols, batch,
+        "insert into enclii.builder (id, slots, draining, cached_repos, version, "
+        "heard_at) select id, slots, draining, cached_repos::jsonb, version, "
+        "enclii.at(heard_at) from unnest($1::text[], $2::int[], $3::boolean[], "
+        "$4::text[], $5::text[], $6::bigint[]) as c(id, slots, draining, "
+        "cached_repos, version, heard_at) order by id on conflict (id) do update "
+        "set slots = excluded.slots, draining = excluded.draining, cached_repos = "
+        "excluded.cached_repos, version = excluded.version, heard_at = "
+        "excluded.heard_at ",
+        false);
 }

@@ -2,7 +2,7 @@
 #include "base/mem.h"
 #include "write.h"
 
-void write_add_deployments(struct ec_batch *batch, const struct world *world)
+bool write_add_deployments(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 16);
@@ -27,7 +27,7 @@ void write_add_deployments(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->finished_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.deployment (id, service_id, environment_id, "
                 "release_id, previous_release_id, state, weight, reason, detail, actor, "
@@ -46,7 +46,7 @@ void write_add_deployments(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_update_deployments(struct ec_batch *batch, const struct world *world)
+bool write_update_deployments(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 12);
@@ -67,7 +67,7 @@ void write_update_deployments(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->finished_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.deployment t set state = c.state, weight = c.weight, "
                 "reason = c.reason, detail = c.detail, steps = case when c.replace then "
@@ -83,7 +83,7 @@ void write_update_deployments(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_add_desired(struct ec_batch *batch, const struct world *world)
+bool write_add_desired(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 8);
@@ -100,7 +100,7 @@ void write_add_desired(struct ec_batch *batch, const struct world *world)
         ec_columns_id(&cols, row->good_deployment_id);
         ec_columns_int(&cols, row->newest_build);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.desired (service_id, environment_id, revision, "
                 "deployment_id, release_id, good_release_id, good_deployment_id, "
@@ -111,7 +111,7 @@ void write_add_desired(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_update_desired(struct ec_batch *batch, const struct world *world)
+bool write_update_desired(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 9);
@@ -129,7 +129,7 @@ void write_update_desired(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->newest_build);
         ec_columns_int(&cols, row->revision_before);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.desired t set revision = c.revision, deployment_id = "
                 "c.deployment_id, release_id = c.release_id, good_release_id = "
@@ -144,7 +144,7 @@ void write_update_desired(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_add_domains(struct ec_batch *batch, const struct world *world)
+bool write_add_domains(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 12);
@@ -165,7 +165,7 @@ void write_add_domains(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->next_try_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.domain (hostname, service_id, environment_id, tls, "
                 "state, issuer, fingerprint, not_after, reason, detail, next_try_at, "
@@ -181,7 +181,7 @@ void write_add_domains(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_update_domains(struct ec_batch *batch, const struct world *world)
+bool write_update_domains(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 13);
@@ -203,7 +203,7 @@ void write_update_domains(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
         ec_columns_int(&cols, row->cas);
     }
-    ec_columns_flush(
+    return ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.domain t set service_id = c.service_id, environment_id = "
                 "c.environment_id, tls = c.tls, state = c.state, issuer = c.issuer, "
@@ -220,7 +220,7 @@ void write_update_domains(struct ec_batch *batch, const struct world *world)
         true);
 }
 
-void write_remove_domains(struct ec_batch *batch, const struct world *world)
+bool write_remove_domains(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 1);
@@ -230,13 +230,13 @@ void write_remove_domains(struct ec_batch *batch, const struct world *world)
         }
         ec_columns_text(&cols, row->hostname);
     }
-    ec_columns_flush(&cols, batch,
-                     "delete from enclii.domain t using unnest($1::text[]) as c(hostname) "
-                     "where t.hostname = c.hostname ",
-                     false);
+    return ec_columns_flush(&cols, batch,
+                            "delete from enclii.domain t using unnest($1::text[]) as c(hostname) "
+                            "where t.hostname = c.hostname ",
+                            false);
 }
 
-void write_add_decisions(struct ec_batch *batch, const struct world *world)
+bool write_add_decisions(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 6);
@@ -248,15 +248,16 @@ void write_add_decisions(struct ec_batch *batch, const struct world *world)
         ec_columns_text(&cols, row->outcome);
         ec_columns_text(&cols, row->detail);
     }
-    ec_columns_flush(&cols, batch,
-                     "insert into enclii.decision (service_id, subject_kind, subject_id, rule, "
-                     "outcome, detail) select c1, c2, c3, c4, c5, c6 from unnest($1::uuid[], "
-                     "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with "
-                     "ordinality as c(c1, c2, c3, c4, c5, c6, n) order by n ",
-                     false);
+    return ec_columns_flush(
+        &cols, batch,
+        "insert into enclii.decision (service_id, subject_kind, subject_id, rule, "
+        "outcome, detail) select c1, c2, c3, c4, c5, c6 from unnest($1::uuid[], "
+        "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) with "
+        "ordinality as c(c1, c2, c3, c4, c5, c6, n) order by n ",
+        false);
 }
 
-void write_add_facts(struct ec_batch *batch, const struct world *world)
+bool write_add_facts(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 7);
@@ -273,10 +274,11 @@ void write_add_facts(struct ec_batch *batch, const struct world *world)
             ec_columns_bytes(&cols, row->body);
         }
     }
-    ec_columns_flush(&cols, batch,
-                     "insert into enclii.outbox (topic, key, type, subject, event_id, trace, "
-                     "body) select c1, c2, c3, c4, c5, c6, c7 from unnest($1::text[], "
-                     "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[]) "
-                     "with ordinality as c(c1, c2, c3, c4, c5, c6, c7, n) order by n ",
-                     false);
+    return ec_columns_flush(
+        &cols, batch,
+        "insert into enclii.outbox (topic, key, type, subject, event_id, trace, "
+        "body) select c1, c2, c3, c4, c5, c6, c7 from unnest($1::text[], "
+        "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[]) "
+        "with ordinality as c(c1, c2, c3, c4, c5, c6, c7, n) order by n ",
+        false);
 }

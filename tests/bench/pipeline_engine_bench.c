@@ -146,7 +146,10 @@ static double cpu_s(void)
 static void start(struct bench *bench)
 {
     bench->pl = (struct pipeline){
-        .settings = {"127.0.0.1:5000", 3, 0, 10000, "local"},
+        .settings = {.registry = "127.0.0.1:5000",
+                     .attempts_max = 3,
+                     .silence_ms = 10000,
+                     .domain_issuer = "local"},
         .loop = bench->loop,
         .bus = bench->bus,
         .store = bench->store,

@@ -83,7 +83,10 @@ static void start_pipeline(struct fixture *fix)
     fix->bus = test_kafka_bus(fix->kafka, "pipeline");
     assert_false(ec_failed(ec_store_open(fix->loop, &fix->store_spec, &fix->store)));
     fix->pl = (struct pipeline){
-        .settings = {"127.0.0.1:5000", 3, 0, 10000, "local"},
+        .settings = {.registry = "127.0.0.1:5000",
+                     .attempts_max = 3,
+                     .silence_ms = 10000,
+                     .domain_issuer = "local"},
         .loop = fix->loop,
         .bus = fix->bus,
         .store = fix->store,

@@ -129,9 +129,30 @@ static void test_the_queue_is_fair_between_projects(void **state)
     assert_string_equal(leases[0].build->id, "b0");
     assert_ptr_equal(leases[1].build, late);
     /* What runs counts too: p1 has two, so p2 goes first. */
-    struct queue_load load = {"p1", "x", 2, NULL};
+    struct queue_load load = {"p1", "x", 2, 0, NULL};
     assert_int_equal(decide_queue(w, &load, leases, 8), 2);
     assert_ptr_equal(leases[0].build, late);
+    world_free(w);
+}
+
+/* One slot, a long backlog, and a late build of somebody else: each project has its turn. */
+static void test_turns_with_one_slot(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    struct service *busy = test_service(w, 1, "p1"), *quiet = test_service(w, 2, "p2");
+    struct lease leases[8];
+    for (int i = 0; i < 20; i++) {
+        queued(w, busy, i, (int64_t)60 * 60 * 1000 - i);
+    }
+    struct build *late = queued(w, quiet, 100, 1);
+    builder(w, "x", 1, "[]");
+    struct queue_load load = {"p1", "x", 0, NOW - 1000, NULL}; /* p1 had its turn, nothing runs */
+    assert_int_equal(decide_queue(w, &load, leases, 8), 1);
+    assert_ptr_equal(leases[0].build, late);
+    struct queue_load both = {"p2", "x", 0, NOW - 500, &load};
+    assert_int_equal(decide_queue(w, &both, leases, 8), 1);
+    assert_string_equal(leases[0].build->id, "b0");
     world_free(w);
 }
 
@@ -188,6 +209,10 @@ static void test_project_limit_and_room(void **state)
     assert_int_equal(decide_queue(w, NULL, leases, 8), 2);
     rules.project_builds_max = 0;
     assert_int_equal(decide_queue(w, NULL, leases, 3), 3);
+    rules.builds_max = 4;
+    assert_int_equal(decide_queue(w, NULL, leases, 8), 4);
+    struct queue_load load = {"p9", "y", 3, 0, NULL}; /* others count too */
+    assert_int_equal(decide_queue(w, &load, leases, 8), 1);
     world_free(w);
 }
 
@@ -313,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_pushes_are_ignored_with_the_right_reason),
         cmocka_unit_test(test_paths_filter_only_complete_lists),
         cmocka_unit_test(test_the_queue_is_fair_between_projects),
+        cmocka_unit_test(test_turns_with_one_slot),
         cmocka_unit_test(test_waiting_makes_urgent_and_urgent_goes_first),
         cmocka_unit_test(test_builders_are_chosen_by_cache_room_and_life),
         cmocka_unit_test(test_project_limit_and_room),
