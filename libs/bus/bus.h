@@ -118,6 +118,8 @@ struct ec_consume_spec {
 };
 EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer); /* ret may be NULL */
+/* Partitions are ours: what is published now will come to us, not to a member that is gone. */
+bool ec_consumer_assigned(const struct ec_consumer *consumer);
 
 /* ---- in: batches with offsets of the caller's own ---- */
 struct ec_offset {

@@ -81,6 +81,16 @@ void bus_consumer_release(struct ec_consumer *c)
     rd_kafka_assign(c->source.rk, NULL); /* commits stored offsets first */
 }
 
+bool ec_consumer_assigned(const struct ec_consumer *c)
+{
+    for (size_t i = 0; i < c->part_count; i++) {
+        if (c->parts[i]->owned) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void bus_consumer_store_offsets(struct ec_consumer *c)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(4);

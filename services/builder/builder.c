@@ -17,6 +17,7 @@
 #include "service/service.h"
 
 #define HEARTBEAT_MS 2000
+#define HEARTBEAT_STARTING_MS 200 /* until slots are offered */
 #define CACHED_REPOS_MAX 64
 #define DRAIN_MS 3500 /* of the 5 s that a service has to leave */
 #define SETUP_DEADLINE_MS 60000
@@ -39,6 +40,16 @@ const char *builder_path(struct builder *b, const char *name)
 }
 
 /* ---- heartbeats ---- */
+
+/* A slot offered before commands reach us would be a lease that ends by timeout. */
+const char *builder_unready(const struct builder *b)
+{
+    if (!b->ready) {
+        return "leftovers of the last run are being removed";
+    }
+    bool joined = b->commands && ec_consumer_assigned(b->commands);
+    return joined ? NULL : "joining the consumers of build.commands";
+}
 
 static void heartbeat_send(struct builder *b)
 {
@@ -63,7 +74,7 @@ static void heartbeat_send(struct builder *b)
     beat.running = running;
     beat.n_cached_repos = cache_urls(b, arena, urls, CACHED_REPOS_MAX);
     beat.cached_repos = urls;
-    beat.draining = b->draining || !b->ready;
+    beat.draining = b->draining || builder_unready(b) != NULL;
     beat.version = (char *)(uintptr_t)ec_version;
     struct ec_id id = ec_id_new();
     /* Nobody waits for a heartbeat: the next one says everything again. */
@@ -80,7 +91,10 @@ static void heartbeat_send(struct builder *b)
 
 static void on_heartbeat(void *arg)
 {
-    heartbeat_send(arg);
+    struct builder *b = arg;
+    heartbeat_send(b);
+    bool offers = b->draining || !builder_unready(b);
+    ec_timer_start(b->heartbeat, offers ? HEARTBEAT_MS : HEARTBEAT_STARTING_MS, 0);
 }
 
 static void on_changed(void *arg)
@@ -395,7 +409,7 @@ struct ec_err builder_start(struct builder *b)
     struct ec_process_spec spec = {
         .argv = argv, .deadline_ms = SETUP_DEADLINE_MS, .on_exit = on_leftovers_removed, .arg = b};
     EC_TRY(ec_process_start(b->loop, &spec, NULL));
-    ec_timer_start(b->heartbeat, 1, HEARTBEAT_MS);
+    ec_timer_start(b->heartbeat, 1, 0);
     char *group = ec_arena_format(b->arena, "builder.%s", b->settings.builder_id);
     static const char *const topics[] = {EC_TOPIC_BUILD_COMMANDS, NULL};
     return ec_bus_consume(b->bus,
@@ -405,5 +419,5 @@ struct ec_err builder_start(struct builder *b)
                                                     .route_count = builder_route_count,
                                                     .state = b,
                                                     .member = b->settings.builder_id},
-                          NULL);
+                          &b->commands);
 }

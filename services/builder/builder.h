@@ -71,6 +71,7 @@ struct builder {
     char engine_version[64]; /* "buildah 1.28.2"; "" until known */
     struct job *jobs;
     unsigned job_count;
+    struct ec_consumer *commands; /* of build.commands; NULL before the start */
     struct ec_timer *heartbeat;
     bool heartbeat_due;        /* a change is to be told at the end of this turn */
     bool ready;                /* leftovers are gone: jobs may begin */
@@ -136,7 +137,8 @@ void builder_stop(struct builder *b, ec_call_fn drained, void *arg);
 void builder_done(struct builder *b); /* after drained */
 struct ec_err on_run_build(void *state, struct ec_event *ev);
 struct ec_err on_cancel_build(void *state, struct ec_event *ev);
-void builder_changed(struct builder *b); /* a heartbeat goes out in this turn */
+const char *builder_unready(const struct builder *b); /* why it takes no commands, or NULL */
+void builder_changed(struct builder *b);              /* a heartbeat goes out in this turn */
 void builder_job_gone(struct builder *b);
 const char *builder_path(struct builder *b,
                          const char *name); /* below the work folder; start only */

@@ -65,8 +65,7 @@ static void stop(struct ec_service *svc, void *state)
 
 static const char *unready(void *state)
 {
-    const struct builder *builder = state;
-    return builder->ready ? NULL : "leftovers of the last run are being removed";
+    return builder_unready(state);
 }
 
 int main(int argc, char **argv)
