@@ -5,11 +5,18 @@
  *
  * Out: idempotent producer, acks=all. ec_bus_publish calls back after the broker's acknowledgement.
  * In, three ways:
- *   group   ec_bus_consume        a consumer group; a route table by ce_type; one handler per
- * event; events of one key run one after another, keys in parallel batch   ec_bus_consume_batch  a
- * consumer group whose offsets live in the caller's database table   ec_bus_table          every
- * instance reads a compacted topic whole, then follows it What cannot be decoded, or is REJECTed,
- * goes to "<topic>.<group>.dead" with reason and origin. */
+ *   group  ec_bus_consume        a consumer group; a route table by ce_type; one handler per event;
+ *                                events of one key run one after another, keys in parallel
+ *   batch  ec_bus_consume_batch  a consumer group whose offsets live in the caller's database table
+ *   table  ec_bus_table          every instance reads a compacted topic whole, then follows it
+ *
+ * Dead letters: what cannot be decoded, breaks the contract of its topic (topics.yaml: an unknown
+ * type or version, a key that is not the message's) or is REJECTed goes as it came to
+ * "<topic>.<group>.dead" (a table: "<topic>.<service>.dead"), with reason and origin. What is
+ * behind it goes on at once, also under its own key; while an event is tried again its key waits. A
+ * record with header ce_replayfor is a dead letter put back: every group but that one passes it
+ * over. A live view (a table with tail_ms) writes no letters: it has no effect that could be
+ * missing. */
 #pragma once
 
 #include <protobuf-c/protobuf-c.h>
@@ -61,7 +68,9 @@ struct ec_message {
     const char *trace;            /* traceparent; NULL = none */
     const ProtobufCMessage *body; /* packed here; NULL with raw empty = tombstone */
     struct ec_span raw;           /* or: already packed bytes */
-    int64_t time_unix_ms;         /* ce_time; 0 = now */
+    struct ec_span headers; /* packed (ec_letter): exactly these instead of those made of type,
+                             * subject, id, trace and time; ptr NULL = none */
+    int64_t time_unix_ms;   /* ce_time; 0 = now */
 };
 typedef void (*ec_published_fn)(void *arg, struct ec_err err);
 /* done may be NULL when nobody can wait for it (progress and log events). */
@@ -83,6 +92,25 @@ int64_t ec_event_offset(const struct ec_event *ev);
 const void *ec_event_body(const struct ec_event *ev);   /* the unpacked message; NULL = tombstone */
 struct ec_span ec_event_raw(const struct ec_event *ev); /* its packed bytes */
 struct ec_arena *ec_event_arena(struct ec_event *ev);   /* dies with ec_event_finish */
+
+/* A dead letter, as a consumer of `letters` gets it: what the record was, whatever it was. Texts
+ * are UTF-8; id, type, subject, key as text and time are "" or 0 where the record's were none. */
+struct ec_letter {
+    const char *reason, *topic, *group; /* why, from where, who gave it up */
+    int32_t partition;
+    int64_t offset;
+    struct ec_span key;     /* as it came; ptr NULL = it had none */
+    struct ec_span headers; /* as they came, packed, see ec_header_next */
+    int64_t left_out_bytes; /* > 0: the value was too large to be kept in the letter */
+};
+const struct ec_letter *ec_event_letter(const struct ec_event *ev); /* NULL: it is none */
+/* Walks packed headers; *at begins at 0. */
+bool ec_header_next(struct ec_span packed, size_t *at, struct ec_span *ret_name,
+                    struct ec_span *ret_value);
+/* `packed` and one more. */
+struct ec_span ec_header_add(struct ec_arena *arena, struct ec_span packed, const char *name,
+                             const char *value);
+#define EC_HEADER_REPLAY_FOR "ce_replayfor"
 
 /* Ends the event: OK stores its offset; RETRY runs the handler again after a back-off (at least
  * EC_EVENT_TRIES times and for retry_for_ms, so that an outage is not the event's fault; then dead
@@ -115,6 +143,9 @@ struct ec_consume_spec {
      * place at once, not after the session timeout */
     const char *member;
     bool latest; /* a new group starts at the end (live views), not the beginning */
+    /* The topics hold dead letters ("^..." = a regular expression; new topics are found within
+     * 10 s). Nothing is refused; what the handler REJECTs is logged and stays in its topic. */
+    bool letters;
 };
 EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer); /* ret may be NULL */
@@ -162,9 +193,8 @@ void ec_offsets_loaded(void *token, struct ec_err err);
 
 /* ---- in: a compacted topic as a table, or a topic's tail ---- */
 struct ec_table_spec {
-    const char *const *topics; /* NULL-ended */
-    const struct ec_route
-        *routes; /* handlers unused; what cannot be decoded is logged and counted */
+    const char *const *topics;     /* NULL-ended */
+    const struct ec_route *routes; /* handlers unused */
     size_t route_count;
     void *state;
     /* Called in order per key; the event ends when it returns. Body NULL = the key was removed
@@ -176,5 +206,7 @@ struct ec_table_spec {
 };
 EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
                        struct ec_consumer **ret_consumer);
+/* From within on_event: this row has no effect and goes to the dead letters. */
+void ec_table_reject(struct ec_event *ev, const char *reason);
 
 void ec_consumer_pause(struct ec_consumer *consumer, bool paused); /* explicit back-pressure */

@@ -62,7 +62,12 @@ struct ec_event *bus_event_new(struct ec_consumer *consumer, const rd_kafka_mess
     ev->epoch = ev->part->epoch;
     ev->offset = message->offset;
     ev->tombstone = message->payload == NULL;
-    ev->id = ev->type = ev->subject = ev->source = ev->key = "";
+    ev->id = ev->type = ev->subject = ev->key = "";
+    /* Detaching is the cheap way to keep headers; the const of the events API is only about who
+     * frees the message. */
+    if (rd_kafka_message_detach_headers((rd_kafka_message_t *)(uintptr_t)message, &ev->headers)) {
+        ev->headers = NULL;
+    }
     return ev;
 }
 
@@ -98,7 +103,6 @@ static struct ec_err take_header(struct ec_event *ev, const char *name, struct e
     } known[] = {
         {"ce_id", offsetof(struct ec_event, id)},
         {"ce_type", offsetof(struct ec_event, type)},
-        {"ce_source", offsetof(struct ec_event, source)},
         {"ce_subject", offsetof(struct ec_event, subject)},
     };
     if (value.len > BUS_HEADER_MAX_BYTES || !bus_utf8_valid(value)) {
@@ -123,10 +127,22 @@ static struct ec_err take_header(struct ec_event *ev, const char *name, struct e
     return ec_ok();
 }
 
-static EC_RESULT take_headers(struct ec_event *ev, const rd_kafka_message_t *message)
+/* A replay is for the group that failed, and for nobody else (docs/decisions). */
+static bool for_another(const struct ec_event *ev)
 {
-    rd_kafka_headers_t *headers = NULL;
-    if (rd_kafka_message_headers(message, &headers) || !headers) {
+    const void *value;
+    size_t len;
+    if (!ev->headers || rd_kafka_header_get_last(ev->headers, EC_HEADER_REPLAY_FOR, &value, &len)) {
+        return false;
+    }
+    const char *we = ev->consumer->mourner;
+    return !we || !ec_span_is((struct ec_span){value ? value : "", value ? len : 0}, we);
+}
+
+static EC_RESULT take_headers(struct ec_event *ev)
+{
+    const rd_kafka_headers_t *headers = ev->headers;
+    if (!headers) {
         return ec_reject("the record has no headers, so it is no CloudEvent");
     }
     if (rd_kafka_header_cnt(headers) > BUS_HEADERS_MAX) {
@@ -185,33 +201,56 @@ static EC_RESULT unpack(struct ec_event *ev, const ProtobufCMessageDescriptor *d
     return ec_ok();
 }
 
-static EC_RESULT decode(struct ec_event *ev, const rd_kafka_message_t *message)
+static EC_RESULT take_value(struct ec_event *ev, const rd_kafka_message_t *message)
 {
-    struct ec_span key = {message->key ? message->key : "", message->key ? message->key_len : 0};
     if (message->len > BUS_VALUE_MAX_BYTES) {
+        ev->left_out_bytes = (int64_t)message->len;
         return ec_reject("the record is larger than 8 MiB");
     }
     ev->raw = ec_arena_copy(ev->arena, (struct ec_span){message->payload ? message->payload : "",
                                                         message->payload ? message->len : 0});
-    if (key.len > BUS_KEY_MAX_BYTES || !bus_utf8_valid(key)) {
+    return ec_ok();
+}
+
+static EC_RESULT take_key(struct ec_event *ev, const rd_kafka_message_t *message)
+{
+    if (!message->key) {
+        return ec_ok(); /* "": all records without a key are one lane */
+    }
+    ev->key_bytes = ec_arena_copy(ev->arena, (struct ec_span){message->key, message->key_len});
+    if (message->key_len > BUS_KEY_MAX_BYTES || !bus_utf8_valid(ev->key_bytes)) {
         return ec_reject("the key is longer than 512 bytes or not UTF-8");
     }
-    ev->key = ec_arena_text(ev->arena, key);
-    EC_TRY(take_headers(ev, message));
+    ev->key = ec_arena_text(ev->arena, ev->key_bytes);
+    return ec_ok();
+}
+
+static EC_RESULT decode(struct ec_event *ev, const rd_kafka_message_t *message)
+{
+    struct ec_err key = take_key(ev, message), value = take_value(ev, message);
+    if (for_another(ev)) {
+        ev->elsewhere = true;
+        return ec_ok();
+    }
+    EC_TRY(value);
+    EC_TRY(key);
+    EC_TRY(take_headers(ev));
     ev->route = bus_route_find(ev->consumer, ev->type);
+    EC_TRY(bus_contract_type(ev));
     if (ev->route && ev->route->descriptor && !ev->tombstone) {
         EC_TRY(unpack(ev, ev->route->descriptor));
     }
-    return ec_ok();
+    return bus_contract_key(ev);
 }
 
 EC_RESULT bus_event_decode(struct ec_event *ev, const rd_kafka_message_t *message)
 {
-    rd_kafka_headers_t *headers = NULL;
     ev->time_unix_ms = -1;
-    struct ec_err err = decode(ev, message);
-    if (ec_failed(err) && !rd_kafka_message_headers(message, &headers) && headers) {
-        ev->headers = rd_kafka_headers_copy(headers); /* a dead letter tells what really came */
+    struct ec_err err = ec_ok();
+    if (ev->consumer->letters) {
+        bus_letter_decode(ev, message);
+    } else {
+        err = decode(ev, message);
     }
     if (!ec_trace_valid(ev->trace.parent)) {
         ev->trace = ec_trace_new();

@@ -117,6 +117,9 @@ EC_RESULT bus_conf_consumer(const struct ec_bus_spec *spec, const struct bus_con
     if (!ec_failed(err)) {
         err = apply(conf, pairs, EC_LEN(pairs));
     }
+    if (!ec_failed(err) && want->letters) {
+        err = apply(conf, &(struct pair){"topic.metadata.refresh.interval.ms", "10000"}, 1);
+    }
     if (!ec_failed(err) && want->member) {
         err = apply(conf, &(struct pair){"group.instance.id", want->member}, 1);
     }

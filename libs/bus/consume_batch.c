@@ -252,16 +252,7 @@ void ec_batch_in_reject(struct ec_batch_in *batch, size_t index, const char *rea
 {
     struct batcher *b = batch->owner;
     const struct ec_event *from = ec_batch_in_event(batch, index);
-    struct ec_event *ev = ec_alloc(sizeof *ev);
-    *ev = *from;
-    ev->arena = bus_arena_take(b->base.bus);
-    ev->topic = ec_arena_strdup(ev->arena, from->topic);
-    ev->id = ec_arena_strdup(ev->arena, from->id);
-    ev->type = ec_arena_strdup(ev->arena, from->type);
-    ev->subject = ec_arena_strdup(ev->arena, from->subject);
-    ev->source = ec_arena_strdup(ev->arena, from->source);
-    ev->key = ec_arena_strdup(ev->arena, from->key);
-    ev->raw = ec_arena_copy(ev->arena, from->raw);
+    struct ec_event *ev = bus_event_copy(from);
     b->dead++;
     ec_metric_add(&bus_events, "reject", 1);
     bus_dead_letter(ev, ec_reject(ec_arena_strdup(ev->arena, reason)), on_rejected_dead);
@@ -340,7 +331,7 @@ EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch
     EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct batcher *b = ec_alloc(sizeof *b);
     b->base.kind = &batch_kind;
-    b->base.group = ec_arena_strdup(bus->arena, spec->group);
+    b->base.group = b->base.mourner = ec_arena_strdup(bus->arena, spec->group);
     b->base.routes = spec->routes;
     b->base.route_count = spec->route_count;
     b->base.state = spec->state;

@@ -103,6 +103,13 @@ static void on_dead(void *arg)
 
 static void bury(struct group *g, struct ec_event *ev, struct ec_err why)
 {
+    if (g->base.letters) { /* it is a letter already, and stays where it is */
+        ec_log(EC_LOG_ERROR, ev->trace.parent, "bus.letter_refused",
+               "a dead letter was passed over", EC_ERR(why), EC_T("topic", ev->topic),
+               EC_N("offset", ev->offset));
+        finished(g, ev);
+        return;
+    }
     g->dead++;
     bus_dead_letter(ev, why, on_dead);
 }
@@ -304,12 +311,17 @@ EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer)
 {
     rd_kafka_t *rk = NULL;
-    struct bus_consumer_conf want = {
-        .group = spec->group, .commit = true, .latest = spec->latest, .member = spec->member};
+    struct bus_consumer_conf want = {.group = spec->group,
+                                     .commit = true,
+                                     .latest = spec->latest,
+                                     .letters = spec->letters,
+                                     .member = spec->member};
     EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct group *g = ec_alloc(sizeof *g);
     g->base.kind = &group_kind;
     g->base.group = ec_arena_strdup(bus->arena, spec->group);
+    g->base.mourner = spec->letters ? NULL : g->base.group;
+    g->base.letters = spec->letters;
     g->base.routes = spec->routes;
     g->base.route_count = spec->route_count;
     g->base.state = spec->state;

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 
 #define ASK_TIMEOUT_MS 3000
+#define DEAD_MAX 100 /* letters on their way; then the table waits for the broker */
 
 /* All a worker sees while it asks the broker. */
 struct question {
@@ -26,6 +27,7 @@ struct question {
 struct table {
     struct ec_consumer base;
     struct question question;
+    uint32_t dead; /* letters on their way */
     bool asking;
     bool known; /* partitions are assigned */
     bool told;  /* on_caught_up was called */
@@ -123,6 +125,38 @@ static void begin(void *arg)
     }
 }
 
+static void on_dead(void *arg)
+{
+    struct ec_event *ev = arg;
+    struct table *t = (struct table *)ev->consumer;
+    t->dead--;
+    bus_source_wake(&t->base.source);
+    bus_event_free(ev);
+}
+
+/* takes the event. Each start of the service writes the letter again: whoever keeps letters knows
+ * them by their origin. */
+static void bury(struct table *t, struct ec_event *ev, struct ec_err why)
+{
+    if (!t->base.mourner) {
+        ec_log(EC_LOG_ERROR, NULL, "table.undecodable", "a record was left out", EC_ERR(why),
+               EC_T("topic", ev->topic), EC_N("partition", ev->part->number),
+               EC_N("offset", ev->offset));
+        bus_event_free(ev);
+        return;
+    }
+    t->dead++;
+    bus_dead_letter(ev, why, on_dead);
+}
+
+void ec_table_reject(struct ec_event *ev, const char *reason)
+{
+    struct table *t = (struct table *)ev->consumer;
+    struct ec_event *copy = bus_event_copy(ev);
+    ec_metric_add(&bus_events, "reject", 1);
+    bury(t, copy, ec_reject(ec_arena_strdup(copy->arena, reason)));
+}
+
 static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
 {
     struct table *t = (struct table *)c;
@@ -131,10 +165,10 @@ static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
     ev->part->next = ev->offset + 1;
     if (ec_failed(err)) {
         ec_metric_add(&bus_events, "undecodable", 1);
-        ec_log(EC_LOG_ERROR, NULL, "table.undecodable", "a record was left out", EC_ERR(err),
-               EC_T("topic", ev->topic), EC_N("partition", ev->part->number),
-               EC_N("offset", ev->offset));
-    } else if (!ev->route && !ev->tombstone) {
+        bury(t, ev, err);
+        return;
+    }
+    if (ev->elsewhere || (!ev->route && !ev->tombstone)) {
         ec_metric_add(&bus_events, "skipped", 1);
     } else {
         ec_metric_add(&bus_events, "ok", 1);
@@ -149,15 +183,14 @@ static void on_end(struct ec_consumer *c, struct bus_partition *part)
     tell_caught_up((struct table *)c);
 }
 
-static bool always(struct ec_consumer *c)
+static bool has_room(struct ec_consumer *c)
 {
-    (void)c;
-    return true;
+    return ((const struct table *)c)->dead < DEAD_MAX;
 }
 
 static void work(struct ec_consumer *c)
 {
-    bus_consumer_poll(c, BUS_TURN_BUDGET, always);
+    bus_consumer_poll(c, BUS_TURN_BUDGET, has_room);
 }
 
 static void assigned(struct ec_consumer *c, rd_kafka_topic_partition_list_t *list)
@@ -174,7 +207,8 @@ static void revoked(struct ec_consumer *c, bool lost)
 
 static bool idle(const struct ec_consumer *c)
 {
-    return !((const struct table *)c)->asking;
+    const struct table *t = (const struct table *)c;
+    return !t->asking && t->dead == 0;
 }
 
 static void free_table(struct ec_consumer *c)
@@ -201,6 +235,7 @@ EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
         count++;
     }
     t->base.kind = &table_kind;
+    t->base.mourner = spec->tail_ms > 0 ? NULL : bus->spec.service;
     t->base.routes = spec->routes;
     t->base.route_count = spec->route_count;
     t->base.state = spec->state;

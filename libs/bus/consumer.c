@@ -40,6 +40,7 @@ struct bus_partition *bus_consumer_part(struct ec_consumer *c, const char *topic
     }
     struct bus_partition *part = ec_alloc(sizeof *part);
     part->topic = ec_strdup(topic);
+    part->contract = ec_topic_find(topic);
     part->number = number;
     part->next = -1;
     c->parts = ec_grow(c->parts, c->part_count + 1, sizeof *c->parts);

@@ -27,7 +27,7 @@ static void send_letter(void *arg);
 
 static const char *letter_topic(struct ec_event *ev)
 {
-    return ec_arena_format(ev->arena, "%s.%s.dead", ev->topic, ev->consumer->group);
+    return ec_arena_format(ev->arena, "%s.%s.dead", ev->topic, ev->consumer->mourner);
 }
 
 static void again_later(struct ec_event *ev)
@@ -38,42 +38,58 @@ static void again_later(struct ec_event *ev)
     ec_timer_start(ev->timer, 100 + ec_backoff_next_ms(&ev->backoff), 0);
 }
 
+/* A letter may be too large with its origin added: then it goes without its value, at last without
+ * headers and key. False: there is nothing left to leave out. */
+static bool shrink(struct ec_event *ev)
+{
+    if (!ev->left_out_bytes) {
+        ev->left_out_bytes = (int64_t)ev->raw.len + 1;
+        return true;
+    }
+    bool more = ev->headers || ev->key_bytes.ptr;
+    if (ev->headers) {
+        rd_kafka_headers_destroy(EC_TAKE(ev->headers));
+    }
+    ev->key_bytes = (struct ec_span){NULL, 0};
+    return more;
+}
+
 static void on_letter_sent(void *arg, struct ec_err err)
 {
     struct ec_event *ev = arg;
-    if (err.fate == EC_FATE_RETRY) {
+    if (err.fate == EC_FATE_RETRY || (err.fate == EC_FATE_REJECT && shrink(ev))) {
         ec_log(EC_LOG_WARN, ev->trace.parent, "bus.dead_letter_waits",
                "the dead letter could not be written; trying again", EC_ERR(err),
                EC_T("topic", ev->topic), EC_N("offset", ev->offset));
         again_later(ev);
         return;
     }
+    if (ec_failed(err)) { /* all that is left of it is this line */
+        ec_log(EC_LOG_ERROR, ev->trace.parent, "bus.dead_letter_lost",
+               "the broker does not take it", EC_ERR(err), EC_T("topic", ev->topic),
+               EC_N("offset", ev->offset));
+    }
     ev->dead_done(ev);
 }
 
+/* The record's own, and ours after them. */
 static rd_kafka_headers_t *letter_headers(struct ec_event *ev)
 {
-    struct ec_bus *bus = ev->consumer->bus;
-    struct ec_message as = {.key = ev->key,
-                            .type = ev->type,
-                            .subject = ev->subject,
-                            .id = ev->id,
-                            .trace = ev->trace.parent,
-                            .time_unix_ms = ev->time_unix_ms};
     rd_kafka_headers_t *headers =
-        ev->headers ? rd_kafka_headers_copy(ev->headers) : bus_headers_new(bus, &as);
-    if (!ev->headers) {
-        rd_kafka_header_remove(headers, "ce_source"); /* whoever wrote it, not we */
-        rd_kafka_header_add(headers, "ce_source", -1, ev->source, -1);
+        ev->headers ? rd_kafka_headers_copy(ev->headers) : rd_kafka_headers_new(8);
+    for (size_t i = 0; bus_letter_headers[i]; i++) {
+        rd_kafka_header_remove(headers, bus_letter_headers[i]);
     }
+    const char *left_out = ec_arena_format(ev->arena, "%lld", (long long)ev->left_out_bytes);
     const char *pairs[][2] = {
         {"dead_reason", ev->end.what},
         {"dead_topic", ev->topic},
         {"dead_partition", ec_arena_format(ev->arena, "%d", (int)ev->part->number)},
         {"dead_offset", ec_arena_format(ev->arena, "%lld", (long long)ev->offset)},
-        {"dead_group", ev->consumer->group},
+        {"dead_group", ev->consumer->mourner},
+        {"dead_bytes", left_out},
     };
-    for (size_t i = 0; i < EC_LEN(pairs); i++) {
+    for (size_t i = 0; i < EC_LEN(pairs) - (ev->left_out_bytes == 0); i++) {
         rd_kafka_header_add(headers, pairs[i][0], -1, pairs[i][1], -1);
     }
     return headers;
@@ -119,12 +135,12 @@ static void send_letter(void *arg)
 {
     struct ec_event *ev = arg;
     struct ec_bus *bus = ev->consumer->bus;
-    struct bus_record record = {.topic = letter_topic(ev), .key = ec_span_of(ev->key)};
+    struct bus_record record = {.topic = letter_topic(ev), .key = ev->key_bytes};
     if (!topic_ready(bus, record.topic)) {
         again_later(ev);
         return;
     }
-    if (!ev->tombstone) {
+    if (!ev->tombstone && !ev->left_out_bytes) {
         record.value = ec_alloc(ev->raw.len + 1);
         record.value_len = ev->raw.len;
         memcpy(record.value, ev->raw.ptr, ev->raw.len);
@@ -132,8 +148,27 @@ static void send_letter(void *arg)
     record.headers = letter_headers(ev);
     struct ec_err err = bus_produce(bus, &record, on_letter_sent, ev);
     if (ec_failed(err)) {
-        on_letter_sent(ev, ec_retry(err.sys, err.what));
+        on_letter_sent(ev, err);
     }
+}
+
+/* A letter that outlives the event it is about. */
+struct ec_event *bus_event_copy(const struct ec_event *from)
+{
+    struct ec_event *ev = ec_alloc(sizeof *ev);
+    *ev = *from;
+    ev->arena = bus_arena_take(from->consumer->bus);
+    ev->topic = ec_arena_strdup(ev->arena, from->topic);
+    ev->id = ec_arena_strdup(ev->arena, from->id);
+    ev->type = ec_arena_strdup(ev->arena, from->type);
+    ev->subject = ec_arena_strdup(ev->arena, from->subject);
+    ev->key = ec_arena_strdup(ev->arena, from->key);
+    ev->raw = ec_arena_copy(ev->arena, from->raw);
+    ev->key_bytes = from->key_bytes.ptr ? ec_arena_copy(ev->arena, from->key_bytes) : ev->key_bytes;
+    ev->headers = from->headers ? rd_kafka_headers_copy(from->headers) : NULL;
+    ev->body = NULL;
+    ev->timer = NULL;
+    return ev;
 }
 
 void bus_dead_letter(struct ec_event *ev, struct ec_err why, ec_call_fn done)

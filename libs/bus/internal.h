@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "base/metric.h"
 #include "bus/bus.h"
+#include "bus/topics.h"
 
 #define BUS_VALUE_MAX_BYTES (8u << 20)
 #define BUS_KEY_MAX_BYTES 512
@@ -52,6 +53,7 @@ struct bus_consumer_conf {
     bool commit; /* offsets are kept by the broker */
     bool latest;
     bool eof;           /* PARTITION_EOF wanted */
+    bool letters;       /* topics by a pattern: new ones are to be found soon */
     const char *member; /* NULL = a new member each time */
 };
 EC_RESULT bus_conf_consumer(const struct ec_bus_spec *spec, const struct bus_consumer_conf *want,
@@ -108,14 +110,18 @@ struct ec_event {
     uint32_t epoch; /* of the partition when taken: another one now = somebody else's event */
     int64_t offset;
     struct ec_arena *arena; /* all texts and the body; NULL once done */
-    const char *topic, *id, *type, *subject, *source, *key;
+    const char *topic, *id, *type, *subject, *key;
+    struct ec_span key_bytes; /* as it came; ptr NULL = none */
     struct ec_trace trace;
     int64_t time_unix_ms;
     struct ec_span raw;
     bool tombstone;
     const void *body;
     const struct ec_route *route; /* NULL = no row for this type */
-    rd_kafka_headers_t *headers;  /* as they came; only of what could not be decoded */
+    rd_kafka_headers_t *headers;  /* as they came, ours; NULL = none */
+    int64_t left_out_bytes;       /* of a value too large to look at */
+    bool elsewhere;               /* a replay for another group */
+    struct ec_letter *letter;     /* of a consumer of letters */
     /* group consumer */
     enum bus_event_state state;
     struct bus_lane *lane;
@@ -140,13 +146,24 @@ rd_kafka_headers_t *bus_headers_new(const struct ec_bus *bus, const struct ec_me
 const char *bus_wire_check(const ProtobufCMessageDescriptor *descriptor, struct ec_span bytes);
 bool bus_utf8_valid(struct ec_span text); /* also refuses NUL */
 
+/* ---- contract.c: what topics.yaml says of a topic ---- */
+EC_RESULT bus_contract_type(const struct ec_event *ev); /* its route is looked up, if it has one */
+EC_RESULT bus_contract_key(const struct ec_event *ev);  /* after unpacking */
+
+/* ---- letter.c: reading dead letters, packing headers ---- */
+void bus_letter_decode(struct ec_event *ev, const rd_kafka_message_t *message);
+rd_kafka_headers_t *bus_headers_unpack(struct ec_span packed); /* gives */
+
 /* ---- dead.c: done(ev) once the broker has the dead letter; tries for ever ---- */
 void bus_dead_letter(struct ec_event *ev, struct ec_err why, ec_call_fn done);
+struct ec_event *bus_event_copy(const struct ec_event *from); /* for a letter of its own life */
+extern const char *const bus_letter_headers[];                /* what a letter adds; NULL-ended */
 void bus_dead_topic_answer(struct ec_bus *bus, rd_kafka_event_t *event);
 
 /* ---- consumer.c: what the three kinds share ---- */
 struct bus_partition {
     char *topic;
+    const struct ec_topic *contract; /* NULL = none of topics.yaml */
     int32_t number;
     bool owned;
     uint32_t epoch;               /* grows when it is taken away */
@@ -170,7 +187,10 @@ struct ec_consumer {
     struct ec_bus *bus;
     const struct bus_kind *kind;
     struct bus_source source;
-    const char *group; /* names the dead-letter topic; NULL for tables */
+    const char *group;   /* NULL for tables */
+    const char *mourner; /* names the dead-letter topics: the group or a table's service; NULL = a
+                          * live view or a consumer of letters, which write none */
+    bool letters;
     const struct ec_route *routes;
     size_t route_count;
     void *state;

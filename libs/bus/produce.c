@@ -79,7 +79,8 @@ EC_RESULT ec_bus_publish(struct ec_bus *bus, const struct ec_message *message, e
     } else if (record.value) {
         memcpy(record.value, message->raw.ptr, record.value_len);
     }
-    record.headers = bus_headers_new(bus, message);
+    record.headers =
+        message->headers.ptr ? bus_headers_unpack(message->headers) : bus_headers_new(bus, message);
     return bus_produce(bus, &record, done, arg);
 }
 

@@ -103,9 +103,10 @@ static void on_hook(void *state, struct ec_request *req)
 
 static void publish(const char *topic, const char *type, const char *id, ProtobufCMessage *body)
 {
+    const char *key = strcmp(topic, EC_TOPIC_INTAKE) == 0 ? "github.com/acme/shop" : "s1";
     test_kafka_publish(
         kafka, bus,
-        &(struct ec_message){.topic = topic, .key = "s1", .type = type, .id = id, .body = body});
+        &(struct ec_message){.topic = topic, .key = key, .type = type, .id = id, .body = body});
 }
 
 static Enclii__V1__ServiceRef service = ENCLII__V1__SERVICE_REF__INIT;

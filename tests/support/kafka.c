@@ -17,6 +17,7 @@ struct test_kafka {
     struct ec_loop *loop;
     rd_kafka_t *rk;
     rd_kafka_mock_cluster_t *cluster;
+    rd_kafka_t *stranger; /* a producer that is not ours; made at first use */
     const char *fatal;
 };
 
@@ -53,6 +54,9 @@ struct test_kafka *test_kafka_start(struct ec_loop *loop, ...)
 
 void test_kafka_stop(struct test_kafka *kafka)
 {
+    if (kafka->stranger) {
+        rd_kafka_destroy(kafka->stranger);
+    }
     rd_kafka_mock_cluster_destroy(kafka->cluster);
     rd_kafka_destroy(kafka->rk);
     free(kafka);
@@ -141,22 +145,40 @@ void test_kafka_publish(struct test_kafka *kafka, struct ec_bus *bus,
     }
 }
 
+static rd_kafka_t *stranger(struct test_kafka *kafka)
+{
+    char why[256];
+    if (!kafka->stranger) {
+        rd_kafka_conf_t *conf = rd_kafka_conf_new();
+        rd_kafka_conf_set(conf, "bootstrap.servers", test_kafka_brokers(kafka), why, sizeof why);
+        rd_kafka_conf_set(conf, "linger.ms", "0", why, sizeof why);
+        kafka->stranger = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    }
+    return kafka->stranger;
+}
+
+void test_kafka_publish_record(struct test_kafka *kafka, const char *topic, struct ec_span key,
+                               struct ec_span value, const char *const *headers)
+{
+    rd_kafka_headers_t *list = rd_kafka_headers_new(8);
+    for (size_t i = 0; headers && headers[i]; i += 2) {
+        rd_kafka_header_add(list, headers[i], -1, headers[i + 1], -1);
+    }
+    void *copy = ec_alloc(value.len + 1);
+    memcpy(copy, value.ptr, value.len);
+    rd_kafka_resp_err_t code = rd_kafka_producev(
+        stranger(kafka), RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(key.ptr, key.len),
+        RD_KAFKA_V_VALUE(copy, value.len), RD_KAFKA_V_HEADERS(list),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END);
+    if (code || rd_kafka_flush(kafka->stranger, 10000)) {
+        die("raw record not published");
+    }
+}
+
 void test_kafka_publish_raw(struct test_kafka *kafka, const char *topic, const char *key,
                             const void *value, size_t len)
 {
-    char why[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set(conf, "bootstrap.servers", test_kafka_brokers(kafka), why, sizeof why);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    void *copy = ec_alloc(len + 1);
-    memcpy(copy, value, len);
-    rd_kafka_resp_err_t code = rd_kafka_producev(
-        rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE(copy, len),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_END);
-    if (code || rd_kafka_flush(rk, 10000)) {
-        die("raw record not published");
-    }
-    rd_kafka_destroy(rk);
+    test_kafka_publish_record(kafka, topic, ec_span_of(key), (struct ec_span){value, len}, NULL);
 }
 
 static void nothing(void *arg)

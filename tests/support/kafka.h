@@ -35,6 +35,9 @@ void test_kafka_publish(struct test_kafka *kafka, struct ec_bus *bus,
 /* A record as no producer of ours would write it: without our headers. */
 void test_kafka_publish_raw(struct test_kafka *kafka, const char *topic, const char *key,
                             const void *value, size_t len);
+/* The same with headers of one's own (name, value, ..., NULL-ended); a key without ptr is none. */
+void test_kafka_publish_record(struct test_kafka *kafka, const char *topic, struct ec_span key,
+                               struct ec_span value, const char *const *headers);
 
 /* Turns the loop until done(arg) or limit_ms; gives done(arg). */
 bool test_run_until(struct ec_loop *loop, int limit_ms, bool (*done)(void *arg), void *arg);

@@ -35,7 +35,8 @@ static void setup(struct seen *seen)
     memset(seen, 0, sizeof *seen);
     seen->stored[0] = seen->stored[1] = -1;
     seen->loop = ec_loop_new();
-    seen->kafka = test_kafka_start(seen->loop, "t:2", "t.b.dead:1", "late:1", NULL);
+    seen->kafka =
+        test_kafka_start(seen->loop, "t:2", "t.b.dead:1", "t.tester.dead:1", "late:1", NULL);
     seen->bus = test_kafka_bus(seen->kafka, "tester");
 }
 
