@@ -57,42 +57,22 @@ static bool form_field(struct ec_arena *arena, struct ec_span body, const char *
     return false;
 }
 
-enum payload decide_payload(struct ec_arena *arena, const char *content_type, struct ec_span body,
-                            struct ec_span *ret_json)
+enum payload decide_payload(struct ec_arena *arena, const char *content_type, bool form,
+                            struct ec_span body, struct ec_span *ret_json)
 {
     if (!content_type) {
         return PAYLOAD_UNSUPPORTED;
     }
-    if (media_type_is(content_type, "application/json")) {
+    if (media_type_is(content_type, "application/json") ||
+        media_type_is(content_type, "application/vnd.docker.distribution.events.v1+json") ||
+        media_type_is(content_type, "application/vnd.docker.distribution.events.v2+json")) {
         *ret_json = body;
         return PAYLOAD_JSON;
     }
-    if (media_type_is(content_type, "application/x-www-form-urlencoded")) {
+    if (form && media_type_is(content_type, "application/x-www-form-urlencoded")) {
         return form_field(arena, body, "payload", ret_json) ? PAYLOAD_JSON : PAYLOAD_MALFORMED;
     }
     return PAYLOAD_UNSUPPORTED;
-}
-
-struct ec_span decide_signature(const char *header)
-{
-    static const char prefix[] = "sha256=";
-    const struct ec_span none = {"", 0};
-    if (!header || strncmp(header, prefix, sizeof prefix - 1) != 0) {
-        return none;
-    }
-    const char *hex = header + sizeof prefix - 1;
-    if (strlen(hex) != 64 || strspn(hex, "0123456789abcdef") != 64) {
-        return none;
-    }
-    return (struct ec_span){hex, 64};
-}
-
-enum event_kind decide_event(const char *name)
-{
-    if (name && strcmp(name, "push") == 0) {
-        return EVENT_PUSH;
-    }
-    return name && strcmp(name, "ping") == 0 ? EVENT_PING : EVENT_OTHER;
 }
 
 bool decide_delivery_id(const char *id)
@@ -104,4 +84,17 @@ bool decide_delivery_id(const char *id)
         }
     }
     return len > 0 && len <= DELIVERY_ID_MAX_BYTES;
+}
+
+struct fault decide_delivery(struct mapping *m)
+{
+    const struct event_row *row = host_event(m->host, m->event);
+    if (!row) {
+        return map_ignore(
+            m, "event_not_used",
+            ec_arena_format(m->arena, "nothing follows from %s of %s",
+                            *m->event ? map_cut(m->arena, m->event, 64) : "an event without a name",
+                            m->host->name));
+    }
+    return row->map(m, row);
 }

@@ -1,5 +1,6 @@
-/* One delivery, from request to answer. The order of the checks is the contract: nothing about us
- * is told before the signature is good, and 202 only after the broker has the event. */
+/* One delivery, from request to answer, for every host. The order of the checks is the contract:
+ * nothing about us is told before the signature is good, and 2xx only after the broker has the
+ * events. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,190 +9,361 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "trust/digest.h"
 #include "webhook.h"
 
 struct ec_metric deliveries =
     EC_COUNTER("enclii_webhook_deliveries_total", "Deliveries of git hosts, by result.", "result");
+static struct ec_metric by_host =
+    EC_COUNTER("enclii_webhook_host_deliveries_total", "Verified deliveries, by host.", "host");
 
-/* A push that waits for the broker. */
+/* One delivery while it is looked at; in the request's arena. */
 struct delivery {
-    struct ec_request *req; /* NULL once answered */
-    struct ec_timer *deadline;
-    struct ec_id event_id;
-    const Enclii__V1__PushReceived *push; /* in the request's arena */
+    struct webhook *wh;
+    struct ec_request *req;
+    const struct host *host;
+    struct incoming in;
+    enum payload payload;
+    struct ec_tape tape;
+    struct ec_err read; /* of the tape */
+    const struct repo *repo;
+    struct mapping map;
 };
 
-static void refuse(struct ec_request *req, int status, const char *result, const char *field,
+/* Events that wait for the broker; outlives the request. */
+struct pending {
+    struct ec_request *req; /* NULL once answered */
+    struct delivery *delivery;
+    struct ec_timer *deadline;
+    size_t owed; /* acknowledgements to come */
+    bool failed;
+    struct ec_id first_id;
+};
+
+static const char *first_header(struct ec_request *req, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count && names[i]; i++) {
+        const char *value = ec_request_header(req, names[i]);
+        if (value) {
+            return value;
+        }
+    }
+    return NULL;
+}
+
+/* ---- refusing ---- */
+
+static void refuse(struct delivery *d, int status, const char *result, const char *field,
                    const char *detail)
 {
+    struct ec_request *req = d->req;
     ec_metric_add(&deliveries, result, 1);
     ec_log(EC_LOG_WARN, ec_request_trace(req), "delivery.refused", detail, EC_T("result", result),
            EC_T("field", field), EC_N("status", status), EC_T("peer", ec_request_peer(req)));
+    refusal_tell(d->wh, req,
+                 &(struct refusal){.host = d->host,
+                                   .event = d->map.event,
+                                   .delivery_id = d->map.delivery_id,
+                                   .repo_key = d->map.claim.key,
+                                   .status = status,
+                                   .reason = result,
+                                   .detail = detail});
     ec_reply_problem(req, status, result, field, detail);
 }
 
-static void unavailable(struct ec_request *req, const char *result, const char *detail)
+static void unavailable(struct delivery *d, const char *result, const char *detail)
 {
-    ec_reply_header(req, "Retry-After", RETRY_AFTER_S);
-    refuse(req, 503, result, NULL, detail);
+    ec_reply_header(d->req, "Retry-After", RETRY_AFTER_S);
+    refuse(d, 503, result, NULL, detail);
 }
 
-/* ---- waiting for the broker ---- */
+/* ---- answering, after the broker's word ---- */
 
-static void answer_accepted(struct delivery *delivery)
+static json_t *answer_of(const struct delivery *d, const struct pending *pending)
 {
-    const Enclii__V1__PushReceived *push = delivery->push;
-    struct ec_request *req = delivery->req;
+    const struct mapping *m = &d->map;
     char trace_id[33];
-    ec_trace_id(ec_request_trace(req), trace_id);
+    ec_trace_id(ec_request_trace(d->req), trace_id);
     json_t *body =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "status", "accepted", "delivery_id",
-                  push->delivery_id, "event_id", delivery->event_id.text, "repo", push->repo_key,
-                  "ref", push->ref, "commit", push->after, "trace_id", trace_id);
-    ec_metric_add(&deliveries, "accepted", 1);
-    ec_log(EC_LOG_INFO, ec_request_trace(req), "delivery.accepted", "push is safe in the broker",
-           EC_T("delivery", push->delivery_id), EC_T("repo", push->repo_key),
-           EC_T("ref", push->ref), EC_T("commit", push->after));
-    ec_reply_json(req, 202, body);
+        json_pack("{s:s, s:s, s:s, s:s, s:s}", "status", m->ignored ? "ignored" : "accepted",
+                  "event", m->event, "delivery_id", m->delivery_id, "event_id",
+                  pending->first_id.text, "trace_id", trace_id);
+    if (m->repo_key) {
+        json_object_set_new(body, "repo", json_string(m->repo_key));
+    }
+    if (m->ignored) {
+        json_object_set_new(body, "reason", json_string(m->ignored));
+        json_object_set_new(body, "detail", json_string(m->ignored_detail));
+    } else if (m->out[0].body->descriptor == &enclii__v1__push_received__descriptor) {
+        const Enclii__V1__PushReceived *push = (const void *)m->out[0].body;
+        json_object_set_new(body, "ref", json_string(push->ref));
+        json_object_set_new(body, "commit", json_string(push->after));
+    }
+    return body;
+}
+
+static void answer(const struct pending *pending)
+{
+    const struct delivery *d = pending->delivery;
+    const struct mapping *m = &d->map;
+    const char *result = m->ignored ? "ignored" : "accepted";
+    bool ping = m->ignored && strcmp(m->ignored, "ping") == 0;
+    ec_metric_add(&deliveries, ping ? "ping" : result, 1);
+    ec_log(EC_LOG_INFO, ec_request_trace(d->req),
+           m->ignored ? "delivery.ignored" : "delivery.accepted",
+           m->ignored ? m->ignored_detail : "it is safe in the broker", EC_T("host", d->host->name),
+           EC_T("event", m->event), EC_T("delivery", m->delivery_id), EC_T("repo", m->repo_key));
+    json_t *body = ping ? json_pack("{s:s}", "message", "pong") : answer_of(d, pending);
+    ec_reply_json(d->req, ping ? 200 : 202, body);
     json_decref(body);
 }
 
-static void on_push_published(void *arg, struct ec_err err)
+static void on_published(void *arg, struct ec_err err)
 {
-    struct delivery *delivery = arg;
-    if (delivery->req && ec_failed(err)) {
-        unavailable(delivery->req, "unavailable",
-                    "the event could not be stored; deliver it again");
-    } else if (delivery->req) {
-        answer_accepted(delivery);
+    struct pending *pending = arg;
+    pending->failed |= ec_failed(err);
+    if (--pending->owed > 0) {
+        return;
     }
-    ec_timer_free(delivery->deadline);
-    free(delivery);
+    if (pending->req && pending->failed) {
+        unavailable(pending->delivery, "unavailable",
+                    "the event could not be stored; deliver it again");
+    } else if (pending->req) {
+        answer(pending);
+    }
+    ec_timer_free(pending->deadline);
+    free(pending);
 }
 
-/* The event may still arrive later; the redelivery then has the same id and changes nothing. */
+/* The events may still arrive later; the redelivery then has the same ids and changes nothing. */
 static void on_ack_too_late(void *arg)
 {
-    struct delivery *delivery = arg;
-    unavailable(delivery->req, "unavailable", "the event was not stored in time; deliver it again");
-    delivery->req = NULL;
-    delivery->push = NULL;
+    struct pending *pending = arg;
+    unavailable(pending->delivery, "unavailable",
+                "the event was not stored in time; deliver it again");
+    pending->req = NULL;
+    pending->delivery = NULL;
 }
 
-static void publish_push(struct webhook *wh, struct ec_request *req,
-                         const Enclii__V1__PushReceived *push)
+static struct ec_err publish_one(struct delivery *d, struct pending *pending,
+                                 const struct outgoing *out)
 {
-    struct delivery *delivery = ec_alloc(sizeof *delivery);
-    delivery->req = req;
-    delivery->push = push;
-    delivery->event_id = ec_id_derive(push->delivery_id, "push");
+    struct ec_id id = ec_id_derive(d->map.delivery_id, out->step);
+    if (pending->owed == 0) {
+        pending->first_id = id;
+    }
     const struct ec_message message = {.topic = EC_TOPIC_INTAKE,
-                                       .key = push->repo_key,
-                                       .type = "dev.enclii.push.received.v1",
-                                       .subject = push->delivery_id,
-                                       .id = delivery->event_id.text,
-                                       .trace = ec_request_trace(req),
-                                       .body = &push->base};
-    struct ec_err err = ec_bus_publish(wh->bus, &message, on_push_published, delivery);
+                                       .key = out->key,
+                                       .type = out->type,
+                                       .subject = d->map.delivery_id,
+                                       .id = id.text,
+                                       .trace = ec_request_trace(d->req),
+                                       .body = out->body};
+    return ec_bus_publish(d->wh->bus, &message, on_published, pending);
+}
+
+static void publish(struct delivery *d)
+{
+    struct pending *pending = ec_alloc(sizeof *pending);
+    struct ec_err err = ec_ok();
+    pending->req = d->req;
+    pending->delivery = d;
+    for (size_t i = 0; i < d->map.out_count && !ec_failed(err); i++) {
+        err = publish_one(d, pending, &d->map.out[i]);
+        pending->owed += !ec_failed(err);
+    }
+    if (!ec_failed(err)) {
+        pending->deadline = ec_timer_new(d->wh->loop, on_ack_too_late, pending);
+        ec_timer_start(pending->deadline, d->wh->ack_deadline_ms, 0);
+        return;
+    }
     if (err.fate == EC_FATE_REJECT) {
-        free(delivery);
-        refuse(req, 413, "too_large", NULL, "the push is too large to be stored");
-        return;
+        refuse(d, 413, "too_large", NULL, "the push is too large to be stored");
+    } else {
+        unavailable(d, "unavailable", "too many deliveries are waiting; deliver it again");
     }
-    if (ec_failed(err)) {
-        free(delivery);
-        unavailable(req, "unavailable", "too many deliveries are waiting; deliver it again");
-        return;
+    pending->req = NULL; /* those of several that were taken come again with the same ids */
+    if (pending->owed == 0) {
+        free(pending);
     }
-    delivery->deadline = ec_timer_new(wh->loop, on_ack_too_late, delivery);
-    ec_timer_start(delivery->deadline, wh->ack_deadline_ms, 0);
 }
 
-/* ---- what was delivered ---- */
-
-static void on_push(struct webhook *wh, struct ec_request *req, struct ec_span json)
+/* A delivery that nothing follows from is recorded all the same, before it is answered. */
+static void record_ignored(struct mapping *m)
 {
+    Enclii__V1__DeliveryReceived *fact = map_message(m, &enclii__v1__delivery_received__descriptor);
+    fact->delivery = map_info(m, "");
+    fact->reason = ec_arena_strdup(m->arena, m->ignored);
+    fact->detail = ec_arena_strdup(m->arena, m->ignored_detail);
+    m->out_count = 0;
+    map_out(m, "dev.enclii.delivery.received.v1",
+            m->repo_key ? m->repo_key : ec_arena_format(m->arena, "%s/other", m->host->name),
+            &fact->base);
+}
+
+/* ---- looking at it ---- */
+
+/* GitHub compatible hosts also send GitHub's headers: their own ones say who it really is. */
+static const struct host *host_of(struct ec_request *req)
+{
+    int id = ec_request_route(req)->tag;
+    if (id == HOST_GITHUB && first_header(req, hosts[HOST_GITEA].event_headers, 4)) {
+        return &hosts[HOST_GITEA];
+    }
+    return &hosts[id];
+}
+
+static const char *id_of(struct delivery *d)
+{
+    const char *id = first_header(d->req, d->host->id_headers, EC_LEN(d->host->id_headers));
+    if (id || d->host == &hosts[HOST_GITHUB]) {
+        return id;
+    }
+    /* Hosts without an id send the same bytes again. */
+    return ec_arena_format(d->in.arena, "%s-%.32s", d->host->name,
+                           ec_sha256_hex(d->in.arena, d->in.body));
+}
+
+static void look(struct delivery *d)
+{
+    struct ec_request *req = d->req;
     struct ec_arena *arena = ec_request_arena(req);
-    ec_cleanup(ec_json_freep) json_t *root = NULL;
-    Enclii__V1__PushReceived *push = NULL;
-    const char *delivery_id = ec_request_header(req, "X-GitHub-Delivery");
-    struct ec_err err = ec_json_parse(arena, json, &root);
-    if (ec_failed(err)) {
-        refuse(req, 400, "malformed", "payload", err.what);
-        return;
-    }
-    if (!decide_delivery_id(delivery_id)) {
-        refuse(req, 400, "malformed", "X-GitHub-Delivery",
-               "the header is missing or not printable text of at most 128 bytes");
-        return;
-    }
-    struct push_fault fault = map_push(arena, root, &push);
-    if (fault.field) {
-        refuse(req, 400, "malformed", fault.field,
-               ec_arena_format(arena, "%s %s", fault.field, fault.what));
-        return;
-    }
-    if (!wh->repos_known) {
-        unavailable(req, "starting", "the list of repositories is not read yet");
-        return;
-    }
-    if (!repos_find(wh, push->repo_key)) {
-        refuse(req, 404, "unknown_repo", "repository.clone_url",
-               ec_arena_format(arena, "no service is bound to %s; bind one, then deliver again",
-                               push->repo_key));
-        return;
-    }
-    push->delivery_id = ec_arena_strdup(arena, delivery_id);
-    push->received_unix_ms = ec_unix_ms();
-    publish_push(wh, req, push);
+    const struct host *host = d->host;
+    const char *event = first_header(req, host->event_headers, EC_LEN(host->event_headers));
+    d->in = (struct incoming){
+        .arena = arena,
+        .body = ec_request_body(req),
+        .json = {"", 0},
+        .signature = first_header(req, host->signature_headers, EC_LEN(host->signature_headers)),
+        .signed_id = ec_request_header(req, "webhook-id"),
+        .signed_time = ec_request_header(req, "webhook-timestamp"),
+        .now_ms = ec_unix_ms()};
+    d->payload = decide_payload(arena, ec_request_header(req, "Content-Type"), host->form,
+                                d->in.body, &d->in.json);
+    d->map = (struct mapping){.arena = arena,
+                              .tape = &d->tape,
+                              .host = host,
+                              .event = event ? event : "",
+                              .delivery_id = id_of(d),
+                              .received_ms = d->in.now_ms};
 }
 
-static void answer_ignored(struct ec_request *req, const char *event)
+/* Reads what the body says it is. Before the signature is known to be good, this only chooses the
+ * secret that decides. */
+static void read_claim(struct delivery *d)
 {
-    json_t *body = json_pack("{s:s, s:s}", "status", "ignored", "event", event ? event : "");
-    ec_metric_add(&deliveries, "ignored", 1);
-    ec_reply_json(req, 202, body);
-    json_decref(body);
+    struct mapping *m = &d->map;
+    d->read = d->payload == PAYLOAD_JSON ? ec_tape_read(m->arena, d->in.json, &d->tape)
+                                         : ec_reject("the form has no readable field payload");
+    if (ec_failed(d->read)) {
+        return;
+    }
+    m->root = ec_tape_root(&d->tape);
+    m->claim = d->host->claim(m->arena, d->host, &d->tape);
+    d->repo = repos_find(d->wh, m->arena, &m->claim);
+    m->repo_key = d->repo ? d->repo->key : NULL;
+    if (d->host->event_path) {
+        m->event = map_text(m, m->root, d->host->event_path);
+        if (!*m->event && ec_tape_at(&d->tape, m->root, "events")) {
+            m->event = "notification";
+        }
+    }
 }
 
-void on_github_delivery(void *state, struct ec_request *req)
+static bool trusted(struct delivery *d)
 {
-    struct webhook *wh = state;
-    struct ec_span body = ec_request_body(req), json = {"", 0};
-    const char *event = ec_request_header(req, "X-GitHub-Event");
-    const char *signature = ec_request_header(req, "X-Hub-Signature-256");
-    if (!wh->settings.secret && wh->own_secrets == 0) {
-        unavailable(req, "no_secret",
+    struct webhook *wh = d->wh;
+    bool own = wh->own_secrets > 0;
+    if (!wh->settings.secret && !own) {
+        unavailable(d, "no_secret",
                     "no webhook secret is configured here (ENCLII_GITHUB_WEBHOOK_SECRET)");
-        return;
+        return false;
     }
-    enum payload payload =
-        decide_payload(ec_request_arena(req), ec_request_header(req, "Content-Type"), body, &json);
-    struct ec_span hex = decide_signature(signature);
-    if (hex.len == 0 || !repos_signed(wh, ec_request_arena(req), body, json, hex)) {
-        refuse(req, 401, signature ? "bad_signature" : "unsigned", "X-Hub-Signature-256",
+    if (!wh->repos_known) { /* nor is it known which secret holds */
+        unavailable(d, "starting", "the list of repositories is not read yet");
+        return false;
+    }
+    if (own) {
+        read_claim(d);
+    }
+    if (!d->in.signature || !repos_signed(wh, d->host, d->repo, &d->in)) {
+        refuse(d, 401, d->in.signature ? "bad_signature" : "unsigned",
+               d->host->signature_headers[0],
                "the signature is missing or wrong: set the same secret at the git host and here");
+        return false;
+    }
+    if (!own) {
+        read_claim(d);
+    }
+    return true;
+}
+
+static bool readable(struct delivery *d)
+{
+    if (d->payload == PAYLOAD_UNSUPPORTED) {
+        refuse(d, 415, "unsupported_type", "Content-Type",
+               d->host->form ? "use application/json (or application/x-www-form-urlencoded)"
+                             : "use application/json");
+        return false;
+    }
+    if (ec_failed(d->read)) {
+        refuse(d, 400, "malformed", "payload", d->read.what);
+        return false;
+    }
+    if (!ec_tape_is(d->map.root, EC_TAPE_OBJECT)) {
+        refuse(d, 400, "malformed", "payload", "payload must be a JSON object");
+        return false;
+    }
+    if (!decide_delivery_id(d->map.delivery_id)) {
+        refuse(d, 400, "malformed", d->host->id_headers[0],
+               "the header is missing or not printable text of at most 128 bytes");
+        return false;
+    }
+    return true;
+}
+
+/* A body about a repository is for a bound one, or nobody here knows what to do with it. A ping
+ * comes before anything is bound. */
+static bool known(struct delivery *d)
+{
+    const struct mapping *m = &d->map;
+    const struct event_row *row = host_event(d->host, m->event);
+    if (d->repo || (row && row->map == map_ping)) {
+        return true;
+    }
+    if (m->claim.key) {
+        refuse(d, 404, "unknown_repo", d->host->paths[0],
+               ec_arena_format(m->arena, "no service is bound to %s; bind one, then deliver again",
+                               m->claim.key));
+        return false;
+    }
+    if (row && row->needs_repo) {
+        refuse(d, 400, "malformed", d->host->paths[0],
+               ec_arena_format(m->arena, "%s is missing or no clone URL", d->host->paths[0]));
+        return false;
+    }
+    return true;
+}
+
+void on_delivery(void *state, struct ec_request *req)
+{
+    struct delivery *d = ec_arena_alloc(ec_request_arena(req), sizeof *d);
+    d->wh = state;
+    d->req = req;
+    d->host = host_of(req);
+    look(d);
+    if (!trusted(d) || !readable(d) || !known(d)) {
         return;
     }
-    if (payload == PAYLOAD_UNSUPPORTED) {
-        refuse(req, 415, "unsupported_type", "Content-Type",
-               "use application/json (or application/x-www-form-urlencoded)");
+    ec_metric_add(&by_host, d->host->name, 1);
+    struct fault fault = decide_delivery(&d->map);
+    if (fault.field) {
+        refuse(d, 400, "malformed", fault.field,
+               ec_arena_format(d->map.arena, "%s %s", fault.field, fault.what));
         return;
     }
-    if (decide_event(event) == EVENT_PING) {
-        json_t *pong = json_pack("{s:s}", "message", "pong");
-        ec_metric_add(&deliveries, "ping", 1);
-        ec_reply_json(req, 200, pong);
-        json_decref(pong);
-        return;
+    if (d->map.ignored) {
+        record_ignored(&d->map);
     }
-    if (decide_event(event) == EVENT_OTHER) {
-        answer_ignored(req, event);
-        return;
-    }
-    if (payload == PAYLOAD_MALFORMED) {
-        refuse(req, 400, "malformed", "payload", "the form has no readable field payload");
-        return;
-    }
-    on_push(wh, req, json);
+    publish(d);
 }

@@ -2,13 +2,7 @@
  * Kafka. It keeps nothing: what is a known repository comes from topic enclii.repos. */
 #include "webhook.h"
 
-#include "base/mem.h"
-
 static struct webhook webhook;
-
-static const struct ec_http_route routes[] = {
-    {"POST", "/v1/webhooks/github", on_github_delivery, BODY_MAX_BYTES, 0},
-};
 
 static const struct ec_setting settings[] = {
     {"ENCLII_LISTEN", EC_SETTING_TEXT, offsetof(struct webhook_settings, listen), "127.0.0.1:4210",
@@ -25,8 +19,8 @@ static struct ec_err webhook_start(struct ec_service *svc, void *state)
 {
     struct webhook *wh = state;
     const struct ec_http_server_spec spec = {.listen = wh->settings.listen,
-                                             .routes = routes,
-                                             .route_count = EC_LEN(routes),
+                                             .routes = webhook_routes,
+                                             .route_count = webhook_route_count,
                                              .state = wh,
                                              .reply_deadline_ms = ACK_DEADLINE_MS + 2000};
     wh->svc = svc;

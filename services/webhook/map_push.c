@@ -1,211 +1,240 @@
-/* GitHub's push payload → PushReceived. Says by name which field is missing or wrong. Pure. */
+/* A push of any host → PushReceived. The parts are shared; map_push itself reads what GitHub, Gitea
+ * and Forgejo send. Says by name which field is missing or wrong. Pure. */
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/mem.h"
-#include "spec/spec.h"
 #include "webhook.h"
 
-#define TEXT_MAX_BYTES 1024
+#define SUBJECT_MAX_BYTES 200
+#define MESSAGE_MAX_BYTES 4096
 #define PATH_MAX_BYTES 4096
 
-static const struct push_fault no_fault = {NULL, NULL};
-
-static bool all_zeros(const char *sha)
+Enclii__V1__PushReceived *push_new(const struct mapping *m)
 {
-    return sha[strspn(sha, "0")] == '\0';
+    Enclii__V1__PushReceived *push = map_message(m, &enclii__v1__push_received__descriptor);
+    push->delivery_id = ec_arena_strdup(m->arena, m->delivery_id);
+    push->host = ec_arena_strdup(m->arena, m->host->name);
+    push->repo_key = ec_arena_strdup(m->arena, m->repo_key);
+    push->repo_full_name = map_cut(m->arena, m->claim.full_name, TEXT_MAX_BYTES);
+    push->clone_url = ec_arena_strdup(m->arena, m->claim.url);
+    push->host_repo_id = ec_arena_strdup(m->arena, m->claim.id);
+    push->default_branch = map_cut(m->arena, m->claim.default_branch, TEXT_MAX_BYTES);
+    push->received_unix_ms = m->received_ms;
+    return push;
 }
 
-/* SHA-1 and SHA-256 repositories. */
-static bool is_sha(const char *sha)
+struct fault push_ref(const struct mapping *m, Enclii__V1__PushReceived *push, const char *ref,
+                      const char *before, const char *after)
 {
-    size_t len = strlen(sha);
-    return (len == 40 || len == 64) && strspn(sha, "0123456789abcdef") == len;
-}
-
-/* The first line, cut between characters. */
-static char *first_line(struct ec_arena *arena, const char *text)
-{
-    size_t len = strcspn(text, "\r\n");
-    if (len > MESSAGE_MAX_BYTES) {
-        len = MESSAGE_MAX_BYTES;
-        while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80) {
-            len--;
-        }
-    }
-    return ec_arena_text(arena, (struct ec_span){text, len});
-}
-
-/* Texts of strangers that only people read are cut, not refused. */
-static char *short_text(struct ec_arena *arena, const char *text)
-{
-    size_t len = strlen(text);
-    while (len > TEXT_MAX_BYTES ||
-           (len > 0 && len < strlen(text) && ((unsigned char)text[len] & 0xc0) == 0x80)) {
-        len--;
-    }
-    return ec_arena_text(arena, (struct ec_span){text, len});
-}
-
-static struct push_fault need_sha(struct ec_arena *arena, const json_t *root, const char *field,
-                                  char **ret_sha)
-{
-    const char *sha = ec_json_text(root, field);
-    if (!is_sha(sha)) {
-        return (struct push_fault){field, "must be 40 or 64 lower-case hex digits"};
-    }
-    *ret_sha = ec_arena_strdup(arena, sha);
-    return no_fault;
-}
-
-static struct push_fault map_repo(struct ec_arena *arena, const json_t *root,
-                                  Enclii__V1__PushReceived *push)
-{
-    const char *name = ec_json_text(root, "repository.full_name");
-    const char *url = ec_json_text(root, "repository.clone_url");
-    if (!*name || strlen(name) > TEXT_MAX_BYTES) {
-        return (struct push_fault){"repository.full_name", "is missing or too long"};
-    }
-    char *key = strlen(url) <= TEXT_MAX_BYTES ? ec_repo_key(arena, url) : NULL;
-    if (!key) {
-        return (struct push_fault){"repository.clone_url", "is missing or no clone URL"};
-    }
-    push->repo_full_name = ec_arena_strdup(arena, name);
-    push->clone_url = ec_arena_strdup(arena, url);
-    push->repo_key = key;
-    return no_fault;
-}
-
-static struct push_fault map_ref(struct ec_arena *arena, const json_t *root,
-                                 Enclii__V1__PushReceived *push)
-{
-    const char *ref = ec_json_text(root, "ref");
+    static const char need_sha[] = "must be 40 or 64 lower-case hex digits";
     if (strncmp(ref, "refs/", 5) != 0 || strlen(ref) > TEXT_MAX_BYTES) {
-        return (struct push_fault){"ref", "must begin with refs/"};
+        return (struct fault){"ref", "must begin with refs/"};
     }
-    push->ref = ec_arena_strdup(arena, ref);
-    struct push_fault fault = need_sha(arena, root, "before", &push->before);
-    if (!fault.field) {
-        fault = need_sha(arena, root, "after", &push->after);
+    if (!map_is_sha(before)) {
+        return (struct fault){"before", need_sha};
     }
-    if (!fault.field) {
-        push->created = ec_json_bool(root, "created", false) || all_zeros(push->before);
-        push->deleted = ec_json_bool(root, "deleted", false) || all_zeros(push->after);
-        push->forced = ec_json_bool(root, "forced", false);
+    if (!map_is_sha(after)) {
+        return (struct fault){"after", need_sha};
     }
-    return fault;
+    push->ref = ec_arena_strdup(m->arena, ref);
+    push->before = ec_arena_strdup(m->arena, before);
+    push->after = ec_arena_strdup(m->arena, after);
+    push->created = map_all_zeros(before);
+    push->deleted = map_all_zeros(after);
+    return no_fault;
 }
 
-/* What is to be built is always `after`; head_commit only describes it (and is null at times). */
-static struct push_fault map_head(struct ec_arena *arena, const json_t *root,
-                                  Enclii__V1__PushReceived *push)
+/* What is to be built is always `after`; the commit only describes it (and is null at times). */
+void push_head(const struct mapping *m, Enclii__V1__PushReceived *push, const struct ec_node *node)
 {
-    const json_t *head = ec_json_at(root, "head_commit");
     if (push->deleted) {
-        return no_fault;
+        return;
     }
-    if (head && !json_is_null(head) && !json_is_object(head)) {
-        return (struct push_fault){"head_commit", "must be an object or null"};
-    }
-    Enclii__V1__Commit *commit = ec_arena_alloc(arena, sizeof *commit);
-    enclii__v1__commit__init(commit);
-    int64_t time_ms = ec_rfc3339_parse(ec_json_text(head, "timestamp"));
+    const char *message = ec_tape_text(m->arena, m->tape, node, "message");
+    const char *when = map_text(m, node, "timestamp");
+    int64_t time_ms = ec_rfc3339_parse(*when ? when : map_text(m, node, "date"));
+    Enclii__V1__Commit *commit = map_message(m, &enclii__v1__commit__descriptor);
     commit->sha = push->after;
     commit->ref = push->ref;
-    commit->message = first_line(arena, ec_json_text(head, "message"));
-    commit->author_name = short_text(arena, ec_json_text(head, "author.name"));
-    commit->author_email = short_text(arena, ec_json_text(head, "author.email"));
+    size_t first_line = strcspn(message, "\r\n");
+    commit->message =
+        map_cut(m->arena, ec_arena_text(m->arena, (struct ec_span){message, first_line}),
+                SUBJECT_MAX_BYTES);
+    commit->author_name = map_text(m, node, "author.name");
+    commit->author_email = map_text(m, node, "author.email");
     commit->committed_unix_ms = time_ms > 0 ? time_ms : 0;
     push->head = commit;
-    return no_fault;
+    push->message = map_cut(m->arena, message, MESSAGE_MAX_BYTES);
 }
 
+/* ---- changed paths: each once, in the order of the commits ---- */
+
 struct paths {
-    struct ec_map *seen;
-    char **list;
+    const struct ec_tape *tape;
+    uint32_t *slots; /* index of a path's node + 1; 0 = free */
+    size_t mask;
+    uint64_t seed;
+    uint32_t *nodes; /* of the paths kept */
     size_t count;
+    size_t bytes;
     bool complete;
 };
 
-static void add_paths(struct paths *paths, const json_t *list)
+static uint64_t seed_once(void)
 {
-    size_t index;
-    json_t *item;
-    json_array_foreach(list, index, item)
-    {
-        const char *path = json_string_value(item);
-        if (!path || strlen(path) > PATH_MAX_BYTES || paths->count == PATHS_MAX) {
-            paths->complete = false;
-            continue;
+    static uint64_t seed;
+    if (seed == 0 && getrandom(&seed, sizeof seed, 0) != sizeof seed) {
+        abort();
+    }
+    return seed | 1;
+}
+
+/* Who pushes chooses the names, but not the seed. */
+static uint64_t hash_of(struct ec_span text, uint64_t seed)
+{
+    uint64_t hash = seed ^ text.len;
+    while (text.len > 0) {
+        uint64_t word = 0;
+        size_t part = text.len < sizeof word ? text.len : sizeof word;
+        memcpy(&word, text.ptr, part);
+        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 29;
+        text.ptr += part;
+        text.len -= part;
+    }
+    return hash * seed >> 20;
+}
+
+static void add_path(struct paths *paths, const struct ec_node *node)
+{
+    struct ec_span text = ec_tape_raw(paths->tape, node);
+    if (!ec_tape_is(node, EC_TAPE_TEXT) || text.len > PATH_MAX_BYTES || paths->count == PATHS_MAX) {
+        paths->complete = false;
+        return;
+    }
+    size_t slot = hash_of(text, paths->seed) & paths->mask;
+    while (paths->slots[slot]) {
+        const struct ec_node *other = &paths->tape->nodes[paths->slots[slot] - 1];
+        if (ec_span_eq(text, ec_tape_raw(paths->tape, other))) {
+            return;
         }
-        if (!ec_map_get(paths->seen, path)) {
-            char *borrowed = (char *)(uintptr_t)path; /* packing does not write */
-            ec_map_put(paths->seen, path, borrowed);
-            paths->list[paths->count++] = borrowed;
-        }
+        slot = (slot + 1) & paths->mask;
+    }
+    uint32_t index = (uint32_t)(node - paths->tape->nodes);
+    paths->slots[slot] = index + 1;
+    paths->nodes[paths->count++] = index;
+    paths->bytes += text.len + 1;
+}
+
+static void add_paths(struct paths *paths, const struct ec_node *list)
+{
+    const struct ec_tape *tape = paths->tape;
+    for (const struct ec_node *n = ec_tape_first(tape, list); n; n = ec_tape_next(tape, list, n)) {
+        add_path(paths, n);
     }
 }
 
-static size_t listed_paths(const json_t *commits)
+static const char *const changes[] = {"added", "modified", "removed"};
+
+static size_t listed_paths(const struct ec_tape *tape, const struct ec_node *commits)
 {
-    size_t count = 0, index;
-    json_t *commit;
-    json_array_foreach(commits, index, commit)
-    {
-        count += json_array_size(json_object_get(commit, "added")) +
-                 json_array_size(json_object_get(commit, "modified")) +
-                 json_array_size(json_object_get(commit, "removed"));
+    size_t count = 0;
+    for (const struct ec_node *n = ec_tape_first(tape, commits); n;
+         n = ec_tape_next(tape, commits, n)) {
+        for (size_t i = 0; i < EC_LEN(changes); i++) {
+            count += ec_tape_count(tape, ec_tape_at(tape, n, changes[i]));
+        }
     }
     return count < PATHS_MAX ? count : PATHS_MAX;
 }
 
-/* The list is whole only when the host could list every commit between before and after. */
-static struct push_fault map_paths(struct ec_arena *arena, const json_t *root,
-                                   Enclii__V1__PushReceived *push)
+/* One block for all of them: a push can change thousands of files. False: the arena is full. */
+static bool copy_paths(const struct mapping *m, const struct paths *paths,
+                       Enclii__V1__PushReceived *push)
 {
-    const json_t *commits = ec_json_at(root, "commits");
-    if (commits && !json_is_array(commits)) {
-        return (struct push_fault){"commits", "must be a list"};
+    char *room = ec_arena_try(m->arena, paths->bytes + 1);
+    push->changed_paths = ec_arena_try(m->arena, (paths->count + 1) * sizeof(char *));
+    if (!room || !push->changed_paths) {
+        return false;
     }
-    size_t count = json_array_size(commits), index;
-    json_t *commit;
-    struct paths paths = {.seen = ec_map_new(PATHS_MAX)};
-    paths.list = ec_arena_alloc(arena, (listed_paths(commits) + 1) * sizeof *paths.list);
-    paths.complete = !push->forced && !push->created && count > 0 && count < COMMITS_MAX &&
-                     ec_json_int(root, "total_commits", 0) <= (int64_t)count;
-    json_array_foreach(commits, index, commit)
-    {
-        add_paths(&paths, json_object_get(commit, "added"));
-        add_paths(&paths, json_object_get(commit, "modified"));
-        add_paths(&paths, json_object_get(commit, "removed"));
-    }
-    ec_map_free(paths.seen, NULL);
-    push->changed_paths = paths.list;
-    push->n_changed_paths = paths.count;
-    push->changed_paths_complete = paths.complete;
-    return no_fault;
-}
-
-struct push_fault map_push(struct ec_arena *arena, const json_t *root,
-                           Enclii__V1__PushReceived **ret_push)
-{
-    static struct push_fault (*const parts[])(struct ec_arena *, const json_t *,
-                                              Enclii__V1__PushReceived *) = {map_repo, map_ref,
-                                                                             map_head, map_paths};
-    if (!json_is_object(root)) {
-        return (struct push_fault){"payload", "must be a JSON object"};
-    }
-    Enclii__V1__PushReceived *push = ec_arena_alloc(arena, sizeof *push);
-    enclii__v1__push_received__init(push);
-    push->host = ec_arena_strdup(arena, "github");
-    push->pusher = short_text(arena, ec_json_text(root, "pusher.name"));
-    for (size_t i = 0; i < EC_LEN(parts); i++) {
-        struct push_fault fault = parts[i](arena, root, push);
-        if (fault.field) {
-            return fault;
+    for (size_t i = 0; i < paths->count; i++) {
+        const struct ec_node *node = &paths->tape->nodes[paths->nodes[i]];
+        struct ec_span raw = ec_tape_raw(paths->tape, node);
+        push->changed_paths[i] = room;
+        if (node->escaped) {
+            push->changed_paths[i] = ec_tape_copy(m->arena, paths->tape, node);
+        } else {
+            memcpy(room, raw.ptr, raw.len);
+            room += raw.len + 1;
+        }
+        if (!push->changed_paths[i]) {
+            return false;
         }
     }
-    *ret_push = push;
+    push->n_changed_paths = paths->count;
+    return true;
+}
+
+/* The list is whole only when the host could list every commit between before and after. */
+void push_paths(const struct mapping *m, Enclii__V1__PushReceived *push,
+                const struct ec_node *commits, int64_t listed)
+{
+    size_t count = ec_tape_count(m->tape, commits);
+    size_t most = listed_paths(m->tape, commits), room = 16;
+    while (room < most * 2) {
+        room *= 2;
+    }
+    struct paths paths = {.tape = m->tape, .mask = room - 1, .seed = seed_once()};
+    paths.slots = ec_arena_try(m->arena, room * sizeof *paths.slots);
+    paths.nodes = ec_arena_try(m->arena, (most + 1) * sizeof *paths.nodes);
+    if (!paths.slots || !paths.nodes) {
+        return;
+    }
+    paths.complete = !push->forced && !push->created && !push->deleted && count > 0 &&
+                     count < COMMITS_MAX && listed <= (int64_t)count;
+    for (const struct ec_node *n = ec_tape_first(m->tape, commits); n;
+         n = ec_tape_next(m->tape, commits, n)) {
+        for (size_t i = 0; i < EC_LEN(changes); i++) {
+            add_paths(&paths, ec_tape_at(m->tape, n, changes[i]));
+        }
+    }
+    push->changed_paths_complete = copy_paths(m, &paths, push) && paths.complete;
+}
+
+/* ---- GitHub, Gitea, Forgejo ---- */
+
+struct fault map_push(struct mapping *m, const struct event_row *row)
+{
+    (void)row;
+    const struct ec_tape *tape = m->tape;
+    const struct ec_node *head = ec_tape_at(tape, m->root, "head_commit");
+    const struct ec_node *commits = ec_tape_at(tape, m->root, "commits");
+    Enclii__V1__PushReceived *push = push_new(m);
+    struct fault fault = push_ref(m, push, ec_tape_text(m->arena, tape, m->root, "ref"),
+                                  ec_tape_text(m->arena, tape, m->root, "before"),
+                                  ec_tape_text(m->arena, tape, m->root, "after"));
+    if (fault.field) {
+        return fault;
+    }
+    push->created |= ec_tape_bool(tape, m->root, "created", false);
+    push->deleted |= ec_tape_bool(tape, m->root, "deleted", false);
+    push->forced = ec_tape_bool(tape, m->root, "forced", false);
+    if (head && !ec_tape_is(head, EC_TAPE_NULL) && !ec_tape_is(head, EC_TAPE_OBJECT)) {
+        return (struct fault){"head_commit", "must be an object or null"};
+    }
+    if (commits && !ec_tape_is(commits, EC_TAPE_NULL) && !ec_tape_is(commits, EC_TAPE_LIST)) {
+        return (struct fault){"commits", "must be a list"};
+    }
+    push->pusher = map_text(m, m->root, "pusher.name");
+    if (!*push->pusher) {
+        push->pusher = map_text(m, m->root, "pusher.login"); /* Gitea has an empty name at times */
+    }
+    push_head(m, push, head);
+    push_paths(m, push, commits, ec_tape_int(tape, m->root, "total_commits", 0));
+    map_out(m, "dev.enclii.push.received.v1", push->repo_key, &push->base);
     return no_fault;
 }

@@ -1,12 +1,10 @@
 /* The repositories that services are bound to, followed from the compacted topic enclii.repos. Some
  * have a webhook secret of their own, sealed with the platform's key. */
 #include <stdlib.h>
+#include <string.h>
 
-#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "spec/spec.h"
-#include "trust/digest.h"
 #include "trust/seal.h"
 #include "webhook.h"
 
@@ -14,11 +12,23 @@ static void free_repo(void *value)
 {
     struct repo *repo = value;
     if (repo) {
-        free(repo->full_name);
+        free(repo->key);
+        free(repo->id_key);
         ec_secret_free(repo->secret);
         ec_secret_free(repo->previous);
         free(repo);
     }
+}
+
+/* The host's ids are unique on one server: "github.com#12345". NULL when one of the two is absent.
+ */
+static char *id_key_of(struct ec_arena *arena, const char *repo_key, const char *host_repo_id)
+{
+    const char *slash = repo_key ? strchr(repo_key, '/') : NULL;
+    if (!slash || !host_repo_id || !*host_repo_id) {
+        return NULL;
+    }
+    return ec_arena_format(arena, "%.*s#%s", (int)(slash - repo_key), repo_key, host_repo_id);
 }
 
 static struct ec_secret *open_sealed(struct webhook *wh, struct ec_event *ev,
@@ -43,25 +53,43 @@ static struct ec_secret *open_sealed(struct webhook *wh, struct ec_event *ev,
     return secret;
 }
 
+static void forget(struct webhook *wh, const char *key)
+{
+    struct repo *old = ec_map_remove(wh->repos, key);
+    if (!old) {
+        return;
+    }
+    wh->own_secrets -= old->secret != NULL;
+    if (old->id_key && ec_map_get(wh->repos_by_id, old->id_key) == old) {
+        ec_map_remove(wh->repos_by_id, old->id_key);
+    }
+    free_repo(old);
+}
+
 static void on_repo(void *state, struct ec_event *ev)
 {
     struct webhook *wh = state;
     const Enclii__V1__RepoBound *bound = ec_event_body(ev);
-    struct repo *old = ec_map_remove(wh->repos, ec_event_key(ev));
-    wh->own_secrets -= old && old->secret;
-    free_repo(old);
+    const char *key = ec_event_key(ev);
+    forget(wh, key);
     if (!bound) {
         return; /* a tombstone: no service is bound to it any more */
     }
+    const char *id_key = id_key_of(ec_event_arena(ev), key, bound->host_repo_id);
     struct repo *repo = ec_alloc(sizeof *repo);
-    repo->full_name = ec_strdup(bound->full_name);
+    repo->key = ec_strdup(key);
     repo->secret = open_sealed(wh, ev, bound->sealed_secret);
     repo->previous = open_sealed(wh, ev, bound->sealed_previous_secret);
-    if (!ec_map_put(wh->repos, ec_event_key(ev), repo)) {
+    if (!ec_map_put(wh->repos, key, repo)) {
         ec_log(EC_LOG_ERROR, ec_event_trace(ev), "repo.too_many",
                "the table of repositories is full", EC_N("most", REPOS_MAX));
         free_repo(repo);
         return;
+    }
+    /* The first one to have the id keeps it: nobody takes another's deliveries by naming it. */
+    if (id_key && !ec_map_get(wh->repos_by_id, id_key) &&
+        ec_map_put(wh->repos_by_id, id_key, repo)) {
+        repo->id_key = ec_strdup(id_key);
     }
     wh->own_secrets += repo->secret != NULL;
 }
@@ -87,46 +115,37 @@ EC_RESULT repos_follow(struct webhook *wh)
                                        .on_event = on_repo,
                                        .on_caught_up = on_caught_up};
     wh->repos = ec_map_new(REPOS_MAX);
+    wh->repos_by_id = ec_map_new(REPOS_MAX);
     return ec_bus_table(wh->bus, &spec, NULL);
 }
 
 void repos_free(struct webhook *wh)
 {
     if (wh->repos) {
-        ec_map_free(wh->repos, free_repo);
-        wh->repos = NULL;
+        ec_map_free(EC_TAKE(wh->repos_by_id), NULL);
+        ec_map_free(EC_TAKE(wh->repos), free_repo);
     }
 }
 
-struct repo *repos_find(const struct webhook *wh, const char *repo_key)
+const struct repo *repos_find(const struct webhook *wh, struct ec_arena *arena,
+                              const struct claim *claim)
 {
-    return ec_map_get(wh->repos, repo_key);
+    const struct repo *repo = claim->key ? ec_map_get(wh->repos, claim->key) : NULL;
+    const char *id_key = repo ? NULL : id_key_of(arena, claim->key, claim->id);
+    return id_key ? ec_map_get(wh->repos_by_id, id_key) : repo;
 }
 
-static bool signed_by(const struct ec_secret *secret, struct ec_span body, struct ec_span hex)
+static bool signed_by(const struct host *host, const struct incoming *in,
+                      const struct ec_secret *secret)
 {
-    return secret && ec_secret_use(secret).len > 0 && ec_hmac_sha256_check(secret, body, hex);
+    return secret && ec_secret_use(secret).len > 0 && host->verify(in, secret);
 }
 
-/* Which repository an unverified body claims to be about: only to choose the secret that decides.
- */
-static const struct repo *claimed_repo(const struct webhook *wh, struct ec_arena *arena,
-                                       struct ec_span json)
+bool repos_signed(const struct webhook *wh, const struct host *host, const struct repo *repo,
+                  const struct incoming *in)
 {
-    ec_cleanup(ec_json_freep) json_t *root = NULL;
-    if (json.len == 0 || ec_failed(ec_json_parse(arena, json, &root))) {
-        return NULL;
-    }
-    const char *key = ec_repo_key(arena, ec_json_text(root, "repository.clone_url"));
-    return key ? repos_find(wh, key) : NULL;
-}
-
-bool repos_signed(const struct webhook *wh, struct ec_arena *arena, struct ec_span body,
-                  struct ec_span json, struct ec_span hex)
-{
-    const struct repo *repo = wh->own_secrets > 0 ? claimed_repo(wh, arena, json) : NULL;
     if (repo && repo->secret) {
-        return signed_by(repo->secret, body, hex) || signed_by(repo->previous, body, hex);
+        return signed_by(host, in, repo->secret) || signed_by(host, in, repo->previous);
     }
-    return signed_by(wh->settings.secret, body, hex);
+    return signed_by(host, in, wh->settings.secret);
 }

@@ -142,13 +142,14 @@ static void strangers_are_told_nothing(void **state)
 static void what_is_no_push(void **state)
 {
     (void)state;
-    assert_int_equal(deliver(&(struct delivery_spec){.event = "ping"}, "{\"zen\":\"x\"}"), 200);
-    assert_int_equal(deliver(&(struct delivery_spec){.event = "star"}, "{}"), 202);
+    assert_int_equal(
+        deliver(&(struct delivery_spec){.event = "ping", .id = "p"}, "{\"zen\":\"x\"}"), 200);
+    assert_int_equal(deliver(&(struct delivery_spec){.event = "star", .id = "s"}, "{}"), 202);
     assert_non_null(strstr(answer.body, "\"ignored\""));
-    assert_int_equal(deliver(&(struct delivery_spec){.type = "text/xml"}, "<x/>"), 415);
+    assert_int_equal(deliver(&(struct delivery_spec){.id = "x", .type = "text/xml"}, "<x/>"), 415);
     assert_int_equal(deliver(&(struct delivery_spec){.id = "d"}, "{\"ref\":"), 400);
     assert_int_equal(deliver(&(struct delivery_spec){.id = "d"}, "{}"), 400);
-    assert_non_null(strstr(answer.body, "\"repository.full_name\""));
+    assert_non_null(strstr(answer.body, "\"repository.clone_url\""));
     assert_int_equal(deliver(&(struct delivery_spec){.id = NULL}, push_of("shop")), 400);
     assert_non_null(strstr(answer.body, "X-GitHub-Delivery"));
     assert_int_equal(deliver(&(struct delivery_spec){.id = "d"}, push_of("nobodys")), 404);
@@ -197,8 +198,6 @@ static bool ready(void *arg)
 
 static int start(void **state)
 {
-    static const struct ec_http_route routes[] = {
-        {"POST", "/v1/webhooks/github", on_github_delivery, BODY_MAX_BYTES, 0}};
     static const char *const topics[] = {"enclii.intake", NULL};
     static const struct ec_route intake_routes[] = {
         {"dev.enclii.push.received.v1", &enclii__v1__push_received__descriptor, NULL}};
@@ -217,11 +216,13 @@ static int start(void **state)
                                             .body = &repo.base,
                                             .type = "dev.enclii.repo.bound.v1"});
     assert_false(ec_failed(ec_fetcher_open(loop, "test", 4, &fetcher)));
-    assert_false(ec_failed(ec_http_server_open(
-        loop,
-        &(struct ec_http_server_spec){
-            .listen = "127.0.0.1:0", .routes = routes, .route_count = 1, .state = &wh},
-        &wh.server)));
+    assert_false(ec_failed(
+        ec_http_server_open(loop,
+                            &(struct ec_http_server_spec){.listen = "127.0.0.1:0",
+                                                          .routes = webhook_routes,
+                                                          .route_count = webhook_route_count,
+                                                          .state = &wh},
+                            &wh.server)));
     assert_false(ec_failed(repos_follow(&wh)));
     assert_false(ec_failed(ec_bus_table(
         wh.bus,
