@@ -22,19 +22,26 @@ typedef void (*ec_referrers_fn)(void *arg, struct ec_err err, const struct ec_re
 EC_RESULT ec_referrers_list(struct ec_registry *registry, const struct ec_ref *image,
                             const char *digest, ec_referrers_fn done, void *arg);
 
+#define EC_ATTACH_MAX 8
+struct ec_attachment {
+    struct ec_span content;
+    const char *predicate_type;
+};
 struct ec_attach_spec {
     const struct ec_ref *image;
     const char *subject_digest; /* the image's manifest */
     const char *subject_media_type;
     int64_t subject_size_bytes;
-    const char *artifact_type; /* also the layer's media type */
-    struct ec_span content;    /* copied */
-    const char *predicate_type;
-    const char *created; /* RFC 3339 */
+    const char *artifact_type; /* also the layers' media type */
+    const char *created;       /* RFC 3339 */
+    const struct ec_attachment *list;
+    size_t count; /* 1 to EC_ATTACH_MAX */
 };
-/* Pushes content, config and manifest, then sees to it that the list names it. OK: `digest` is the
- * manifest's, borrowed until the callback returns. */
-typedef void (*ec_attached_fn)(void *arg, struct ec_err err, const char *digest);
+/* Pushes contents, config and manifests at once, then sees to it that the list names them all: it
+ * is changed once. The same documents again add nothing. All of the spec is copied. OK: `digests`
+ * are the manifests', in the spec's order, borrowed until the callback returns; NULL when it
+ * failed. */
+typedef void (*ec_attached_fn)(void *arg, struct ec_err err, const char *const *digests);
 EC_RESULT ec_referrers_attach(struct ec_registry *registry, const struct ec_attach_spec *spec,
                               ec_attached_fn done, void *arg);
 

@@ -1,6 +1,7 @@
-/* Attaching a referrer: two blobs, the manifest, and where the registry has no referrers API the
- * fallback tag's list. That list is read, changed and written under one turn per process; a lost
- * update by another process shows when it is read back, and is repeated. */
+/* Attaching referrers to one image: all blobs at once, then all manifests at once, and where the
+ * registry has no referrers API the fallback tag's list. That list is read, changed and written
+ * under one turn per process; a lost update by another process shows when it is read back, and is
+ * repeated. */
 #include "oci/referrers.h"
 
 #include <stdlib.h>
@@ -18,30 +19,50 @@
  * was written anew ("1e9" becomes "1000000000.0"). */
 #define ARENA_MAX_BYTES (64u << 20)
 
+/* One document on its way. */
+struct item {
+    json_t *annotations;
+    char *manifest;
+    const char *digest; /* of the manifest */
+};
+
 struct attach {
     struct ec_registry *registry;
     struct ec_arena *arena;
     struct ec_ref image;
     const char *tag;
     const char *artifact_type;
-    json_t *annotations;
-    char *manifest;
-    const char *digest; /* of the manifest */
+    struct item items[EC_ATTACH_MAX];
+    size_t count;
+    size_t waiting;    /* exchanges of this stage under way */
+    struct ec_err err; /* the first that failed in this stage; its text is in the arena */
+    bool unlisted;     /* the registry keeps no list of its own */
     bool has_turn;
     unsigned updates;
     ec_attached_fn done;
     void *arg;
 };
 
+static void free_attach(struct attach *attach)
+{
+    for (size_t i = 0; i < attach->count; i++) {
+        json_decref(attach->items[i].annotations);
+    }
+    ec_arena_free(attach->arena);
+    free(attach);
+}
+
 static void finish(struct attach *attach, struct ec_err err)
 {
+    const char *digests[EC_ATTACH_MAX];
     if (attach->has_turn) {
         ec_registry_turn_over(attach->registry);
     }
-    attach->done(attach->arg, err, attach->digest);
-    json_decref(attach->annotations);
-    ec_arena_free(attach->arena);
-    free(attach);
+    for (size_t i = 0; i < attach->count; i++) {
+        digests[i] = attach->items[i].digest;
+    }
+    attach->done(attach->arg, err, ec_failed(err) ? NULL : digests);
+    free_attach(attach);
 }
 
 /* ---- the fallback tag ---- */
@@ -70,16 +91,23 @@ static void on_list_written(void *arg, struct ec_err err, const struct ec_oci_an
     read_list(attach); /* believe nobody: somebody else may have written after us */
 }
 
-static struct ec_err write_list(struct attach *attach, json_t *index)
+/* How many of ours the list lacked; they are in it now. */
+static size_t complete_list(struct attach *attach, json_t *index)
 {
-    json_t *entry =
-        json_pack("{s:s, s:s, s:I, s:s, s:O}", "mediaType", EC_OCI_MANIFEST, "digest",
-                  attach->digest, "size", (json_int_t)strlen(attach->manifest), "artifactType",
-                  attach->artifact_type, "annotations", attach->annotations);
-    json_array_append_new(json_object_get(index, "manifests"), entry);
-    const char *text = ec_json_dump(attach->arena, index);
-    return ec_manifest_put(attach->registry, &attach->image, attach->tag, EC_OCI_INDEX,
-                           ec_span_of(text), on_list_written, attach);
+    size_t added = 0;
+    for (size_t i = 0; i < attach->count; i++) {
+        const struct item *item = &attach->items[i];
+        if (list_names(index, item->digest)) {
+            continue;
+        }
+        json_t *entry =
+            json_pack("{s:s, s:s, s:I, s:s, s:O}", "mediaType", EC_OCI_MANIFEST, "digest",
+                      item->digest, "size", (json_int_t)strlen(item->manifest), "artifactType",
+                      attach->artifact_type, "annotations", item->annotations);
+        json_array_append_new(json_object_get(index, "manifests"), entry);
+        added++;
+    }
+    return added;
 }
 
 static struct ec_err parse_list(struct attach *attach, const struct ec_oci_answer *answer,
@@ -105,15 +133,16 @@ static void on_list_read(void *arg, struct ec_err err, const struct ec_oci_answe
     if (!ec_failed(err) || answer->status == 404) {
         err = parse_list(attach, answer, &index);
     }
-    if (ec_failed(err) || list_names(index, attach->digest)) {
+    if (ec_failed(err) || complete_list(attach, index) == 0) {
         finish(attach, err);
         return;
     }
     if (attach->updates++ == UPDATES_MAX) {
-        finish(attach, ec_retry(0, "the list of referrers does not keep our entry"));
+        finish(attach, ec_retry(0, "the list of referrers does not keep our entries"));
         return;
     }
-    err = write_list(attach, index);
+    err = ec_manifest_put(attach->registry, &attach->image, attach->tag, EC_OCI_INDEX,
+                          ec_span_of(ec_json_dump(attach->arena, index)), on_list_written, attach);
     if (ec_failed(err)) {
         finish(attach, err);
     }
@@ -130,43 +159,56 @@ static void read_list(void *arg)
     }
 }
 
-/* ---- blobs and manifest ---- */
+/* ---- blobs, then manifests: each stage ends when its last exchange has ---- */
+
+static void note(struct attach *attach, struct ec_err err)
+{
+    if (ec_failed(err) && !ec_failed(attach->err)) {
+        attach->err = err;
+        attach->err.what = ec_arena_strdup(attach->arena, err.what);
+    }
+}
+
+/* Counts an exchange that was started, or notes that it was not. */
+static void started(struct attach *attach, struct ec_err err)
+{
+    attach->waiting += !ec_failed(err);
+    note(attach, err);
+}
 
 static void on_manifest_put(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
 {
     struct attach *attach = arg;
-    if (!ec_failed(err) && !answer->subject_known) {
-        err = ec_registry_wait_turn(attach->registry, read_list, attach);
-        if (!ec_failed(err)) {
+    note(attach, err);
+    attach->unlisted = attach->unlisted || (!ec_failed(err) && !answer->subject_known);
+    if (--attach->waiting > 0) {
+        return;
+    }
+    if (!ec_failed(attach->err) && attach->unlisted) {
+        note(attach, ec_registry_wait_turn(attach->registry, read_list, attach));
+        if (!ec_failed(attach->err)) {
             return;
         }
     }
-    finish(attach, err);
+    finish(attach, attach->err);
 }
 
-static void on_config_put(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
+static void on_blob_put(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
 {
     (void)answer;
     struct attach *attach = arg;
-    if (!ec_failed(err)) {
-        err = ec_manifest_put(attach->registry, &attach->image, attach->digest, EC_OCI_MANIFEST,
-                              ec_span_of(attach->manifest), on_manifest_put, attach);
+    note(attach, err);
+    if (--attach->waiting > 0) {
+        return;
     }
-    if (ec_failed(err)) {
-        finish(attach, err);
+    for (size_t i = 0; i < attach->count && !ec_failed(attach->err); i++) {
+        const struct item *item = &attach->items[i];
+        started(attach,
+                ec_manifest_put(attach->registry, &attach->image, item->digest, EC_OCI_MANIFEST,
+                                ec_span_of(item->manifest), on_manifest_put, attach));
     }
-}
-
-static void on_content_put(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
-{
-    (void)answer;
-    struct attach *attach = arg;
-    if (!ec_failed(err)) {
-        err = ec_blob_put(attach->registry, &attach->image, EC_SPAN(EMPTY_CONFIG), on_config_put,
-                          attach);
-    }
-    if (ec_failed(err)) {
-        finish(attach, err);
+    if (attach->waiting == 0) {
+        finish(attach, attach->err);
     }
 }
 
@@ -176,27 +218,47 @@ static json_t *descriptor(const char *media_type, const char *digest, size_t siz
                      (json_int_t)size_bytes);
 }
 
-static struct ec_err make_manifest(struct attach *attach, const struct ec_attach_spec *spec)
+static struct ec_err make_manifest(struct attach *attach, const struct ec_attach_spec *spec,
+                                   const struct ec_attachment *document, struct item *item)
 {
-    attach->annotations = json_pack("{s:s, s:s, s:s}", "org.opencontainers.image.created",
-                                    spec->created, "dev.sigstore.bundle.content", "dsse-envelope",
-                                    EC_REFERRER_BUNDLE, spec->predicate_type);
+    item->annotations = json_pack("{s:s, s:s, s:s}", "org.opencontainers.image.created",
+                                  spec->created, "dev.sigstore.bundle.content", "dsse-envelope",
+                                  EC_REFERRER_BUNDLE, document->predicate_type);
     json_t *config =
         descriptor(EMPTY_MEDIA_TYPE, ec_sha256_digest(attach->arena, EC_SPAN(EMPTY_CONFIG)),
                    strlen(EMPTY_CONFIG));
-    json_t *layer = descriptor(spec->artifact_type, ec_sha256_digest(attach->arena, spec->content),
-                               spec->content.len);
+    json_t *layer =
+        descriptor(spec->artifact_type, ec_sha256_digest(attach->arena, document->content),
+                   document->content.len);
     json_t *subject = descriptor(spec->subject_media_type, spec->subject_digest,
                                  (size_t)spec->subject_size_bytes);
     ec_cleanup(ec_json_freep) json_t *root =
         json_pack("{s:i, s:s, s:s, s:o, s:[o], s:o, s:O}", "schemaVersion", 2, "mediaType",
                   EC_OCI_MANIFEST, "artifactType", spec->artifact_type, "config", config, "layers",
-                  layer, "subject", subject, "annotations", attach->annotations);
+                  layer, "subject", subject, "annotations", item->annotations);
     if (!root) {
         return ec_reject("a referrer's texts must be UTF-8");
     }
-    attach->manifest = ec_json_dump(attach->arena, root);
-    attach->digest = ec_sha256_digest(attach->arena, ec_span_of(attach->manifest));
+    item->manifest = ec_json_dump(attach->arena, root);
+    item->digest = ec_sha256_digest(attach->arena, ec_span_of(item->manifest));
+    return ec_ok();
+}
+
+static struct ec_err start(struct attach *attach, const struct ec_attach_spec *spec)
+{
+    if (spec->count < 1 || spec->count > EC_ATTACH_MAX) {
+        return ec_reject("between one and eight documents are attached at once");
+    }
+    for (size_t i = 0; i < spec->count; i++) {
+        attach->count++;
+        EC_TRY(make_manifest(attach, spec, &spec->list[i], &attach->items[i]));
+    }
+    EC_TRY(ec_blob_put(attach->registry, spec->image, EC_SPAN(EMPTY_CONFIG), on_blob_put, attach));
+    attach->waiting = 1;
+    for (size_t i = 0; i < spec->count; i++) {
+        started(attach, ec_blob_put(attach->registry, spec->image, spec->list[i].content,
+                                    on_blob_put, attach));
+    }
     return ec_ok();
 }
 
@@ -212,14 +274,9 @@ struct ec_err ec_referrers_attach(struct ec_registry *registry, const struct ec_
     attach->artifact_type = ec_arena_strdup(attach->arena, spec->artifact_type);
     attach->done = done;
     attach->arg = arg;
-    struct ec_err err = make_manifest(attach, spec);
-    if (!ec_failed(err)) {
-        err = ec_blob_put(registry, spec->image, spec->content, on_content_put, attach);
-    }
+    struct ec_err err = start(attach, spec);
     if (ec_failed(err)) {
-        json_decref(attach->annotations);
-        ec_arena_free(attach->arena);
-        free(attach);
+        free_attach(attach);
     }
     return err;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/secret.h"
 #include "bus/bus.h"
 #include "bus/topics.h"
@@ -61,11 +62,12 @@ struct job {
     const char *refusal; /* reason when a step REJECTs; NULL: the step's usual one */
     json_t *sbom;        /* the document */
     int32_t sbom_components;
-    const char *sbom_version;       /* "1.6" */
-    char *provenance;               /* the predicate as text, what the object store keeps */
-    char *statements[DOC_COUNT];    /* to be signed; NULL: a good bundle is there already */
-    const char *digests[DOC_COUNT]; /* referrers' manifests */
-    int at;                         /* the document being attached */
+    const char *sbom_version;    /* "1.6" */
+    char *provenance;            /* the predicate as text, what the object store keeps */
+    char *statements[DOC_COUNT]; /* to be signed; NULL: a good bundle is there already */
+    char *bundles[DOC_COUNT];    /* the signed statements, once made */
+    char signed_at[EC_RFC3339_SIZE];
+    const char *digests[DOC_COUNT]; /* referrers' manifests; NULL: still to be attached */
     const char *sbom_object, *provenance_object;
     struct ec_process *syft;
     char *syft_output; /* file */

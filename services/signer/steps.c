@@ -135,62 +135,64 @@ static struct ec_err start_provenance(void *arg)
     return ec_ok();
 }
 
-/* ---- sign: one bundle after the other ---- */
+/* ---- sign: what is not there yet, attached in one go ---- */
 
-static void attach_next(struct job *job);
-
-static void on_attached(void *arg, struct ec_err err, const char *digest)
+static void on_attached(void *arg, struct ec_err err, const char *const *digests)
 {
     struct job *job = arg;
+    for (int i = 0, at = 0; i < DOC_COUNT && !ec_failed(err); i++) {
+        if (!job->digests[i]) {
+            job->digests[i] = ec_arena_strdup(job->arena, digests[at++]);
+        }
+    }
     if (ec_failed(err)) {
         err.what = ec_arena_strdup(job->arena, err.what);
-        ec_flow_done(&job->flow, err);
-        return;
     }
-    job->digests[job->at] = ec_arena_strdup(job->arena, digest);
-    job->at++;
-    attach_next(job);
+    ec_flow_done(&job->flow, err);
 }
 
-static struct ec_err attach_document(struct job *job)
+/* Made once per job: a second try attaches the same bytes, so nothing is there twice. */
+static struct ec_err make_bundles(struct job *job)
 {
-    char *bundle = NULL;
-    char created[EC_RFC3339_SIZE];
-    EC_TRY(ec_bundle_make(job->arena, job->signer->key, ec_span_of(job->statements[job->at]),
-                          &bundle));
-    ec_rfc3339(ec_unix_ms(), created);
+    EC_TRY(ec_statement_signature(job->arena, job->image.digest, &job->statements[DOC_SIGNATURE]));
+    for (int i = 0; i < DOC_COUNT; i++) {
+        if (!job->digests[i] && !job->bundles[i]) {
+            EC_TRY(ec_bundle_make(job->arena, job->signer->key, ec_span_of(job->statements[i]),
+                                  &job->bundles[i]));
+        }
+    }
+    if (!job->signed_at[0]) {
+        ec_rfc3339(ec_unix_ms(), job->signed_at);
+    }
+    return ec_ok();
+}
+
+static struct ec_err start_sign(void *arg)
+{
+    struct job *job = arg;
+    struct ec_attachment list[DOC_COUNT];
     struct ec_attach_spec spec = {
         .image = &job->image,
         .subject_digest = job->image.digest,
         .subject_media_type = job->media_type,
         .subject_size_bytes = job->image_size_bytes,
         .artifact_type = EC_BUNDLE_MEDIA_TYPE,
-        .content = ec_span_of(bundle),
-        .predicate_type = predicate_types[job->at],
-        .created = created,
+        .created = job->signed_at,
+        .list = list,
     };
-    return ec_referrers_attach(job->signer->registry, &spec, on_attached, job);
-}
-
-static void attach_next(struct job *job)
-{
-    while (job->at < DOC_COUNT && job->digests[job->at]) {
-        job->at++;
-    }
-    struct ec_err err = job->at < DOC_COUNT ? attach_document(job) : ec_ok();
-    if (job->at == DOC_COUNT || ec_failed(err)) {
-        ec_flow_done(&job->flow, err);
-    }
-}
-
-static struct ec_err start_sign(void *arg)
-{
-    struct job *job = arg;
-    EC_TRY(ec_statement_signature(job->arena, job->image.digest, &job->statements[DOC_SIGNATURE]));
-    job->at = 0; /* after a retry: what was attached has its digest and is passed over */
+    EC_TRY(make_bundles(job));
     job->detail = ec_arena_format(job->arena, "key %s", ec_key_hint(job->signer->key));
-    attach_next(job);
-    return ec_ok();
+    for (int i = 0; i < DOC_COUNT; i++) {
+        if (!job->digests[i]) {
+            list[spec.count++] =
+                (struct ec_attachment){ec_span_of(job->bundles[i]), predicate_types[i]};
+        }
+    }
+    if (spec.count == 0) {
+        ec_flow_done(&job->flow, ec_ok());
+        return ec_ok();
+    }
+    return ec_referrers_attach(job->signer->registry, &spec, on_attached, job);
 }
 
 /* ---- store ---- */

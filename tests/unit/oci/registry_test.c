@@ -122,14 +122,16 @@ static void on_list(void *arg, struct ec_err err, const struct ec_referrer *list
     ended();
 }
 
-static void on_attached(void *arg, struct ec_err err, const char *digest)
+static void on_attached(void *arg, struct ec_err err, const char *const *digests)
 {
     (void)arg;
     if (ec_failed(err)) {
         print_message("attach: %s\n", err.what);
         fx.err = err;
+        assert_null(digests);
+    } else {
+        fx.digest = ec_arena_strdup(fx.arena, digests[0]);
     }
-    fx.digest = ec_arena_strdup(fx.arena, digest);
     ended();
 }
 
@@ -179,7 +181,7 @@ static const char *push_image(void)
     return digest;
 }
 
-static struct ec_attach_spec attach_spec(struct ec_span content, const char *predicate_type)
+static struct ec_attach_spec attach_spec(const struct ec_attachment *list, size_t count)
 {
     return (struct ec_attach_spec){
         .image = &fx.image,
@@ -187,15 +189,16 @@ static struct ec_attach_spec attach_spec(struct ec_span content, const char *pre
         .subject_media_type = EC_OCI_MANIFEST,
         .subject_size_bytes = fx.size_bytes,
         .artifact_type = EC_BUNDLE_MEDIA_TYPE,
-        .content = content,
-        .predicate_type = predicate_type,
         .created = "2026-01-02T03:04:05Z",
+        .list = list,
+        .count = count,
     };
 }
 
 static void attach(const char *bundle, const char *predicate_type)
 {
-    struct ec_attach_spec spec = attach_spec(ec_span_of(bundle), predicate_type);
+    struct ec_attachment one = {ec_span_of(bundle), predicate_type};
+    struct ec_attach_spec spec = attach_spec(&one, 1);
     wait_for(ec_referrers_attach(fx.registry, &spec, on_attached, NULL));
     assert_int_equal(fx.err.fate, EC_FATE_OK);
 }
@@ -289,7 +292,8 @@ static void referrers_are_listed_also_when_many_are_added_at_once(void **state)
     fx.err = ec_ok();
     for (int i = 0; i < 8; i++) {
         const char *content = ec_arena_format(fx.arena, "{\"n\":%d}", i);
-        struct ec_attach_spec spec = attach_spec(ec_span_of(content), "p");
+        struct ec_attachment one = {ec_span_of(content), "p"};
+        struct ec_attach_spec spec = attach_spec(&one, 1);
         assert_int_equal(ec_referrers_attach(fx.registry, &spec, on_attached, NULL).fate,
                          EC_FATE_OK);
         fx.pending++;
@@ -301,6 +305,50 @@ static void referrers_are_listed_also_when_many_are_added_at_once(void **state)
     attach("{\"n\":3}", "p"); /* the same again adds nothing */
     wait_for(ec_referrers_list(fx.registry, &fx.image, digest, on_list, NULL));
     assert_int_equal(fx.count, 8);
+}
+
+static void several_documents_go_in_one_call_and_twice_adds_nothing(void **state)
+{
+    (void)state;
+    SKIP_WITHOUT_REGISTRY();
+    const char *digest = push_image();
+    const struct ec_attachment list[] = {
+        {EC_SPAN("{\"n\":1}"), "p1"}, {EC_SPAN("{\"n\":2}"), "p2"}, {EC_SPAN("{\"n\":3}"), "p3"}};
+    struct ec_attach_spec spec = attach_spec(list, 2);
+    wait_for(ec_referrers_attach(fx.registry, &spec, on_attached, NULL));
+    assert_int_equal(fx.err.fate, EC_FATE_OK);
+    const char *first = fx.digest;
+    spec.count = 3; /* two are there: one is added, in the order given */
+    wait_for(ec_referrers_attach(fx.registry, &spec, on_attached, NULL));
+    assert_int_equal(fx.err.fate, EC_FATE_OK);
+    assert_string_equal(fx.digest, first);
+    wait_for(ec_referrers_list(fx.registry, &fx.image, digest, on_list, NULL));
+    assert_int_equal(fx.count, 3);
+    wait_for(ec_referrer_content(fx.registry, &fx.image, first, EC_BUNDLE_MEDIA_TYPE, 100,
+                                 on_answer, NULL));
+    assert_string_equal(fx.body, "{\"n\":1}");
+    spec.count = 0;
+    assert_int_equal(ec_referrers_attach(fx.registry, &spec, on_attached, NULL).fate,
+                     EC_FATE_REJECT);
+    spec.count = EC_ATTACH_MAX + 1;
+    assert_int_equal(ec_referrers_attach(fx.registry, &spec, on_attached, NULL).fate,
+                     EC_FATE_REJECT);
+}
+
+static void attaching_while_the_registry_is_down_fails_once(void **state)
+{
+    (void)state;
+    SKIP_WITHOUT_REGISTRY();
+    push_image();
+    test_registry_down(fx.server);
+    const struct ec_attachment list[] = {{EC_SPAN("{}"), "p1"}, {EC_SPAN("[]"), "p2"}};
+    struct ec_attach_spec spec = attach_spec(list, 2);
+    wait_for(ec_referrers_attach(fx.registry, &spec, on_attached, NULL));
+    assert_int_equal(fx.err.fate, EC_FATE_RETRY);
+    test_registry_up(fx.server);
+    fx.err = ec_ok();
+    wait_for(ec_referrers_attach(fx.registry, &spec, on_attached, NULL));
+    assert_int_equal(fx.err.fate, EC_FATE_OK);
 }
 
 static void a_signed_image_is_verified_and_others_are_not(void **state)
@@ -397,6 +445,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(referrers_are_listed_also_when_many_are_added_at_once,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(several_documents_go_in_one_call_and_twice_adds_nothing,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(attaching_while_the_registry_is_down_fails_once, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_signed_image_is_verified_and_others_are_not, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(bad_bundles_neither_pass_nor_hurt_good_ones, setup,
