@@ -1,6 +1,7 @@
-/* The verification, in steps: the image's manifest by digest, the list of referrers, then bundle
- * after bundle. A bundle that does not verify never hurts one that does (anybody who may push can
- * add one); its reason is kept and told if no good one of its kind is found. */
+/* The verification, in steps: the image's manifest by digest, the list of referrers, then the
+ * bundles, WINDOW at a time but judged in the list's order. A bundle that does not verify never
+ * hurts one that does (anybody who may push can add one); its reason is kept and told if no good
+ * one of its kind is found. */
 #include "oci/image_verify.h"
 
 #include <stdlib.h>
@@ -15,8 +16,17 @@
 /* One bundle's decoded texts: at most three times EC_BUNDLE_MAX_BYTES. */
 #define BUNDLE_ARENA_MAX_BYTES (4u * EC_BUNDLE_MAX_BYTES)
 #define BUNDLES_MAX 50
+#define WINDOW 4 /* bundles pulled and kept at once: an image signed by us has three */
 
 enum { CHECK_IMAGE, CHECK_SIGNATURE, CHECK_PROVENANCE, CHECK_SBOM, CHECK_COUNT };
+
+/* A bundle being pulled, or waiting to be judged. */
+struct pulled {
+    struct verify *vf;
+    struct ec_err err;
+    char *text; /* heap: the bundle, or why there is none */
+    size_t len;
+};
 
 struct verify {
     struct ec_registry *registry;
@@ -28,7 +38,9 @@ struct verify {
     const char *expect_builder_id;
     struct ec_referrer *bundles;
     size_t bundle_count;
-    size_t at; /* the bundle being pulled */
+    size_t at; /* the first bundle of the window */
+    struct pulled window[WINDOW];
+    size_t waiting; /* of the window, still under way */
     struct ec_image_verdict verdict;
     json_t *sbom, *provenance; /* what the verdict lends */
     ec_image_verify_fn done;
@@ -180,36 +192,78 @@ static void check_bundle(struct verify *vf, const struct ec_referrer *bundle, st
 
 /* ---- the steps ---- */
 
-static void pull_next(struct verify *vf);
+static void pull_window(struct verify *vf);
+
+static size_t window_size(const struct verify *vf)
+{
+    size_t left = vf->bundle_count - vf->at;
+    return left < WINDOW ? left : WINDOW;
+}
+
+/* Whether to go on. */
+static bool judge(struct verify *vf, const struct ec_referrer *bundle, struct pulled *pulled)
+{
+    if (pulled->err.fate == EC_FATE_RETRY) {
+        finish(vf, pulled->err);
+        return false;
+    }
+    if (ec_failed(pulled->err)) {
+        note_bad(vf, bundle, pulled->err.what);
+    } else {
+        check_bundle(vf, bundle, (struct ec_span){pulled->text, pulled->len});
+    }
+    return true;
+}
+
+static void judge_window(struct verify *vf)
+{
+    struct pulled window[WINDOW];
+    size_t first = vf->at, count = window_size(vf);
+    bool go_on = true;
+    memcpy(window, vf->window, sizeof(window)); /* vf may be gone when all is judged */
+    vf->at += count;
+    for (size_t i = 0; i < count && go_on; i++) {
+        go_on = judge(vf, &vf->bundles[first + i], &window[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        free(window[i].text);
+    }
+    if (go_on) {
+        pull_window(vf);
+    }
+}
 
 static void on_bundle(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
 {
-    struct verify *vf = arg;
-    if (err.fate == EC_FATE_RETRY) {
-        finish(vf, err);
-        return;
+    struct pulled *pulled = arg;
+    struct verify *vf = pulled->vf;
+    struct ec_span text = ec_failed(err) ? ec_span_of(err.what) : answer->body;
+    pulled->text = ec_alloc(text.len + 1);
+    memcpy(pulled->text, text.ptr, text.len);
+    pulled->len = text.len;
+    pulled->err = (struct ec_err){err.fate, err.sys, pulled->text};
+    if (--vf->waiting == 0) {
+        judge_window(vf);
     }
-    const struct ec_referrer *bundle = &vf->bundles[vf->at];
-    if (ec_failed(err)) {
-        note_bad(vf, bundle, err.what);
-    } else {
-        check_bundle(vf, bundle, answer->body);
-    }
-    vf->at++;
-    pull_next(vf);
 }
 
-static void pull_next(struct verify *vf)
+static void pull_window(struct verify *vf)
 {
-    if (vf->at == vf->bundle_count) {
+    size_t count = window_size(vf);
+    if (count == 0) {
         finish(vf, ec_ok());
         return;
     }
-    struct ec_err err =
-        ec_referrer_content(vf->registry, &vf->image, vf->bundles[vf->at].digest,
-                            EC_BUNDLE_MEDIA_TYPE, EC_BUNDLE_MAX_BYTES, on_bundle, vf);
-    if (ec_failed(err)) {
-        finish(vf, err);
+    for (size_t i = 0; i < count; i++) {
+        struct pulled *pulled = &vf->window[i];
+        *pulled = (struct pulled){.vf = vf};
+        pulled->err =
+            ec_referrer_content(vf->registry, &vf->image, vf->bundles[vf->at + i].digest,
+                                EC_BUNDLE_MEDIA_TYPE, EC_BUNDLE_MAX_BYTES, on_bundle, pulled);
+        vf->waiting += !ec_failed(pulled->err);
+    }
+    if (vf->waiting == 0) {
+        judge_window(vf);
     }
 }
 
@@ -243,7 +297,7 @@ static void on_list(void *arg, struct ec_err err, const struct ec_referrer *list
         return;
     }
     keep_bundles(vf, list, count);
-    pull_next(vf);
+    pull_window(vf);
 }
 
 static void on_image(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
