@@ -14,8 +14,9 @@
 
 #define HISTORY_GROUP "history"
 #define HISTORY_BATCH_MAX 2000
-#define CHUNK_MAX_BYTES (12u << 20) /* of one transaction: a batch of large events takes several   \
-                                     */
+#define CHUNK_MAX_BYTES                                                                            \
+    (12u << 20) /* of one transaction: a batch of large events takes several                       \
+                 */
 #define BODY_MAX_BYTES (64u << 10)
 #define RAW_MAX_BYTES (16u << 10)
 #define LIST_MAX 100 /* items of one list in a stored body */
