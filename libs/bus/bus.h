@@ -101,7 +101,9 @@ struct ec_letter {
     int64_t offset;
     struct ec_span key;     /* as it came; ptr NULL = it had none */
     struct ec_span headers; /* as they came, packed, see ec_header_next */
+    bool tombstone;         /* it had no value */
     int64_t left_out_bytes; /* > 0: the value was too large to be kept in the letter */
+    int64_t time_unix_ms;   /* when it was given up; -1 = not said */
 };
 const struct ec_letter *ec_event_letter(const struct ec_event *ev); /* NULL: it is none */
 /* Walks packed headers; *at begins at 0. */

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "bus/catalog.h"
 
 /* ---- out ---- */
 
@@ -184,20 +185,21 @@ static void budget_free(void *data, void *memory)
     (void)memory; /* dies with the arena */
 }
 
-static EC_RESULT unpack(struct ec_event *ev, const ProtobufCMessageDescriptor *descriptor)
+EC_RESULT ec_message_unpack(struct ec_arena *arena, const ProtobufCMessageDescriptor *descriptor,
+                            struct ec_span bytes, const ProtobufCMessage **ret_message)
 {
-    const char *why = bus_wire_check(descriptor, ev->raw);
+    const char *why = bus_wire_check(descriptor, bytes);
     if (why) {
-        return ec_reject_in(ev->arena, "%s: %s", descriptor->name, why);
+        return ec_reject_in(arena, "%s: %s", descriptor->name, why);
     }
-    struct budget budget = {ev->arena, ev->raw.len * BUS_UNPACK_GROWTH + BUS_UNPACK_FLOOR_BYTES};
+    struct budget budget = {arena, bytes.len * BUS_UNPACK_GROWTH + BUS_UNPACK_FLOOR_BYTES};
     ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};
-    ev->body = protobuf_c_message_unpack(descriptor, &allocator, ev->raw.len,
-                                         (const uint8_t *)ev->raw.ptr);
-    if (!ev->body) {
-        return ec_reject_in(ev->arena, "%s: malformed, or too large when unpacked",
-                            descriptor->name);
+    const ProtobufCMessage *message =
+        protobuf_c_message_unpack(descriptor, &allocator, bytes.len, (const uint8_t *)bytes.ptr);
+    if (!message) {
+        return ec_reject_in(arena, "%s: malformed, or too large when unpacked", descriptor->name);
     }
+    *ret_message = message;
     return ec_ok();
 }
 
@@ -238,7 +240,9 @@ static EC_RESULT decode(struct ec_event *ev, const rd_kafka_message_t *message)
     ev->route = bus_route_find(ev->consumer, ev->type);
     EC_TRY(bus_contract_type(ev));
     if (ev->route && ev->route->descriptor && !ev->tombstone) {
-        EC_TRY(unpack(ev, ev->route->descriptor));
+        const ProtobufCMessage *body = NULL;
+        EC_TRY(ec_message_unpack(ev->arena, ev->route->descriptor, ev->raw, &body));
+        ev->body = body;
     }
     return bus_contract_key(ev);
 }

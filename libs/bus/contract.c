@@ -22,7 +22,8 @@ static bool has_type(const struct ec_topic *topic, struct ec_span name)
 EC_RESULT bus_contract_type(const struct ec_event *ev)
 {
     const struct ec_topic *topic = ev->part->contract;
-    if (!topic || ev->tombstone) {
+    bool takes_all = ev->route && !ev->route->type;
+    if (!topic || ev->tombstone || takes_all) {
         return ec_ok();
     }
     const char *version = strrchr(ev->type, '.');
@@ -33,8 +34,7 @@ EC_RESULT bus_contract_type(const struct ec_event *ev)
     if (!has_type(topic, name)) {
         return ec_reject_in(ev->arena, "type %.200s is not one of topic %s", ev->type, topic->name);
     }
-    bool known = ev->route && ev->route->type; /* by its whole name */
-    if (!known && strcmp(version, ".v1") != 0) {
+    if (!ev->route && strcmp(version, ".v1") != 0) {
         return ec_reject_in(ev->arena,
                             "type %.200s is of a version that this program does not know: upgrade "
                             "it, then replay the letter",

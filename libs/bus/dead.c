@@ -80,6 +80,8 @@ static rd_kafka_headers_t *letter_headers(struct ec_event *ev)
     for (size_t i = 0; bus_letter_headers[i]; i++) {
         rd_kafka_header_remove(headers, bus_letter_headers[i]);
     }
+    char now[EC_RFC3339_SIZE];
+    ec_rfc3339(ec_unix_ms(), now);
     const char *left_out = ec_arena_format(ev->arena, "%lld", (long long)ev->left_out_bytes);
     const char *pairs[][2] = {
         {"dead_reason", ev->end.what},
@@ -87,6 +89,7 @@ static rd_kafka_headers_t *letter_headers(struct ec_event *ev)
         {"dead_partition", ec_arena_format(ev->arena, "%d", (int)ev->part->number)},
         {"dead_offset", ec_arena_format(ev->arena, "%lld", (long long)ev->offset)},
         {"dead_group", ev->consumer->mourner},
+        {"dead_time", now},
         {"dead_bytes", left_out},
     };
     for (size_t i = 0; i < EC_LEN(pairs) - (ev->left_out_bytes == 0); i++) {

@@ -15,9 +15,9 @@
 #define NO_VALUE UINT32_MAX
 #define TEXT_MAX_BYTES 2048
 
-const char *const bus_letter_headers[] = {"dead_reason",        "dead_topic", "dead_partition",
-                                          "dead_offset",        "dead_group", "dead_bytes",
-                                          EC_HEADER_REPLAY_FOR, NULL};
+const char *const bus_letter_headers[] = {"dead_reason", "dead_topic",         "dead_partition",
+                                          "dead_offset", "dead_group",         "dead_time",
+                                          "dead_bytes",  EC_HEADER_REPLAY_FOR, NULL};
 
 /* ---- packed headers ---- */
 
@@ -170,7 +170,9 @@ void bus_letter_decode(struct ec_event *ev, const rd_kafka_message_t *message)
     letter->group = header_text(ev, "dead_group");
     letter->partition = (int32_t)header_number(ev, "dead_partition", 0);
     letter->offset = header_number(ev, "dead_offset", 0);
+    letter->tombstone = ev->tombstone;
     letter->left_out_bytes = header_number(ev, "dead_bytes", 0);
+    letter->time_unix_ms = ec_rfc3339_parse(header_text(ev, "dead_time"));
     letter->headers = ev->headers ? pack_original(ev) : (struct ec_span){"", 0};
     if (!*letter->topic || !*letter->group) { /* not written by our bus: it is known by itself */
         letter->topic = ev->topic;

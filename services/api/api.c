@@ -35,6 +35,9 @@ static void on_bootstrapped(void *arg, struct ec_err err)
     if (!ec_failed(err)) {
         err = logs_open(api);
     }
+    if (!ec_failed(err)) {
+        err = dead_open(api);
+    }
     if (ec_failed(err)) {
         ec_log(EC_LOG_ERROR, NULL, "api.not_prepared", "cannot consume", EC_ERR(err));
         api->why_not = "the event log cannot be read; see this service's log";
@@ -67,7 +70,7 @@ static void look(void *arg)
     struct api *api = arg;
     /* The last table and function of the schema: migrations are applied whole. */
     struct ec_err err = ec_store_exec(api->store,
-                                      "select to_regclass('enclii.inbox') is not null and"
+                                      "select to_regclass('enclii.dead_letter') is not null and"
                                       " to_regprocedure('ec_expect(bigint,bigint)') is not null"
                                       " as there",
                                       NULL, 0, on_schema, api);
@@ -132,6 +135,7 @@ void api_close(struct api *api, ec_call_fn closed, void *arg)
 {
     ec_timer_free(api->prepare_timer);
     api->prepare_timer = NULL;
+    dead_close(api);
     api->closed = closed;
     api->closed_arg = arg;
     ec_http_server_close(api->server, CLOSE_GRACE_MS, on_server_closed, api);

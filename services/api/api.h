@@ -12,6 +12,7 @@
 
 struct auth;
 struct hub;
+struct dead;
 struct ec_fetcher;
 struct ec_key;
 struct ec_object_store;
@@ -42,6 +43,7 @@ struct api {
     struct ec_http_server *server;
     struct auth *auth;              /* tokens seen lately */
     struct hub *hub;                /* live events */
+    struct dead *dead;              /* reader of dead letters */
     struct ec_timer *prepare_timer; /* looks for the schema until it is there */
     bool prepared;                  /* the schema exists and the bootstrap token is in it */
     const char *why_not;            /* while not prepared: one sentence */
@@ -141,6 +143,8 @@ struct audit {
     const char *outcome; /* NULL = "success" */
 };
 void audit_add(struct call *call, struct ec_batch *batch, const struct audit *audit);
+void audit_add_why(struct call *call, struct ec_batch *batch, const struct audit *audit,
+                   const char *why); /* why: in the person's own words */
 /* One repository, many services: these two and the row change run under the repository's lock. */
 void repo_lock(struct ec_batch *batch, const char *repo_key);
 void repo_bind(struct call *call, struct ec_batch *batch, const char *repo_key, const char *url);
@@ -191,6 +195,10 @@ void hub_unfollow(struct hub *hub, struct hub_follower *follower);
 /* ---- logs.c ---- */
 EC_RESULT logs_open(struct api *api); /* group api-logs: build.logs → enclii.build_log */
 
+/* ---- dead.c ---- */
+EC_RESULT dead_open(struct api *api); /* group api-dead: topics *.dead → enclii.dead_letter */
+void dead_close(struct api *api);
+
 /* ---- handlers, by file ---- */
 typedef void handler(void *state, struct ec_request *req);
 handler on_health, on_live, on_ready;
@@ -204,6 +212,7 @@ handler on_release_list, on_release_get, on_release_sbom, on_release_provenance,
 handler on_deploy, on_deployment_list, on_deployment_latest, on_deployment_get, on_rollback;
 handler on_delivery_list, on_delivery_get, on_domain_list;
 handler on_channel_create, on_channel_list, on_channel_delete;
+handler on_dead_list, on_dead_get, on_dead_replay, on_dead_discard;
 handler on_token_create, on_token_list, on_token_delete;
 
 extern const struct ec_http_route api_routes[];

@@ -34,6 +34,12 @@ void outbox_add(struct call *call, struct ec_batch *batch, const struct outbox_r
 
 void audit_add(struct call *call, struct ec_batch *batch, const struct audit *audit)
 {
+    audit_add_why(call, batch, audit, "");
+}
+
+void audit_add_why(struct call *call, struct ec_batch *batch, const struct audit *audit,
+                   const char *why)
+{
     struct ec_arena *arena = call->arena;
     struct ec_id id = ec_id_new();
     Enclii__V1__Actor actor = call_actor(call);
@@ -46,13 +52,14 @@ void audit_add(struct call *call, struct ec_batch *batch, const struct audit *au
     fact.resource_name = ec_arena_strdup(arena, audit->resource_name);
     fact.outcome = ec_arena_strdup(arena, audit->outcome ? audit->outcome : "success");
     fact.ip_address = ec_arena_strdup(arena, ec_request_peer(call->req));
-    fact.detail = ec_arena_strdup(arena, "");
+    fact.detail = ec_arena_strdup(arena, why);
     ec_batch_add(batch,
                  "insert into enclii.audit_log (id, actor_id, actor_name, action, resource_type,"
-                 " resource_id, resource_name, outcome, ip_address)"
-                 " values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9)",
+                 " resource_id, resource_name, outcome, ip_address, detail)"
+                 " values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
                  ARGS(id.text, actor.id, actor.name, fact.action, fact.resource_type,
-                      fact.resource_id, fact.resource_name, fact.outcome, fact.ip_address));
+                      fact.resource_id, fact.resource_name, fact.outcome, fact.ip_address,
+                      fact.detail));
     outbox_add(call, batch,
                &(struct outbox_row){.topic = EC_TOPIC_AUDIT,
                                     .key = call->project_id[0] ? call->project_id : "platform",

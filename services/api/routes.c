@@ -62,6 +62,11 @@ const struct ec_http_route api_routes[] = {
     {"GET", "/v1/projects/{slug}/channels", on_channel_list, 0, VIEW(KIND_PROJECT)},
     {"DELETE", "/v1/channels/{id}", on_channel_delete, 0, DEVELOP(KIND_CHANNEL)},
 
+    {"GET", "/v1/dead-letters", on_dead_list, 0, ADMIN(KIND_NONE)},
+    {"GET", "/v1/dead-letters/{id}", on_dead_get, 0, ADMIN(KIND_NONE)},
+    {"POST", "/v1/dead-letters/{id}/replay", on_dead_replay, SMALL, ADMIN(KIND_NONE)},
+    {"POST", "/v1/dead-letters/{id}/discard", on_dead_discard, SMALL, ADMIN(KIND_NONE)},
+
     {"POST", "/v1/user/tokens", on_token_create, SMALL, VIEW(KIND_NONE)},
     {"GET", "/v1/user/tokens", on_token_list, 0, VIEW(KIND_NONE)},
     {"DELETE", "/v1/user/tokens/{id}", on_token_delete, 0, VIEW(KIND_NONE)},

@@ -37,6 +37,8 @@ static const struct {
      offsetof(struct pipeline_settings, keep_decisions_ms)},
     {"build_log", OLD("build_log", "at"), offsetof(struct pipeline_settings, keep_logs_ms)},
     {"audit_log", OLD("audit_log", "at"), offsetof(struct pipeline_settings, keep_audit_ms)},
+    {"dead_letter", OLD("dead_letter", "settled_at"), /* open ones stay */
+     offsetof(struct pipeline_settings, keep_decisions_ms)},
     {"builder", OLD("builder", "heard_at"), offsetof(struct pipeline_settings, keep_seen_ms)},
 };
 

@@ -42,6 +42,8 @@ struct row {
     char *id, *topic, *key, *type, *subject, *event_id, *trace, *chain;
     char *body;
     size_t body_len;
+    char *headers; /* of a replayed dead letter; NULL = none */
+    size_t headers_len;
     bool tombstone;
     int64_t created_ms;
     uint32_t again_ms;
@@ -75,6 +77,15 @@ static void set_state(struct row *row, enum row_state state)
     row->state = state;
 }
 
+static char *copy_bytes(struct ec_span bytes)
+{
+    char *copy = ec_alloc(bytes.len + 1);
+    if (bytes.len > 0) {
+        memcpy(copy, bytes.ptr, bytes.len);
+    }
+    return copy;
+}
+
 static struct row *take_row(struct relay *relay, const struct ec_rows *rows, size_t at,
                             struct ec_arena *arena)
 {
@@ -89,12 +100,13 @@ static struct row *take_row(struct relay *relay, const struct ec_rows *rows, siz
     row->event_id = ec_strdup(ec_rows_text(rows, at, "event_id"));
     row->trace = ec_strdup(ec_rows_text(rows, at, "trace"));
     row->chain = ec_format("%s %s", row->topic, row->key);
-    row->body = ec_strndup("", 0);
-    if (body.len > 0) {
-        row->body = ec_grow(row->body, body.len, 1);
-        memcpy(row->body, body.ptr, body.len);
-    }
+    row->body = copy_bytes(body);
     row->body_len = body.len;
+    if (!ec_rows_null(rows, at, "headers")) {
+        struct ec_span headers = ec_rows_bytes(rows, at, "headers", arena);
+        row->headers = copy_bytes(headers);
+        row->headers_len = headers.len;
+    }
     row->tombstone = ec_rows_null(rows, at, "body");
     row->created_ms = ec_rows_int(rows, at, "created");
     row->prev = relay->last;
@@ -113,7 +125,7 @@ static void free_row(struct row *row)
     relay->count--;
     relay->counts[row->state]--;
     char *texts[] = {row->id,       row->topic, row->key,   row->type, row->subject,
-                     row->event_id, row->trace, row->chain, row->body};
+                     row->event_id, row->trace, row->chain, row->body, row->headers};
     for (size_t i = 0; i < EC_LEN(texts); i++) {
         free(texts[i]);
     }
@@ -186,6 +198,7 @@ static void publish(struct row *row)
         .id = row->event_id,
         .trace = *row->trace ? row->trace : NULL,
         .raw = {row->tombstone ? NULL : row->body, row->body_len},
+        .headers = {row->headers, row->headers_len},
         .time_unix_ms = row->created_ms,
     };
     struct ec_err err = ec_bus_publish(row->relay->pl->bus, &message, on_published, row);
@@ -280,7 +293,8 @@ static void delete_acked(struct relay *relay)
 /* ---- reading ---- */
 
 static const char read_sql[] =
-    "select id::text, topic, key, type, subject, event_id, trace, body, enclii.ms(created_at) as "
+    "select id::text, topic, key, type, subject, event_id, trace, body, headers, "
+    "enclii.ms(created_at) as "
     "created from enclii.outbox where xid < pg_snapshot_xmin(pg_current_snapshot()) "
     "and not (id = any($1::bigint[])) order by id limit $2::int";
 static const char hidden_sql[] = "select exists (select 1 from enclii.outbox where xid >= "

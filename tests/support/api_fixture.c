@@ -31,10 +31,10 @@ static bool is_prepared(void *arg)
 static void open_parts(struct api_fixture *fx)
 {
     fx->loop = ec_loop_new();
-    fx->kafka = test_kafka_start(fx->loop, "enclii.intake:1", "enclii.build.events:1",
-                                 "enclii.build.logs:1", "enclii.release.events:1",
-                                 "enclii.deployment.events:1", "enclii.domain.events:1",
-                                 "enclii.notification.events:1", NULL);
+    fx->kafka = test_kafka_start(
+        fx->loop, "enclii.intake:1", "enclii.build.events:1", "enclii.build.logs:1",
+        "enclii.release.events:1", "enclii.deployment.events:1", "enclii.domain.events:1",
+        "enclii.notification.events:1", "enclii.build.events.pipeline.dead:1", NULL);
     fx->bus = test_kafka_bus(fx->kafka, "api");
     struct ec_store_spec spec = {
         .url = test_pg_url(fx->pg), .application_name = "api", .deadline_ms = 1500};

@@ -93,7 +93,7 @@ static void put_good(struct seen *seen, const char *id)
 static const char *const reasons[] = {
     "the bytes are not a protobuf message",
     "type dev.enclii.build.exploded.v1 is not one of topic enclii.build.events",
-    "the key is \"other\", but the message's service_id is \"" SERVICE "\"",
+    "the key is \"other\", but the message's service_id is \"0190a6b0",
     "the record has no headers, so it is no CloudEvent",
     "type dev.enclii.build.queued.v7 is of a version that this program does not know",
     "malformed, or too large when unpacked",
