@@ -85,13 +85,18 @@ static void add_block(struct ec_arena *arena, size_t least_bytes)
     }
 }
 
-void *ec_arena_try(struct ec_arena *arena, size_t size_bytes)
+static size_t rounded_up(size_t size_bytes)
+{
+    size_t rounded = (size_bytes + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1);
+    return rounded > 0 ? rounded : ALIGN_BYTES;
+}
+
+void *ec_arena_try_raw(struct ec_arena *arena, size_t size_bytes)
 {
     if (size_bytes > arena->max_bytes) {
         return NULL;
     }
-    size_t rounded = (size_bytes + ALIGN_BYTES - 1) & ~(size_t)(ALIGN_BYTES - 1);
-    rounded = rounded > 0 ? rounded : ALIGN_BYTES;
+    size_t rounded = rounded_up(size_bytes);
     if (rounded > arena->max_bytes - arena->used_bytes) {
         return NULL;
     }
@@ -103,7 +108,13 @@ void *ec_arena_try(struct ec_arena *arena, size_t size_bytes)
     void *memory = block->bytes + block->used_bytes;
     block->used_bytes += rounded;
     arena->used_bytes += rounded;
-    return memset(memory, 0, rounded);
+    return memory;
+}
+
+void *ec_arena_try(struct ec_arena *arena, size_t size_bytes)
+{
+    void *memory = ec_arena_try_raw(arena, size_bytes);
+    return memory ? memset(memory, 0, rounded_up(size_bytes)) : NULL;
 }
 
 void *ec_arena_alloc(struct ec_arena *arena, size_t size_bytes)

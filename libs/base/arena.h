@@ -16,8 +16,10 @@ void ec_arena_free(struct ec_arena *arena); /* accepts NULL */
 void ec_arena_freep(struct ec_arena **arena);
 void ec_arena_reset(struct ec_arena *arena); /* everything from it is gone; keeps one block */
 
-void *ec_arena_alloc(struct ec_arena *arena, size_t size_bytes);  /* zeroed, 16-byte aligned */
-void *ec_arena_try(struct ec_arena *arena, size_t size_bytes);    /* NULL above the maximum */
+void *ec_arena_alloc(struct ec_arena *arena, size_t size_bytes); /* zeroed, 16-byte aligned */
+void *ec_arena_try(struct ec_arena *arena, size_t size_bytes);   /* NULL above the maximum */
+/* The same without zeroing: for what is written whole before it is read. */
+void *ec_arena_try_raw(struct ec_arena *arena, size_t size_bytes);
 char *ec_arena_strdup(struct ec_arena *arena, const char *text);  /* NULL stays NULL */
 char *ec_arena_text(struct ec_arena *arena, struct ec_span span); /* NUL-terminated copy */
 char *ec_arena_format(struct ec_arena *arena, const char *format, ...)

@@ -16,17 +16,38 @@ static const unsigned char event_namespace[16] = {
     0x33, 0x66, 0x10, 0xba, 0x5d, 0xeb, 0x56, 0xf1, 0xa8, 0x58, 0x87, 0xd9, 0x6f, 0x1d, 0xc5, 0x6e,
 };
 
+/* Fetched once: an implicit fetch per id takes locks and costs more than the digest. */
+static EVP_MD *sha1;
+
+__attribute__((constructor)) static void fetch_sha1(void)
+{
+    sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+}
+
+__attribute__((destructor)) static void free_sha1(void)
+{
+    EVP_MD_free(sha1);
+}
+
+static char *put_hex(char *out, const unsigned char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        *out++ = "0123456789abcdef"[bytes[i] >> 4];
+        *out++ = "0123456789abcdef"[bytes[i] & 15];
+    }
+    return out;
+}
+
 static struct ec_id to_text(const unsigned char uuid[16])
 {
     struct ec_id id;
-    char *out = id.text;
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            *out++ = '-';
-        }
-        *out++ = "0123456789abcdef"[uuid[i] >> 4];
-        *out++ = "0123456789abcdef"[uuid[i] & 15];
+    char *out = put_hex(id.text, uuid, 4);
+    for (size_t at = 4; at < 10; at += 2) {
+        *out++ = '-';
+        out = put_hex(out, uuid + at, 2);
     }
+    *out++ = '-';
+    out = put_hex(out, uuid + 10, 6);
     *out = '\0';
     return id;
 }
@@ -59,7 +80,7 @@ struct ec_id ec_id_derive(const char *cause, const char *step)
     unsigned char hash[EVP_MAX_MD_SIZE];
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     /* The newline keeps ("a", "bc") apart from ("ab", "c"): no step has one in it. */
-    if (ctx == NULL || EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1 ||
+    if (ctx == NULL || EVP_DigestInit_ex(ctx, sha1, NULL) != 1 ||
         EVP_DigestUpdate(ctx, event_namespace, sizeof(event_namespace)) != 1 ||
         EVP_DigestUpdate(ctx, cause, strlen(cause)) != 1 || EVP_DigestUpdate(ctx, "\n", 1) != 1 ||
         EVP_DigestUpdate(ctx, step, strlen(step)) != 1 ||
@@ -94,23 +115,18 @@ bool ec_id_valid(const char *text)
     return text[8] == '-' && text[13] == '-' && text[18] == '-' && text[23] == '-';
 }
 
-static void random_hex(char *out, size_t bytes_count)
-{
-    unsigned char bytes[16];
-    arc4random_buf(bytes, bytes_count);
-    bytes[0] |= 1; /* all zero is no valid id */
-    for (size_t i = 0; i < bytes_count; i++) {
-        snprintf(out + i * 2, 3, "%02x", bytes[i]);
-    }
-}
-
 struct ec_trace ec_trace_new(void)
 {
-    char trace_id[33], span_id[17];
-    random_hex(trace_id, 16);
-    random_hex(span_id, 8);
+    unsigned char bytes[24];
     struct ec_trace trace;
-    snprintf(trace.parent, sizeof(trace.parent), "00-%s-%s-01", trace_id, span_id);
+    arc4random_buf(bytes, sizeof(bytes));
+    bytes[0] |= 1; /* all zero is no valid id */
+    bytes[16] |= 1;
+    memcpy(trace.parent, "00-", 3);
+    char *out = put_hex(trace.parent + 3, bytes, 16);
+    *out++ = '-';
+    out = put_hex(out, bytes + 16, 8);
+    memcpy(out, "-01", 4);
     return trace;
 }
 

@@ -34,7 +34,7 @@ static struct ec_node *add(struct reader *r, enum ec_tape_kind kind, const char 
     struct ec_tape *tape = r->tape;
     if (tape->count == r->room) {
         uint32_t room = r->room * 2;
-        struct ec_node *more = ec_arena_try(r->arena, room * sizeof *more);
+        struct ec_node *more = ec_arena_try_raw(r->arena, room * sizeof *more);
         if (!more) {
             fail(r, "holds too many values");
             return NULL;
@@ -314,7 +314,7 @@ EC_RESULT ec_tape_read(struct ec_arena *arena, struct ec_span text, struct ec_ta
     struct ec_tape tape = {.text = text};
     struct reader r = {text.ptr, text.ptr + text.len, arena, &tape, .room = 64};
     r.room += (uint32_t)(text.len / 20 < FIRST_NODES_MAX ? text.len / 20 : FIRST_NODES_MAX);
-    tape.nodes = ec_arena_try(arena, r.room * sizeof *tape.nodes);
+    tape.nodes = ec_arena_try_raw(arena, r.room * sizeof *tape.nodes);
     if (!tape.nodes) {
         return ec_reject("JSON holds too many values");
     }

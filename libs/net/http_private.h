@@ -10,6 +10,7 @@
 
 #define EC_REQUEST_HEADERS_MAX 100 /* of one request; above: 431 */
 #define EC_REPLY_HEADERS_MAX 16    /* set by a handler */
+#define EC_ARENAS_KEPT 64          /* of ended requests, for the next ones */
 
 struct ec_http_conn {
     struct ec_http_server *server;
@@ -69,6 +70,8 @@ struct ec_http_server {
     struct ec_timer *sweep; /* deadlines, comments, gone readers */
     struct ec_http_conn *conns;
     struct ec_request *requests;
+    struct ec_arena *arenas[EC_ARENAS_KEPT];
+    size_t arena_count;
     unsigned sweeps;
     bool kick_waiting; /* a deferred kick is on its way */
     bool closing;

@@ -20,6 +20,7 @@
 
 #define CONNECTION_MEMORY_BYTES ((size_t)32 * 1024) /* request line and headers: 414, 431 above */
 #define REQUEST_ARENA_MAX_BYTES ((size_t)32 * 1024 * 1024) /* what a handler may use */
+#define ARENA_KEPT_BYTES ((size_t)256 * 1024)              /* a larger one is given back at once */
 #define SWEEP_MS 250
 #define COMMENT_EVERY_SWEEPS 60                 /* 15 s */
 #define DISCARD_MAX_BYTES ((size_t)1024 * 1024) /* of a body over the limit, before we hang up */
@@ -154,7 +155,25 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *mhd
 
 /* ---- the life of a request ---- */
 
-static void request_unref(struct ec_request *req)
+static struct ec_arena *arena_take(struct ec_http_server *server)
+{
+    return server->arena_count > 0 ? server->arenas[--server->arena_count]
+                                   : ec_arena_new(REQUEST_ARENA_MAX_BYTES);
+}
+
+static void arena_give(struct ec_http_server *server, struct ec_arena *arena)
+{
+    if (!server || server->arena_count == EC_ARENAS_KEPT ||
+        ec_arena_used_bytes(arena) > ARENA_KEPT_BYTES) {
+        ec_arena_free(arena);
+        return;
+    }
+    ec_arena_reset(arena);
+    server->arenas[server->arena_count++] = arena;
+}
+
+/* `server` is NULL when it may be gone. */
+static void request_unref(struct ec_request *req, struct ec_http_server *server)
 {
     if (--req->refs > 0) {
         return;
@@ -163,7 +182,7 @@ static void request_unref(struct ec_request *req)
         MHD_destroy_response(req->response);
     }
     ec_buf_done(&req->body);
-    ec_arena_free(req->arena);
+    arena_give(server, req->arena);
     free(req);
 }
 
@@ -174,7 +193,7 @@ static struct ec_request *request_new(struct ec_http_conn *conn, const char *met
     req->server = conn->server;
     req->conn = conn;
     req->refs = 1;
-    req->arena = ec_arena_new(REQUEST_ARENA_MAX_BYTES);
+    req->arena = arena_take(conn->server);
     req->method = ec_arena_strdup(req->arena, method);
     req->peer = ec_arena_strdup(req->arena, conn->peer);
     req->target.path = "";
@@ -225,13 +244,14 @@ static void on_request_end(void *arg, struct MHD_Connection *mhd, void **request
         ec_metric_observe_s(&request_seconds, req->route ? req->route->path : "none",
                             (double)(ec_mono_ms() - req->began_ms) / 1000.0);
     }
+    struct ec_http_server *server = req->server;
     request_unlink(req);
     req->conn = NULL;
     req->server = NULL;
     if (req->stream) {
         ec_stream_closed(EC_TAKE(req->stream));
     }
-    request_unref(req);
+    request_unref(req, server);
 }
 
 void ec_request_resume(struct ec_request *req)
@@ -248,7 +268,7 @@ void ec_request_replied(struct ec_request *req)
     ec_request_resume(req);
     if (req->handler_owes) {
         req->handler_owes = false;
-        request_unref(req);
+        request_unref(req, req->server);
     }
 }
 
@@ -412,6 +432,9 @@ static void on_mhd_log(void *arg, const char *format, va_list args)
 
 static void server_free(struct ec_http_server *server)
 {
+    while (server->arena_count > 0) {
+        ec_arena_free(server->arenas[--server->arena_count]);
+    }
     ec_timer_free(server->wake);
     ec_timer_free(server->sweep);
     free(server->listen_text);

@@ -19,13 +19,20 @@
 #define FILE_PIECE_BYTES 65536
 
 static EVP_MD *sha256;
-static EVP_MAC *hmac;
+static EVP_MAC_CTX *hmac; /* with its digest, without a key: copied for each use */
 
 __attribute__((constructor)) static void fetch_algorithms(void)
 {
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    if (!sha256 || !hmac) {
+    char digest_name[] = "SHA256";
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest_name, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    hmac = mac ? EVP_MAC_CTX_new(mac) : NULL;
+    EVP_MAC_free(mac);
+    if (!sha256 || !hmac || EVP_MAC_CTX_set_params(hmac, params) != 1) {
         abort();
     }
 }
@@ -33,7 +40,7 @@ __attribute__((constructor)) static void fetch_algorithms(void)
 __attribute__((destructor)) static void free_algorithms(void)
 {
     EVP_MD_free(sha256);
-    EVP_MAC_free(hmac);
+    EVP_MAC_CTX_free(hmac);
 }
 
 static void must(int ok)
@@ -124,12 +131,7 @@ bool ec_digest_valid(const char *digest)
 void ec_hmac_sha256(const struct ec_secret *key, struct ec_span bytes,
                     unsigned char ret_mac[EC_SHA256_BYTES])
 {
-    char digest_name[] = "SHA256";
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest_name, 0),
-        OSSL_PARAM_construct_end(),
-    };
-    EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(hmac);
+    EVP_MAC_CTX *ctx = EVP_MAC_CTX_dup(hmac);
     if (!ctx) {
         abort();
     }
@@ -137,7 +139,7 @@ void ec_hmac_sha256(const struct ec_secret *key, struct ec_span bytes,
     /* A NULL key would mean "keep the last one": an empty key still needs an address. */
     const char *key_bytes = raw.len ? raw.ptr : "";
     size_t len = 0;
-    must(EVP_MAC_init(ctx, (const unsigned char *)key_bytes, raw.len, params));
+    must(EVP_MAC_init(ctx, (const unsigned char *)key_bytes, raw.len, NULL));
     must(EVP_MAC_update(ctx, (const unsigned char *)bytes.ptr, bytes.len));
     must(EVP_MAC_final(ctx, ret_mac, &len, EC_SHA256_BYTES));
     EVP_MAC_CTX_free(ctx);

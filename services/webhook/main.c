@@ -62,6 +62,7 @@ int main(int argc, char **argv)
                             .settings = &webhook.settings,
                             .setting_table = settings,
                             .needs_bus = true,
+                            .bus_linger_ms = BUS_LINGER_MS,
                             .start = webhook_start,
                             .stop = webhook_stop,
                             .unready = webhook_unready,

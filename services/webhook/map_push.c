@@ -156,7 +156,7 @@ static size_t listed_paths(const struct ec_tape *tape, const struct ec_node *com
 static bool copy_paths(const struct mapping *m, const struct paths *paths,
                        Enclii__V1__PushReceived *push)
 {
-    char *room = ec_arena_try(m->arena, paths->bytes + 1);
+    char *room = ec_arena_try_raw(m->arena, paths->bytes + 1);
     push->changed_paths = ec_arena_try(m->arena, (paths->count + 1) * sizeof(char *));
     if (!room || !push->changed_paths) {
         return false;
@@ -169,6 +169,7 @@ static bool copy_paths(const struct mapping *m, const struct paths *paths,
             push->changed_paths[i] = ec_tape_copy(m->arena, paths->tape, node);
         } else {
             memcpy(room, raw.ptr, raw.len);
+            room[raw.len] = '\0';
             room += raw.len + 1;
         }
         if (!push->changed_paths[i]) {

@@ -17,9 +17,9 @@ static bool may_tell(struct webhook *wh)
 {
     int64_t second = ec_mono_ms() / 1000;
     if (second != wh->refusals.second) {
-        wh->refusals = (struct refusal_budget){second, 0};
+        wh->refusals = (struct budget){second, 0};
     }
-    return wh->refusals.told++ < TOLD_PER_SECOND;
+    return wh->refusals.used++ < TOLD_PER_SECOND;
 }
 
 static char *cut(struct ec_arena *arena, const char *text)

@@ -11,12 +11,14 @@
 
 #define BODY_MAX_BYTES (25u << 20) /* GitHub sends no more */
 #define ACK_DEADLINE_MS 8000       /* GitHub gives up after 10 s */
+#define BUS_LINGER_MS 2 /* deliveries of two milliseconds share a request to the broker */
 #define RETRY_AFTER_S "10"
 #define REPOS_MAX 100000
 #define PATHS_MAX 10000  /* changed paths in one event */
 #define COMMITS_MAX 2048 /* GitHub lists no more */
 #define TEXT_MAX_BYTES 1024
-#define OUT_MAX 64 /* events of one delivery */
+#define OUT_MAX 64            /* events of one delivery */
+#define LOGGED_PER_SECOND 100 /* accepted or ignored deliveries */
 
 struct webhook_settings {
     const char *listen;
@@ -32,10 +34,10 @@ struct repo {
     struct ec_secret *previous; /* still accepted during a rotation; NULL = none */
 };
 
-/* Refusals told to the ledger; what is beyond is only counted. */
-struct refusal_budget {
+/* So many a second, the rest is only counted. */
+struct budget {
     int64_t second;
-    int told; /* in that second */
+    int used; /* in that second */
 };
 
 struct webhook {
@@ -49,7 +51,8 @@ struct webhook {
     struct ec_map *repos_by_id; /* id_key → the same; a renamed repository keeps its id */
     bool repos_known;           /* the topic was read to its end: "unknown" now means unknown */
     uint32_t own_secrets;       /* repositories with a secret of their own */
-    struct refusal_budget refusals;
+    struct budget refusals;     /* told to the ledger */
+    struct budget logged;       /* lines about what went well */
 };
 
 extern struct ec_metric deliveries;
