@@ -83,7 +83,7 @@ $(foreach s,$(SERVICES),$(eval $(call program,$(s))))
 # ---- tests: tests/unit/<layer>/<module>_test.c and tests/service/<service>_*_test.c, one program each;
 # tests/support/*.c is an archive they share ----
 SUPPORT     := $(B)/libsupport.a
-SUPPORT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/support/*.c)) $(B)/obj/gen/sql/pipeline.o
+SUPPORT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/support/*.c)) $(patsubst %,$(B)/obj/gen/sql/%.o,pipeline history)
 UNIT    := $(wildcard tests/unit/*/*_test.c)
 SERVICE := $(wildcard tests/service/*_test.c)
 BENCH   := $(wildcard tests/bench/*_bench.c)
@@ -91,8 +91,8 @@ TESTS   := $(patsubst %.c,$(B)/%,$(UNIT) $(SERVICE))
 CHOSEN   = $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))
 svc_of_unit    = $(word 3,$(subst /, ,$(1)))
 svc_of_service = $(firstword $(subst _, ,$(notdir $(1))))
-$(SUPPORT): $(SUPPORT_OBJ)
-	rm -f $@ && ar rcs $@ $^
+$(SUPPORT): $(SUPPORT_OBJ) Makefile
+	rm -f $@ && ar rcs $@ $(SUPPORT_OBJ)
 define test_program
 $(B)/$(1): $(B)/obj/$(1).o $(filter-out %/main.o,$(call objs_of,$(2))) $(SUPPORT) $(LIB)
 	@mkdir -p $$(@D)

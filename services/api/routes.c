@@ -57,6 +57,8 @@ const struct ec_http_route api_routes[] = {
     {"GET", "/v1/deliveries", on_delivery_list, 0, VIEW(KIND_NONE)},
     {"GET", "/v1/deliveries/{id}", on_delivery_get, 0, VIEW(KIND_NONE)},
     {"GET", "/v1/domains", on_domain_list, 0, VIEW(KIND_NONE)},
+    {"GET", "/v1/timeline/{id}", on_timeline, 0, VIEW(KIND_NONE)},
+    {"GET", "/v1/history", on_history, 0, VIEW(KIND_NONE)},
 
     {"POST", "/v1/projects/{slug}/channels", on_channel_create, SMALL, DEVELOP(KIND_PROJECT)},
     {"GET", "/v1/projects/{slug}/channels", on_channel_list, 0, VIEW(KIND_PROJECT)},

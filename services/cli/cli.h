@@ -109,6 +109,8 @@ const char *service_id(const json_t *service);
 /* By version, id or commit; NULL = the newest that is ready. Prints what is wrong. */
 json_t *find_release(struct cli *cli, const json_t *service, const char *name, int *ret_exit);
 
+const char *commit_here(struct cli *cli); /* HEAD of the working copy here, "" = there is none */
+
 /* ---- out.c: what people and scripts see ---- */
 struct column {
     const char *title;
@@ -121,7 +123,16 @@ const char *paint(const struct cli *cli, const char *text,
                   const char *style); /* "green", "dim" ... */
 const char *state_style(const char *state);
 const char *ago_text(struct cli *cli, const char *rfc3339);
+size_t text_letters(const char *text); /* UTF-8 letters */
 int give_up(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- cmd_timeline.c ---- */
+struct bar {
+    int64_t offset_ms, duration_ms, span_ms; /* where in the whole; span: the whole */
+    int width;                               /* letters of the whole */
+    enum { BAR_STEP, BAR_WAIT, BAR_POINT } kind;
+};
+char *timeline_bar(struct ec_arena *arena, const struct bar *bar); /* without spaces behind */
 
 /* ---- commands ---- */
 int cmd_login(struct cli *cli);
@@ -145,6 +156,7 @@ int cmd_builds(struct cli *cli);
 int cmd_deliveries(struct cli *cli);
 int cmd_logs(struct cli *cli);
 int cmd_why(struct cli *cli);
+int cmd_timeline(struct cli *cli);
 int cmd_verify(struct cli *cli);
 int cmd_sbom(struct cli *cli);
 int cmd_watch(struct cli *cli);

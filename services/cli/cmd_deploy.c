@@ -15,8 +15,7 @@ static const char *wanted_service(const struct cli *cli)
     return cli->arg_count ? cli->args[0] : option(cli, "service");
 }
 
-/* The commit of the working copy here, when none is named. */
-static const char *commit_here(struct cli *cli)
+const char *commit_here(struct cli *cli)
 {
     FILE *git = popen("git rev-parse --verify -q HEAD 2>/dev/null", "re");
     char line[128] = "";

@@ -104,7 +104,7 @@ static const char *cell(struct cli *cli, const json_t *item, const struct column
     return column->kind == SHORT_SHA ? ec_arena_format(cli->arena, "%.7s", text) : text;
 }
 
-static size_t letters(const char *text)
+size_t text_letters(const char *text)
 {
     size_t count = 0;
     for (; *text; text++) {
@@ -128,22 +128,22 @@ int print_list(struct cli *cli, const json_t *list, const struct column *columns
     size_t widths[COLUMNS_MAX] = {0};
     size_t rows = json_array_size(list);
     for (size_t c = 0; c < count; c++) {
-        widths[c] = letters(columns[c].title);
+        widths[c] = text_letters(columns[c].title);
         for (size_t r = 0; r < rows; r++) {
-            size_t width = letters(cell(cli, json_array_get(list, r), &columns[c]));
+            size_t width = text_letters(cell(cli, json_array_get(list, r), &columns[c]));
             widths[c] = width > widths[c] ? width : widths[c];
         }
     }
     for (size_t c = 0; c < count; c++) {
         fputs(paint(cli, columns[c].title, "dim"), stdout);
-        pad(letters(columns[c].title), c + 1 < count ? widths[c] + 2 : 0);
+        pad(text_letters(columns[c].title), c + 1 < count ? widths[c] + 2 : 0);
     }
     putchar('\n');
     for (size_t r = 0; r < rows; r++) {
         for (size_t c = 0; c < count; c++) {
             const char *text = cell(cli, json_array_get(list, r), &columns[c]);
             fputs(columns[c].kind == STATE ? paint(cli, text, state_style(text)) : text, stdout);
-            pad(letters(text), c + 1 < count ? widths[c] + 2 : 0);
+            pad(text_letters(text), c + 1 < count ? widths[c] + 2 : 0);
         }
         putchar('\n');
     }
