@@ -20,6 +20,16 @@
     }
 const struct ec_route ec_catalog[] = {
     FACT("push.received", push_received),
+    FACT("delivery.received", delivery_received),
+    FACT("delivery.refused", delivery_refused),
+    FACT("pull_request.changed", pull_request_changed),
+    FACT("ci.changed", ci_changed),
+    FACT("ref.changed", ref_changed),
+    FACT("repository.changed", repository_changed),
+    FACT("installation.changed", installation_changed),
+    FACT("board_item.changed", board_item_changed),
+    FACT("release_tag.changed", release_tag_changed),
+    FACT("image.pushed", image_pushed),
     FACT("delivery.accepted", delivery_accepted),
     FACT("delivery.ignored", delivery_ignored),
     FACT("build.queued", build_queued),

@@ -91,7 +91,7 @@ void decide_months(int64_t now_ms, const struct history_settings *settings, cons
 /* ---- decide_record.c (pure) ---- */
 struct record_source {
     const char *topic, *key, *subject, *trace; /* trace: a traceparent */
-    const ProtobufCMessage *body;              /* NULL: tombstone or unknown type */
+    const ProtobufCMessage *body;              /* NULL: tombstone */
 };
 struct record {
     const char *project_id, *service_id, *repo_key; /* "" = none; ids are valid UUIDs */

@@ -14,7 +14,6 @@
 #include "history.h"
 #include "store/columns.h"
 
-#define ROUTES_MAX 128
 #define NEW_MONTHS_MAX 12
 
 static struct ec_metric rows =
@@ -132,12 +131,9 @@ static void text_or_null(struct ec_columns *cols, const char *text)
 static size_t put_row(struct ec_columns *cols, struct ec_event *ev, int64_t time_ms)
 {
     struct record_source source = {ec_event_topic(ev), ec_event_key(ev), ec_event_subject(ev),
-                                   ec_event_trace(ev), NULL};
+                                   ec_event_trace(ev), ec_event_body(ev)};
     struct ec_span raw = ec_event_raw(ev);
     struct record record;
-    if (ec_catalog_find(ec_event_type(ev))) {
-        source.body = ec_event_body(ev);
-    }
     decide_record(ec_event_arena(ev), &source, &record);
     ec_columns_int(cols, time_ms);
     ec_columns_text(cols, source.topic);
@@ -292,18 +288,12 @@ static void on_batch(void *state, struct ec_batch_in *batch)
 
 EC_RESULT ingest_start(struct history *hi)
 {
-    static struct ec_route routes[ROUTES_MAX];
-    size_t count = 0;
-    for (; count < ec_catalog_count && count < ROUTES_MAX - 1; count++) {
-        routes[count] = ec_catalog[count];
-    }
-    routes[count++] = (struct ec_route){NULL, NULL, NULL}; /* kept packed, without a body */
     return ec_bus_consume_batch(hi->bus,
                                 &(struct ec_consume_batch_spec){
                                     .group = HISTORY_GROUP,
                                     .topics = topics,
-                                    .routes = routes,
-                                    .route_count = count,
+                                    .routes = ec_catalog,
+                                    .route_count = ec_catalog_count,
                                     .batch_max = HISTORY_BATCH_MAX,
                                     .state = hi,
                                     .load_offsets = load_offsets,

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -11,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "bus/catalog.h"
+#include "bus/topics.h"
 #include "enclii/v1/build.pb-c.h"
 #include "enclii/v1/notification.pb-c.h"
 
@@ -24,6 +26,22 @@ static void test_every_type_once(void **state)
     assert_null(ec_catalog_find("dev.enclii.build.exploded.v1"));
     assert_ptr_equal(ec_catalog_find("dev.enclii.build.failed.v1"),
                      &enclii__v1__build_failed__descriptor);
+}
+
+/* topics.yaml names every type that a topic carries. */
+static void test_every_type_of_the_topics(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ec_topic_count; i++) {
+        char types[4096], type[128], *rest = NULL;
+        snprintf(types, sizeof types, "%s", ec_topics[i].types);
+        for (char *word = strtok_r(types, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+            snprintf(type, sizeof type, "dev.enclii.%s.v1", word);
+            if (!ec_catalog_find(type)) {
+                fail_msg("%s of %s has no row in libs/bus/catalog.c", type, ec_topics[i].name);
+            }
+        }
+    }
 }
 
 static void test_json(void **state)
@@ -68,6 +86,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_type_once),
+        cmocka_unit_test(test_every_type_of_the_topics),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_bytes_are_left_out),
     };
