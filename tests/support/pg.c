@@ -91,6 +91,7 @@ void test_pg_up(struct test_pg *pg)
 {
     char data[80];
     snprintf(data, sizeof(data), "%s/data", pg->dir);
+    bool real = getenv("TEST_PG_REAL") != NULL;
     char *argv[] = {"postgres",
                     "-D",
                     data,
@@ -108,6 +109,18 @@ void test_pg_up(struct test_pg *pg)
                     "max_connections=40",
                     "-c",
                     "autovacuum=off",
+                    real ? "-c" : NULL,
+                    "fsync=on",
+                    "-c",
+                    "full_page_writes=on",
+                    "-c",
+                    "shared_buffers=256MB",
+                    "-c",
+                    "max_wal_size=4GB",
+                    "-c",
+                    "autovacuum=on",
+                    "-c",
+                    "autovacuum_naptime=5s",
                     NULL};
     pg->pid = start(pg, "postgres", argv);
     for (int tries = 0; tries < 400; tries++) {

@@ -1,6 +1,7 @@
 /* A throw-away PostgreSQL for tests: its own cluster in a new folder below /tmp, on a UNIX socket
  * there, without fsync, as user `postgres` (or `nobody`) when we are root. It dies with the test
- * program, and its folder goes with test_pg_free. Blocking: for tests only.
+ * program, and its folder goes with test_pg_free. Blocking: for tests only. With TEST_PG_REAL in
+ * the environment it is durable and vacuums, as a server in use: for benchmarks.
  *
  *   struct test_pg *pg = test_pg_start();          // NULL: PostgreSQL is not installed, skip
  *   struct ec_store_spec spec = {.url = test_pg_url(pg)};
