@@ -324,9 +324,9 @@ static const char handed_sql[] =
 /* $1 the floor, $2 ids in memory, $3 how many, $4 bytes. Rows of running or younger transactions
  * come without body, to say that there are some. */
 static const char read_sql[] =
-    "select id, settled, found, topic, key, type, subject, event_id, trace, case when settled then "
-    "body "
-    "end as body, headers, enclii.ms(created_at) as created from (select o.*, xid < (select "
+    "select id, settled, found, topic, key, type, subject, event_id, trace, headers, "
+    "case when settled then body end as body, enclii.ms(created_at) as created from (select o.*, "
+    "xid < (select "
     "pg_snapshot_xmin(pg_current_snapshot())) as settled, count(*) over () as found, "
     "sum(coalesce(octet_length(body), 0)) "
     "over (order by id) - coalesce(octet_length(body), 0) as bytes_before from (select * from "
