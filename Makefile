@@ -106,7 +106,8 @@ check: build $(CHOSEN)
 	tools/run-tests $(CHOSEN)
 setup:
 	tools/setup
-test: setup
+test:
+	tools/setup test
 	tools/test-all
 demo: setup
 	$(MAKE) -s -j2 build
