@@ -219,7 +219,7 @@ size_t ec_utf8_len(struct ec_span text)
 bool ec_utf8_valid(struct ec_span text)
 {
     while (text.len > 0) {
-        size_t len = ec_utf8_len(text);
+        size_t len = (unsigned char)text.ptr[0] < 0x80 ? 1 : ec_utf8_len(text);
         if (len == 0) {
             return false;
         }
@@ -227,4 +227,34 @@ bool ec_utf8_valid(struct ec_span text)
         text.len -= len;
     }
     return true;
+}
+
+static bool is_control(const char *at, size_t len)
+{
+    unsigned char first = (unsigned char)at[0];
+    bool c1 = len == 2 && first == 0xc2 && (unsigned char)at[1] < 0xa0;
+    return c1 || first == 0x7f || (first < 0x20 && first != '\n' && first != '\t');
+}
+
+char *ec_text_clean(struct ec_arena *arena, struct ec_span text, size_t max_bytes)
+{
+    static const char unknown[] = "\xef\xbf\xbd";
+    size_t room = text.len < max_bytes / 3 ? text.len * 3 : max_bytes;
+    char *clean = ec_arena_alloc(arena, room + 1);
+    size_t made = 0;
+    while (text.len > 0) {
+        size_t len = ec_utf8_len(text);
+        struct ec_span piece = len == 0 ? EC_SPAN(unknown) : (struct ec_span){text.ptr, len};
+        if (len > 0 && is_control(text.ptr, len)) {
+            piece = EC_SPAN(" ");
+        }
+        if (piece.len > room - made) {
+            break;
+        }
+        memcpy(clean + made, piece.ptr, piece.len);
+        made += piece.len;
+        text.ptr += len > 0 ? len : 1;
+        text.len -= len > 0 ? len : 1;
+    }
+    return clean;
 }

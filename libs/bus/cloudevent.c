@@ -227,7 +227,7 @@ static EC_RESULT take_key(struct ec_event *ev, const rd_kafka_message_t *message
     return ec_ok();
 }
 
-static EC_RESULT decode(struct ec_event *ev, const rd_kafka_message_t *message)
+EC_RESULT bus_event_read(struct ec_event *ev, const rd_kafka_message_t *message)
 {
     struct ec_err key = take_key(ev, message), value = take_value(ev, message);
     if (for_another(ev)) {
@@ -254,7 +254,7 @@ EC_RESULT bus_event_decode(struct ec_event *ev, const rd_kafka_message_t *messag
     if (ev->consumer->letters) {
         bus_letter_decode(ev, message);
     } else {
-        err = decode(ev, message);
+        err = bus_event_read(ev, message);
     }
     if (!ec_trace_valid(ev->trace.parent)) {
         ev->trace = ec_trace_new();

@@ -138,6 +138,8 @@ struct ec_event {
 struct ec_event *bus_event_new(struct ec_consumer *consumer, const rd_kafka_message_t *message);
 /* Headers, route and body. REJECT (text in the event's arena) when it is none of ours. */
 EC_RESULT bus_event_decode(struct ec_event *ev, const rd_kafka_message_t *message);
+/* Its core: looks at the message's key and value and at ev->headers only. */
+EC_RESULT bus_event_read(struct ec_event *ev, const rd_kafka_message_t *message);
 void bus_event_drop_body(struct ec_event *ev); /* keeps the slot */
 void bus_event_free(struct ec_event *ev);
 /* ce_* headers for a record; gives. */

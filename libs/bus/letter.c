@@ -1,8 +1,7 @@
 /* Reading dead letters, and headers as packed bytes so that they can be kept in a database and put
  * back as they came. A letter may be anything, so nothing in it is believed: what is no text
- * becomes
- * "" or is cleaned for people. Packed: per header two big-endian 32-bit lengths (name, value; all
- * ones = no value), name, value. */
+ * becomes "" or is cleaned for people. Packed: per header two big-endian 32-bit lengths (name,
+ * value; all ones = no value), name, value. */
 #include "bus/internal.h"
 
 #include <arpa/inet.h>
@@ -10,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/mem.h"
 
 #define NO_VALUE UINT32_MAX
@@ -115,19 +115,6 @@ static struct ec_span pack_original(struct ec_event *ev)
 
 /* ---- letters ---- */
 
-/* For people: what is not plain text becomes "?". */
-static const char *clean_text(struct ec_arena *arena, struct ec_span raw)
-{
-    raw.len = raw.len > TEXT_MAX_BYTES ? TEXT_MAX_BYTES : raw.len;
-    char *text = ec_arena_text(arena, raw);
-    if (!bus_utf8_valid(raw)) {
-        for (size_t i = 0; i < raw.len; i++) {
-            text[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
-        }
-    }
-    return text;
-}
-
 /* The last header of that name as clean text; "" = none. */
 static const char *header_text(struct ec_event *ev, const char *name)
 {
@@ -136,15 +123,15 @@ static const char *header_text(struct ec_event *ev, const char *name)
     if (!ev->headers || rd_kafka_header_get_last(ev->headers, name, &value, &len) || !value) {
         return "";
     }
-    return clean_text(ev->arena, (struct ec_span){value, len});
+    return ec_text_clean(ev->arena, (struct ec_span){value, len}, TEXT_MAX_BYTES);
 }
 
-static int64_t header_number(struct ec_event *ev, const char *name, int64_t otherwise)
+static int64_t header_number(struct ec_event *ev, const char *name, int64_t most)
 {
     const char *text = header_text(ev, name);
     char *end;
     long long value = strtoll(text, &end, 10);
-    return *text && !*end && value >= 0 ? value : otherwise;
+    return *text && !*end && value >= 0 && value <= most ? value : 0;
 }
 
 void bus_letter_decode(struct ec_event *ev, const rd_kafka_message_t *message)
@@ -155,7 +142,7 @@ void bus_letter_decode(struct ec_event *ev, const rd_kafka_message_t *message)
                                                         message->payload ? message->len : 0});
     if (message->key) {
         letter->key = ec_arena_copy(ev->arena, (struct ec_span){message->key, message->key_len});
-        ev->key = clean_text(ev->arena, letter->key);
+        ev->key = ec_text_clean(ev->arena, letter->key, TEXT_MAX_BYTES);
     }
     ev->id = header_text(ev, "ce_id");
     ev->type = header_text(ev, "ce_type");
@@ -168,10 +155,10 @@ void bus_letter_decode(struct ec_event *ev, const rd_kafka_message_t *message)
     letter->reason = header_text(ev, "dead_reason");
     letter->topic = header_text(ev, "dead_topic");
     letter->group = header_text(ev, "dead_group");
-    letter->partition = (int32_t)header_number(ev, "dead_partition", 0);
-    letter->offset = header_number(ev, "dead_offset", 0);
+    letter->partition = (int32_t)header_number(ev, "dead_partition", INT32_MAX);
+    letter->offset = header_number(ev, "dead_offset", INT64_MAX);
     letter->tombstone = ev->tombstone;
-    letter->left_out_bytes = header_number(ev, "dead_bytes", 0);
+    letter->left_out_bytes = header_number(ev, "dead_bytes", INT64_MAX);
     letter->time_unix_ms = ec_rfc3339_parse(header_text(ev, "dead_time"));
     letter->headers = ev->headers ? pack_original(ev) : (struct ec_span){"", 0};
     if (!*letter->topic || !*letter->group) { /* not written by our bus: it is known by itself */

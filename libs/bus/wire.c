@@ -4,6 +4,10 @@
  * unsafe. */
 #include "bus/internal.h"
 
+#include <string.h>
+
+#include "base/encode.h"
+
 struct cursor {
     const uint8_t *at;
     const uint8_t *end;
@@ -37,45 +41,9 @@ static bool skip(struct cursor *cur, uint64_t count)
     return true;
 }
 
-/* Length of the UTF-8 sequence at p (1..4), or 0; RFC 3629: no overlong forms, no surrogates. */
-static unsigned utf8_len(const uint8_t *p, size_t left)
-{
-    static const struct {
-        uint8_t from, to, second_from, second_to, len;
-    } forms[] = {
-        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        unsigned len = forms[i].len;
-        if (p[0] < forms[i].from || p[0] > forms[i].to || len > left) {
-            continue;
-        }
-        bool good = len < 2 || (p[1] >= forms[i].second_from && p[1] <= forms[i].second_to);
-        for (unsigned k = 2; k < len; k++) {
-            good = good && (p[k] & 0xc0) == 0x80;
-        }
-        return good ? len : 0;
-    }
-    return 0;
-}
-
 bool bus_utf8_valid(struct ec_span text)
 {
-    const uint8_t *p = (const uint8_t *)text.ptr;
-    for (size_t i = 0; i < text.len;) {
-        if (p[i] >= 0x20 && p[i] < 0x80) {
-            i++;
-            continue;
-        }
-        unsigned len = utf8_len(p + i, text.len - i);
-        if (len == 0) {
-            return false;
-        }
-        i += len;
-    }
-    return true;
+    return ec_utf8_valid(text) && (text.len == 0 || !memchr(text.ptr, 0, text.len));
 }
 
 static const char *check(const ProtobufCMessageDescriptor *descriptor, struct cursor cur,

@@ -8,6 +8,7 @@
 #include "router/haproxy.h"
 
 #define COLUMNS_MAX 256
+#define NUMBER_MAX (1LL << 53)
 
 static bool next_line(struct ec_span *text, struct ec_span *ret_line)
 {
@@ -102,9 +103,23 @@ static struct ec_err find_columns(const char *const *names, size_t count, struct
     return ec_ok();
 }
 
+/* Within what adding three of them cannot overflow; an empty column counts as 0. */
 static int64_t number_at(const char *const *fields, size_t at)
 {
-    return strtoll(fields[at], NULL, 10);
+    long long number = strtoll(fields[at], NULL, 10);
+    return number < 0 ? 0 : number > NUMBER_MAX ? NUMBER_MAX : number;
+}
+
+static int small_at(const char *const *fields, size_t at)
+{
+    int64_t number = number_at(fields, at);
+    return number > INT32_MAX ? INT32_MAX : (int)number;
+}
+
+/* Entries that so many bytes can hold at most, when each takes at least `least` of them. */
+static size_t room_for(struct ec_span text, size_t least)
+{
+    return text.len / least + 1;
 }
 
 struct ec_err ec_haproxy_servers(struct ec_arena *arena, struct ec_span csv,
@@ -118,11 +133,9 @@ struct ec_err ec_haproxy_servers(struct ec_arena *arena, struct ec_span csv,
     size_t width = split_fields(arena, (struct ec_span){line.ptr + 2, line.len - 2}, fields);
     struct columns at;
     EC_TRY(find_columns(fields, width, &at));
-    size_t room = 0;
-    for (size_t i = 0; i < csv.len; i++) {
-        room += csv.ptr[i] == '\n';
-    }
-    struct ec_haproxy_server *servers = ec_arena_alloc(arena, (room + 1) * sizeof *servers);
+    /* A line has a comma or newline for each of its columns. */
+    struct ec_haproxy_server *servers =
+        ec_arena_alloc(arena, room_for(csv, width) * sizeof *servers);
     size_t count = 0;
     while (next_line(&csv, &line)) {
         if (line.len == 0) {
@@ -136,8 +149,8 @@ struct ec_err ec_haproxy_servers(struct ec_arena *arena, struct ec_span csv,
             .name = fields[at.name],
             .address = fields[at.address],
             .status = fields[at.status],
-            .weight = (int)number_at(fields, at.weight),
-            .open = (int)number_at(fields, at.open),
+            .weight = small_at(fields, at.weight),
+            .open = small_at(fields, at.open),
             .requests = number_at(fields, at.requests),
             .errors = number_at(fields, at.bad) + number_at(fields, at.no_connection) +
                       number_at(fields, at.broken),
@@ -152,11 +165,8 @@ struct ec_err ec_haproxy_servers(struct ec_arena *arena, struct ec_span csv,
 struct ec_err ec_haproxy_map(struct ec_arena *arena, struct ec_span text,
                              struct ec_haproxy_entry **ret_entries, size_t *ret_count)
 {
-    size_t room = 1;
-    for (size_t i = 0; i < text.len; i++) {
-        room += text.ptr[i] == '\n';
-    }
-    struct ec_haproxy_entry *entries = ec_arena_alloc(arena, room * sizeof *entries);
+    struct ec_haproxy_entry *entries =
+        ec_arena_alloc(arena, room_for(text, sizeof "0x k v") * sizeof *entries);
     size_t count = 0;
     struct ec_span line;
     while (next_line(&text, &line)) {

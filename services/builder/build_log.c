@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/mem.h"
 
 #define MASK_MIN_BYTES 4
@@ -27,7 +28,7 @@ static size_t escape_len(const unsigned char *at, size_t len)
         }
         return i < len ? i + 1 : len;
     }
-    if (strchr("]PX^_", at[1])) { /* ends with BEL or ESC \ */
+    if (memchr("]PX^_", at[1], 5)) { /* ends with BEL or ESC \ */
         while (i < len && at[i] != 0x07 && at[i] != 0x1b) {
             i++;
         }
@@ -37,27 +38,6 @@ static size_t escape_len(const unsigned char *at, size_t len)
         i++; /* intermediate bytes */
     }
     return i < len ? i : len;
-}
-
-/* Length of the valid UTF-8 sequence at `at` (RFC 3629: no surrogates, no overlong forms); 0 =
- * invalid. */
-static size_t utf8_len(const unsigned char *at, size_t len)
-{
-    static const unsigned char first_min[] = {0xc2, 0xe0, 0xf0}, first_max[] = {0xdf, 0xef, 0xf4};
-    for (size_t extra = 1; extra <= 3; extra++) {
-        if (at[0] < first_min[extra - 1] || at[0] > first_max[extra - 1]) {
-            continue;
-        }
-        for (size_t i = 1; i <= extra; i++) {
-            if (i >= len || (at[i] & 0xc0) != 0x80) {
-                return 0;
-            }
-        }
-        bool bad = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
-                   (at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f);
-        return bad ? 0 : extra + 1;
-    }
-    return 0;
 }
 
 /* Progress bars redraw their line after a carriage return: the last drawing is what a person saw.
@@ -89,7 +69,7 @@ size_t clean_line(struct ec_span line, char out[BUILD_LOG_LINE_MAX + 1])
             }
             i++;
         } else {
-            size_t n = utf8_len(at + i, rest.len - i);
+            size_t n = ec_utf8_len((struct ec_span){rest.ptr + i, rest.len - i});
             bool c1 = n == 2 && at[i] == 0xc2 && at[i + 1] < 0xa0; /* control characters too */
             if (n > 0 && !c1) {
                 memcpy(out + len, at + i, n);
@@ -166,15 +146,41 @@ static void apply_masks(const struct build_log *log, char *text)
     }
 }
 
+/* A line that was cut may end within a mask: its beginning must not be shown either. */
+static void mask_cut_end(const struct build_log *log, char *text)
+{
+    size_t text_len = strlen(text);
+    for (size_t i = 0; i < log->mask_count; i++) {
+        size_t len = strlen(log->masks[i]);
+        for (len = len < text_len ? len : text_len; len > 0; len--) {
+            if (memcmp(text + text_len - len, log->masks[i], len) == 0) {
+                text[text_len -= len] = '\0';
+                break;
+            }
+        }
+    }
+}
+
+static bool inside_character(char byte)
+{
+    return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+/* Cuts between characters: the tail ends up in events, which are UTF-8. */
 static void tail_add(struct build_log *log, const char *text)
 {
     size_t len = strlen(text);
     if (len > BUILD_LOG_TAIL_MAX / 2) {
-        len = BUILD_LOG_TAIL_MAX / 2;
+        for (len = BUILD_LOG_TAIL_MAX / 2; inside_character(text[len]);) {
+            len--;
+        }
     }
     if (log->tail_len + len + 2 > BUILD_LOG_TAIL_MAX) {
         size_t keep =
             BUILD_LOG_TAIL_MAX / 2 - 2 < log->tail_len ? BUILD_LOG_TAIL_MAX / 2 - 2 : log->tail_len;
+        while (keep > 0 && inside_character(log->tail[log->tail_len - keep])) {
+            keep--;
+        }
         memmove(log->tail, log->tail + log->tail_len - keep, keep);
         log->tail_len = keep;
     }
@@ -198,8 +204,11 @@ static void add(struct build_log *log, const char *step, const char *text)
 void build_log_line(struct build_log *log, const char *step, struct ec_span line)
 {
     char text[BUILD_LOG_LINE_MAX + 1];
-    clean_line(line, text);
+    bool cut = clean_line(line, text) + 4 > BUILD_LOG_LINE_MAX;
     apply_masks(log, text);
+    if (cut) {
+        mask_cut_end(log, text);
+    }
     tail_add(log, text);
     if (log->cut || log->ended) {
         return;

@@ -12,7 +12,6 @@
 
 #define CALL_DEADLINE_MS 30000
 #define ANSWER_MAX_BYTES (64 << 20)
-#define EVENT_MAX_BYTES (1 << 20)
 
 char *api_path(struct cli *cli, const char *format, ...)
 {
@@ -146,68 +145,26 @@ bool api_look(struct cli *cli, const char *path, struct reply *ret_reply, int *r
     return true;
 }
 
-/* ---- server-sent events (WHATWG HTML, 9.2): only what our API sends ---- */
+/* ---- streams of events ---- */
 struct stream {
     struct cli *cli;
     struct ec_fetch *fetch;
     sse_fn on_event;
     void *arg;
-    struct ec_buf waiting; /* bytes of an event that is not complete yet */
-    bool over, ended_by_us;
+    struct sse_reader reader;
+    bool over, ended_by_us, too_large;
     struct ec_err err;
     struct reply reply;
 };
 
-static void take_line(struct sse_event *event, struct ec_buf *data, char *line)
-{
-    if (strncmp(line, "id:", 3) == 0) {
-        event->id = line + 3 + (line[3] == ' ');
-    } else if (strncmp(line, "event:", 6) == 0) {
-        event->name = line + 6 + (line[6] == ' ');
-    } else if (strncmp(line, "data:", 5) == 0) {
-        if (data->len > 0) {
-            ec_buf_add_text(data, "\n");
-        }
-        ec_buf_add_text(data, line + 5 + (line[5] == ' '));
-    }
-}
-
-static bool take_event(struct stream *stream, char *text)
-{
-    struct sse_event event = {.id = "", .name = "message"};
-    struct ec_buf data;
-    ec_buf_init(&data, EVENT_MAX_BYTES);
-    for (char *line = text, *next; line; line = next) {
-        next = strchr(line, '\n');
-        if (next) {
-            *next++ = '\0';
-        }
-        line[strcspn(line, "\r")] = '\0';
-        take_line(&event, &data, line);
-    }
-    event.data = data.ptr ? data.ptr : "";
-    bool go_on = data.len == 0 || stream->on_event(stream->arg, &event);
-    ec_buf_done(&data);
-    return go_on;
-}
-
 static void on_piece(void *arg, struct ec_span piece)
 {
     struct stream *stream = arg;
-    if (stream->ended_by_us) {
+    if (stream->ended_by_us || stream->too_large) {
         return;
     }
-    ec_buf_add_span(&stream->waiting, piece);
-    char *end;
-    while (stream->waiting.len > 0 && (end = strstr(stream->waiting.ptr, "\n\n"))) {
-        *end = '\0';
-        bool go_on = take_event(stream, stream->waiting.ptr);
-        ec_buf_drop_front(&stream->waiting, (size_t)(end - stream->waiting.ptr) + 2);
-        if (!go_on) {
-            stream->ended_by_us = true;
-            return;
-        }
-    }
+    stream->ended_by_us = !sse_feed(&stream->reader, piece, stream->on_event, stream->arg);
+    stream->too_large = stream->reader.waiting.overflowed;
 }
 
 static void on_stream_end(void *arg, struct ec_err err, const struct ec_fetch_result *result)
@@ -218,7 +175,7 @@ static void on_stream_end(void *arg, struct ec_err err, const struct ec_fetch_re
     stream->fetch = NULL;
     if (!ec_failed(err)) {
         stream->reply.status = result->status;
-        stream->reply.text = stream->waiting.ptr;
+        stream->reply.text = stream->reader.waiting.ptr;
     }
 }
 
@@ -227,7 +184,7 @@ struct stream *stream_open(struct cli *cli, const char *path, uint32_t deadline_
 {
     struct stream *stream = ec_arena_alloc(cli->arena, sizeof *stream);
     *stream = (struct stream){.cli = cli, .on_event = on_event, .arg = arg};
-    ec_buf_init(&stream->waiting, 2 * EVENT_MAX_BYTES);
+    sse_init(&stream->reader);
     const struct ec_header headers[] = {{"Accept", "text/event-stream"}};
     const struct ec_fetch_spec spec = {
         .url = ec_arena_format(cli->arena, "%s%s", cli->api_url, path),
@@ -245,27 +202,31 @@ struct stream *stream_open(struct cli *cli, const char *path, uint32_t deadline_
 
 bool stream_over(const struct stream *stream)
 {
-    return stream->over || stream->ended_by_us;
+    return stream->over || stream->ended_by_us || stream->too_large;
 }
 
 int stream_close(struct stream *stream)
 {
     struct cli *cli = stream->cli;
     if (!stream->over && stream->fetch) {
-        stream->ended_by_us = true;
+        stream->ended_by_us = !stream->too_large;
         ec_fetch_cancel(stream->fetch);
     }
     while (!stream->over) {
         uv_run(ec_loop_uv(cli->loop), UV_RUN_ONCE);
     }
     int status = EXIT_OK;
-    if (ec_failed(stream->err) && !stream->ended_by_us) {
+    if (stream->too_large) {
+        status = give_up(EXIT_ERROR, "the platform at %s sent an event of more than %d MiB",
+                         cli->api_url, SSE_EVENT_MAX_BYTES >> 20);
+    } else if (ec_failed(stream->err) && !stream->ended_by_us) {
         status = unreachable(cli, stream->err);
     } else if (!stream->ended_by_us && stream->reply.status >= 300) {
-        ec_ignore(ec_json_parse(cli->arena, ec_buf_span(&stream->waiting), &stream->reply.body));
+        ec_ignore(
+            ec_json_parse(cli->arena, ec_buf_span(&stream->reader.waiting), &stream->reply.body));
         status = refused(cli, &stream->reply);
     }
-    ec_buf_done(&stream->waiting);
+    sse_done(&stream->reader);
     return status;
 }
 

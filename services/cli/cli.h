@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/secret.h"
 #include "net/fetch.h"
@@ -73,6 +74,22 @@ EC_RESULT config_load(struct cli *cli);
 EC_RESULT config_save(struct cli *cli, const char *url, const char *token, const char *project);
 const char *config_path(struct cli *cli);
 
+/* ---- sse.c: server-sent events, out of bytes as they come ---- */
+#define SSE_EVENT_MAX_BYTES (2 << 20)
+struct sse_event {
+    const char *id, *name, *data;
+};
+typedef bool (*sse_fn)(void *arg, const struct sse_event *event);
+struct sse_reader {
+    struct ec_buf waiting; /* an event that is not complete yet; overflowed: it is too large */
+    size_t looked_at;      /* bytes of it that hold no end */
+    bool line_empty;       /* up to there, its last line is empty */
+};
+void sse_init(struct sse_reader *reader);
+void sse_done(struct sse_reader *reader);
+/* Calls on_event for each event that has data and is complete now; false: it wants no more. */
+bool sse_feed(struct sse_reader *reader, struct ec_span piece, sse_fn on_event, void *arg);
+
 /* ---- call.c: the API ---- */
 struct reply {
     int status;   /* 0 = no answer */
@@ -87,10 +104,6 @@ bool api_call(struct cli *cli, const char *method, const char *path, const json_
 bool api_look(struct cli *cli, const char *path, struct reply *ret_reply, int *ret_exit);
 
 /* Server-sent events until the server or `on_event` (false) ends it. */
-struct sse_event {
-    const char *id, *name, *data;
-};
-typedef bool (*sse_fn)(void *arg, const struct sse_event *event);
 struct stream;
 struct stream *stream_open(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event,
                            void *arg);
@@ -121,6 +134,8 @@ int print_list(struct cli *cli, const json_t *list, const struct column *columns
 int print_json(const json_t *root);
 const char *paint(const struct cli *cli, const char *text,
                   const char *style); /* "green", "dim" ... */
+/* Without what a terminal would obey: texts of commits and tools come from strangers. */
+const char *shown_text(struct cli *cli, const char *text);
 const char *state_style(const char *state);
 const char *ago_text(struct cli *cli, const char *rfc3339);
 size_t text_letters(const char *text); /* UTF-8 letters */

@@ -73,13 +73,13 @@ static const char *value_text(struct cli *cli, const json_t *body, const char *p
 {
     if (strcmp(path, "urls.0") == 0) {
         const char *url = json_string_value(json_array_get(ec_json_at(body, "urls"), 0));
-        return url ? url : "";
+        return url ? shown_text(cli, url) : "";
     }
     const json_t *value = ec_json_at(body, path);
     if (json_is_integer(value)) {
         return ec_arena_format(cli->arena, "%lld", (long long)json_integer_value(value));
     }
-    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    const char *text = json_is_string(value) ? shown_text(cli, json_string_value(value)) : "";
     return strcmp(path, "commit.sha") == 0 ? ec_arena_format(cli->arena, "%.7s", text) : text;
 }
 
@@ -125,7 +125,7 @@ static void print_row(struct follow *follow, const char *title, const char *text
 static void show_log_line(struct follow *follow, const json_t *line)
 {
     struct cli *cli = follow->cli;
-    const char *text = ec_json_text(line, "text");
+    const char *text = shown_text(cli, ec_json_text(line, "text"));
     /* What the registry client says about each layer is for `enclii logs`. */
     bool chatter = strcmp(ec_json_text(line, "step"), "push") == 0 && strncmp(text, "==>", 3) != 0;
     if (chatter || cli->json || ++follow->log_lines > LOG_LINES_SHOWN) {
@@ -233,15 +233,14 @@ static void note_end(struct follow *follow, const char *type)
 }
 
 /* A step is called by its own name; the one that people wait for says what it means. */
-static const char *step_title(const json_t *body, const char **text, struct cli *cli)
+static const char *step_title(const json_t *body, const char **text)
 {
     const char *step = ec_json_text(body, "step.name");
     if (strcmp(step, "weight") != 0) {
         return step;
     }
-    *text = ec_arena_format(cli->arena, "{weight} %% of the requests%s%s",
-                            ec_json_text(body, "step.detail")[0] ? ", " : "",
-                            ec_json_text(body, "step.detail"));
+    *text = ec_json_text(body, "step.detail")[0] ? "{weight} % of the requests, {step.detail}"
+                                                 : "{weight} % of the requests";
     return "route switched";
 }
 
@@ -251,7 +250,7 @@ static void show(struct follow *follow, const char *type, const json_t *body, in
         if (strcmp(rows[i].type, type) == 0) {
             const char *title = rows[i].title, *text = rows[i].text;
             if (!title[0]) {
-                title = step_title(body, &text, follow->cli);
+                title = step_title(body, &text);
             }
             print_row(follow, title, fill_in(follow->cli, text, body), rows[i].style, at_unix_ms,
                       ec_json_int(body, "step.duration_ms", 0));

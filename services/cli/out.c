@@ -7,10 +7,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/json.h"
 #include "base/mem.h"
 
 #define COLUMNS_MAX 12
+#define SHOWN_MAX_BYTES 16384
 
 int give_up(int status, const char *format, ...)
 {
@@ -86,6 +88,11 @@ int print_json(const json_t *root)
     return EXIT_OK;
 }
 
+const char *shown_text(struct cli *cli, const char *text)
+{
+    return ec_text_clean(cli->arena, ec_span_of(text), SHOWN_MAX_BYTES);
+}
+
 static const char *cell(struct cli *cli, const json_t *item, const struct column *column)
 {
     const json_t *value = ec_json_at(item, column->path);
@@ -97,7 +104,7 @@ static const char *cell(struct cli *cli, const json_t *item, const struct column
     if (json_is_boolean(value)) {
         return json_is_true(value) ? "yes" : "no";
     }
-    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    const char *text = json_is_string(value) ? shown_text(cli, json_string_value(value)) : "";
     if (column->kind == AGO) {
         return ago_text(cli, text);
     }

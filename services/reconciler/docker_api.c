@@ -3,6 +3,7 @@
  * is never set; container lists have no exit code but in the "Status" text; logs are framed. */
 #include "docker_api.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 #include "trust/token.h"
 
 #define LOGS_MAX_BYTES 4000
+#define MESSAGE_MAX_BYTES 1000
+#define CONTAINERS_MAX 4096
+#define DAY_MS 86400000
 
 /* ---- reading ---- */
 
@@ -23,10 +27,22 @@ static const char *label(struct ec_arena *arena, const json_t *labels, const cha
     return ec_arena_strdup(arena, text ? text : "");
 }
 
-static int64_t bounded(const json_t *root, const char *name, int64_t otherwise)
+static int64_t bounded(const json_t *root, const char *name, int64_t least, int64_t most,
+                       int64_t otherwise)
 {
     int64_t value = ec_json_int(root, name, otherwise);
-    return value < 0 || value > 86400000 ? otherwise : value;
+    return value < least || value > most ? otherwise : value;
+}
+
+/* The path goes into a request line. */
+static bool path_usable(const char *path)
+{
+    for (const char *c = path; *c; c++) {
+        if ((unsigned char)*c <= ' ' || *c == 0x7f) {
+            return false;
+        }
+    }
+    return path[0] == '/' && strlen(path) <= TARGET_PROBE_PATH_MAX;
 }
 
 static void read_probe(struct ec_arena *arena, const char *text, struct probe_spec *ret_probe)
@@ -36,19 +52,29 @@ static void read_probe(struct ec_arena *arena, const char *text, struct probe_sp
     if (ec_failed(ec_json_parse(arena, ec_span_of(text), &root))) {
         return; /* somebody changed the label: the defaults are as good as anything */
     }
-    ret_probe->path = ec_arena_strdup(arena, ec_json_text(root, "path"));
-    ret_probe->port = (int)bounded(root, "port", 8080);
-    ret_probe->delay_ms = bounded(root, "delay_ms", 0);
-    ret_probe->period_ms = bounded(root, "period_ms", 1000);
-    ret_probe->timeout_ms = bounded(root, "timeout_ms", 3000);
-    ret_probe->deadline_ms = bounded(root, "deadline_ms", 60000);
-    ret_probe->failures_max = (int)bounded(root, "failures_max", 3);
+    const char *path = ec_json_text(root, "path");
+    ret_probe->path = path_usable(path) ? ec_arena_strdup(arena, path) : "/";
+    ret_probe->port = (int)bounded(root, "port", 1, 65535, 8080);
+    ret_probe->delay_ms = bounded(root, "delay_ms", 0, DAY_MS, 0);
+    ret_probe->period_ms = bounded(root, "period_ms", 100, DAY_MS, 1000);
+    ret_probe->timeout_ms = bounded(root, "timeout_ms", 1, DAY_MS, 3000);
+    ret_probe->deadline_ms = bounded(root, "deadline_ms", 1, DAY_MS, 60000);
+    ret_probe->failures_max = (int)bounded(root, "failures_max", 1, 1000, 3);
+}
+
+static long small_number(const char *text, long max, long otherwise)
+{
+    char *end = NULL;
+    errno = 0;
+    long number = strtol(text, &end, 10);
+    return end == text || errno || number < 0 || number > max ? otherwise : number;
 }
 
 static int read_exit_code(const char *status)
 {
-    int code = -1;
-    return sscanf(status, "Exited (%d)", &code) == 1 ? code : -1;
+    static const char mark[] = "Exited (";
+    bool marked = strncmp(status, mark, sizeof(mark) - 1) == 0;
+    return marked ? (int)small_number(status + sizeof(mark) - 1, 255, -1) : -1;
 }
 
 static enum container_state read_state(const char *state)
@@ -68,7 +94,7 @@ static int read_port(const json_t *ports, int inside)
     json_array_foreach(ports, i, port)
     {
         if (ec_json_int(port, "PrivatePort", 0) == inside) {
-            return (int)ec_json_int(port, "PublicPort", 0);
+            return (int)bounded(port, "PublicPort", 1, 65535, 0);
         }
     }
     return 0;
@@ -85,7 +111,7 @@ static void read_container(struct ec_arena *arena, const json_t *item, struct co
     ret->key = label(arena, labels, "enclii.key");
     ret->identity = label(arena, labels, "enclii.identity");
     ret->deployment_id = label(arena, labels, "enclii.deployment");
-    ret->replica = atoi(label(arena, labels, "enclii.replica"));
+    ret->replica = (int)small_number(label(arena, labels, "enclii.replica"), 9999, 0);
     ret->state = read_state(ec_json_text(item, "State"));
     ret->exit_code = read_exit_code(ec_json_text(item, "Status"));
     ret->host_port = read_port(json_object_get(item, "Ports"), ret->probe.port);
@@ -98,6 +124,9 @@ struct ec_err docker_read_list(struct ec_arena *arena, struct ec_span json,
     EC_TRY(ec_json_parse(arena, json, &root));
     if (!json_is_array(root)) {
         return ec_reject("the container engine's list is not a JSON array");
+    }
+    if (json_array_size(root) > CONTAINERS_MAX) {
+        return ec_reject("the container engine lists more than 4096 containers");
     }
     size_t count = 0;
     struct container *list = ec_arena_alloc(arena, (json_array_size(root) + 1) * sizeof *list);
@@ -121,7 +150,7 @@ const char *docker_read_message(struct ec_arena *arena, struct ec_span body)
     if (ec_failed(ec_json_parse(arena, body, &root))) {
         return "";
     }
-    return ec_arena_strdup(arena, ec_json_text(root, "message"));
+    return ec_text_clean(arena, ec_span_of(ec_json_text(root, "message")), MESSAGE_MAX_BYTES);
 }
 
 struct ec_err docker_read_pull(struct ec_arena *arena, int status, struct ec_span body)
@@ -139,7 +168,8 @@ struct ec_err docker_read_pull(struct ec_arena *arena, int status, struct ec_spa
         size_t len = (size_t)((newline ? newline : end) - at);
         ec_cleanup(ec_json_freep) json_t *line = NULL;
         struct ec_err err = ec_json_parse(arena, (struct ec_span){at, len}, &line);
-        const char *fault = ec_failed(err) ? "" : ec_json_text(line, "error");
+        const char *said = ec_failed(err) ? "" : ec_json_text(line, "error");
+        const char *fault = ec_text_clean(arena, ec_span_of(said), MESSAGE_MAX_BYTES);
         if (fault[0] != '\0') {
             /* A registry that is away may be back soon; an image that is not there will not. */
             bool away = strstr(fault, "connection refused") != NULL ||
@@ -164,14 +194,12 @@ char *docker_read_logs(struct ec_arena *arena, struct ec_span frames)
         at += 8 + len;
         left -= 8 + len;
     }
-    size_t from = text.len > LOGS_MAX_BYTES ? text.len - LOGS_MAX_BYTES : 0;
-    char *copy =
-        ec_arena_text(arena, (struct ec_span){text.ptr ? text.ptr + from : "", text.len - from});
-    for (char *c = copy; *c != '\0'; c++) {
-        bool printable = (unsigned char)*c >= 0x20 || *c == '\n' || *c == '\t';
-        *c = printable ? *c : ' ';
+    struct ec_span tail = ec_buf_span(&text);
+    if (tail.len > LOGS_MAX_BYTES) {
+        tail.ptr += tail.len - LOGS_MAX_BYTES;
+        tail.len = LOGS_MAX_BYTES;
     }
-    return copy;
+    return ec_text_clean(arena, tail, 3 * LOGS_MAX_BYTES);
 }
 
 char *docker_exit_text(struct ec_arena *arena, int exit_code)

@@ -142,7 +142,7 @@ static void on_timer(void *arg)
         ec_timer_start(instance->timer, FIRST_EVERY_MS, 0);
         return;
     }
-    char url[512];
+    char url[TARGET_PROBE_PATH_MAX + 64];
     snprintf(url, sizeof url, "http://127.0.0.1:%d%s", instance->host_port, instance->probe.path);
     const struct ec_header headers[] = {
         {"Connection", "close"}, {"User-Agent", "enclii-probe"}, {"Accept", "*/*"}};

@@ -20,6 +20,7 @@
 
 #define TARGET_VERSIONS_MAX 8
 #define TARGET_DETAIL_SIZE 512
+#define TARGET_PROBE_PATH_MAX 1024
 
 /* Names one version: "<release id>/<first 12 hex of SHA-256 of its run specification>". */
 #define TARGET_IDENTITY_SIZE (EC_ID_SIZE + 13)

@@ -1,16 +1,13 @@
 /* Bundles, statements, SBOMs and public keys as strangers may push them: nothing crashes, and
  * nothing that we did not sign is accepted. */
-#include <stdint.h>
-#include <stdlib.h>
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "fuzz.h"
 #include "trust/bundle.h"
 #include "trust/ca.h"
 
 #define DIGEST "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 static const struct ec_key *fresh_key(void)
 {

@@ -1,18 +1,8 @@
 /* Hex, base64, percent and UTF-8: what decodes encodes back to the same bytes. */
-#include <stdint.h>
-#include <stdlib.h>
 
 #include "base/encode.h"
 #include "base/mem.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
-
-static void check(bool good)
-{
-    if (!good) {
-        abort();
-    }
-}
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {

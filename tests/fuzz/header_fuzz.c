@@ -1,21 +1,11 @@
 /* Small texts of headers: traceparent, ids, RFC 3339 times. What is accepted prints back as itself.
  */
-#include <stdint.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/nearest.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
-
-static void check(bool good)
-{
-    if (!good) {
-        abort();
-    }
-}
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {

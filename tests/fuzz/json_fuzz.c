@@ -1,13 +1,10 @@
 /* JSON: parsing, reading along paths, dumping; what is dumped parses to the same value. And texts
  * as log lines and metrics write them. */
-#include <stdint.h>
-#include <stdlib.h>
 
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {

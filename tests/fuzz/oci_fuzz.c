@@ -1,23 +1,12 @@
 /* What registries and people write: references, authentication challenges, upload locations. A
  * reference that is accepted comes back as the same text and holds nothing that a path or a header
  * could be bent with. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
+#include "fuzz.h"
 #include "oci/auth.h"
 #include "oci/object_store.h"
 #include "oci/registry.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
-
-static void check(bool good)
-{
-    if (!good) {
-        abort();
-    }
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {

@@ -1,11 +1,8 @@
 /* Service specs: any text gives a result within the promised 1 MiB arena, and printing it works. */
-#include <stdint.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
+#include "fuzz.h"
 #include "spec/spec.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {

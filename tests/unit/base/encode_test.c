@@ -111,6 +111,25 @@ static void utf8(void **state)
     }
 }
 
+static void cleaned_as(const char *text, size_t max_bytes, const char *want)
+{
+    struct ec_arena *arena = ec_arena_new(4096);
+    assert_string_equal(ec_text_clean(arena, ec_span_of(text), max_bytes), want);
+    ec_arena_free(arena);
+}
+
+static void texts_of_strangers(void **state)
+{
+    (void)state;
+    cleaned_as("", 10, "");
+    cleaned_as("a\tb\nc", 10, "a\tb\nc");
+    cleaned_as("\x1b[2J\x07\r\x7f\xc2\x9b", 100, " [2J    "); /* ESC, BEL, CR, DEL, CSI */
+    cleaned_as("\xe4\xc3\xa4\xe2\x82", 100, "\xef\xbf\xbd\xc3\xa4\xef\xbf\xbd\xef\xbf\xbd");
+    cleaned_as("\xe2\x82\xac\xe2\x82\xac", 5, "\xe2\x82\xac"); /* cut between characters */
+    cleaned_as("\xff", 2, "");
+    cleaned_as("abc", 0, "");
+}
+
 static void secrets_compare(void **state)
 {
     (void)state;
@@ -129,6 +148,7 @@ int main(void)
         cmocka_unit_test(decoders_respect_the_arena),
         cmocka_unit_test(percent),
         cmocka_unit_test(utf8),
+        cmocka_unit_test(texts_of_strangers),
         cmocka_unit_test(secrets_compare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

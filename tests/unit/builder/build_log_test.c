@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/encode.h"
 #include "base/mem.h"
 #include "build_log.h"
 #include "dockerfile.h"
@@ -53,7 +54,7 @@ struct sink {
     int64_t next_seq;
     size_t lines, biggest;
     bool cut;
-    char last_text[200];
+    char last_text[BUILD_LOG_LINE_MAX + 1];
 };
 static struct sink sink;
 
@@ -140,6 +141,41 @@ static void secrets_are_masked(void **state)
     build_log_done(&log);
 }
 
+/* A line is cut at its limit; the half of a secret before the cut is not shown either. */
+static void cut_secrets_are_masked(void **state)
+{
+    (void)state;
+    struct build_log log;
+    char line[BUILD_LOG_LINE_MAX + 100];
+    memset(line, 'x', sizeof(line));
+    memcpy(line + BUILD_LOG_LINE_MAX - 8, "s3cr3t:password", 15);
+    log_open(&log, 100000);
+    build_log_mask(&log, EC_SPAN("s3cr3t:password"));
+    build_log_line(&log, "build", (struct ec_span){line, sizeof(line)});
+    build_log_end(&log);
+    assert_null(strstr(sink.last_text, "s3"));
+    assert_true(strlen(sink.last_text) < BUILD_LOG_LINE_MAX);
+    build_log_done(&log);
+}
+
+/* It is quoted in BuildFailed: half a character there would make the event unreadable. */
+static void the_tail_is_utf8(void **state)
+{
+    (void)state;
+    struct build_log log;
+    char line[3002] = "x";
+    for (size_t i = 1; i + 2 < sizeof(line); i += 3) {
+        memcpy(line + i, "\xe2\x82\xac", 3);
+    }
+    log_open(&log, 100000);
+    for (size_t len = 3001; len > 2950; len -= 3) {
+        build_log_line(&log, "build", (struct ec_span){line, len});
+        assert_true(ec_utf8_valid(ec_span_of(log.tail)));
+    }
+    build_log_end(&log);
+    build_log_done(&log);
+}
+
 static void from_lines_are_read(void **state)
 {
     (void)state;
@@ -173,8 +209,9 @@ static void from_lines_are_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_are_cleaned),   cmocka_unit_test(lines_go_in_batches),
-        cmocka_unit_test(size_is_limited),     cmocka_unit_test(secrets_are_masked),
+        cmocka_unit_test(lines_are_cleaned),      cmocka_unit_test(lines_go_in_batches),
+        cmocka_unit_test(size_is_limited),        cmocka_unit_test(secrets_are_masked),
+        cmocka_unit_test(cut_secrets_are_masked), cmocka_unit_test(the_tail_is_utf8),
         cmocka_unit_test(from_lines_are_read),
     };
     loop = ec_loop_new();

@@ -89,6 +89,36 @@ static void test_logs(void **state)
     assert_string_equal(docker_read_logs(*state, EC_SPAN("\1\0\0")), "");
 }
 
+/* They become part of an event, which has to be UTF-8: a German program of 1995 must be told of
+ * too. */
+static void test_logs_in_latin_1(void **state)
+{
+    static const char frames[] = "\1\0\0\0\0\0\0\5k\xf6nn\n";
+    assert_string_equal(docker_read_logs(*state, (struct ec_span){frames, sizeof frames - 1}),
+                        "k\xef\xbf\xbdnn\n");
+}
+
+static void test_labels_that_somebody_changed(void **state)
+{
+    static const char json[] =
+        "[{\"Id\":\"a\",\"State\":\"exited\",\"Status\":\"Exited (99999999999) now\","
+        "\"Ports\":[{\"PrivatePort\":8080,\"PublicPort\":-7}],\"Labels\":{\"enclii.key\":\"k\","
+        "\"enclii.replica\":\"-3\",\"enclii.probe\":\"{\\\"path\\\":\\\"/a "
+        "b\\\",\\\"port\\\":70000,"
+        "\\\"period_ms\\\":0,\\\"failures_max\\\":-1}\"}}]";
+    struct container *list = NULL;
+    size_t count = 0;
+    assert_false(ec_failed(docker_read_list(*state, ec_span_of(json), &list, &count)));
+    assert_int_equal(count, 1);
+    assert_int_equal(list[0].exit_code, -1);
+    assert_int_equal(list[0].host_port, 0);
+    assert_int_equal(list[0].replica, 0);
+    assert_string_equal(list[0].probe.path, "/");
+    assert_int_equal(list[0].probe.port, 8080);
+    assert_int_equal(list[0].probe.period_ms, 1000);
+    assert_int_equal(list[0].probe.failures_max, 3);
+}
+
 static void test_exit_texts(void **state)
 {
     assert_string_equal(docker_exit_text(*state, 3), "exited with code 3");
@@ -171,6 +201,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_list_of_nonsense, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pull_errors_come_with_200, setup, teardown),
         cmocka_unit_test_setup_teardown(test_logs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_logs_in_latin_1, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_labels_that_somebody_changed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_exit_texts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_create_body, setup, teardown),
         cmocka_unit_test_setup_teardown(test_names_and_identity, setup, teardown),
