@@ -36,7 +36,12 @@ static bool url_allowed(const char *url, const char *protocols)
 {
     const char *end = strstr(url, "://");
     struct ec_span scheme = end ? (struct ec_span){url, (size_t)(end - url)} : EC_SPAN("ssh");
-    if (url[0] == '-' || strlen(url) > 2048 || (!end && !strpbrk(url, "@:"))) {
+    const char *word = url;
+    while (isalnum((unsigned char)*word) || (*word && strchr("+-.", *word))) {
+        word++;
+    }
+    bool helper = strncmp(word, "::", 2) == 0; /* git would run git-remote-<word> */
+    if (url[0] == '-' || strlen(url) > 2048 || helper || (!end && !strpbrk(url, "@:"))) {
         return false;
     }
     for (const char *c = url; *c; c++) {

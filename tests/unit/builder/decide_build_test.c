@@ -100,6 +100,9 @@ static void dangerous_fields_are_refused(void **state)
                                            ""};
     assert_null(fault_with(set_url, "https://git.example/acme/shop.git"));
     assert_null(fault_with(set_url, "git@git.example:acme/shop.git"));
+    assert_null(fault_with(set_url, "git@[::1]:acme/shop.git"));
+    assert_non_null(fault_with(set_url, "ext::sh"));
+    assert_non_null(fault_with(set_url, "ext::http://x"));
     assert_null(fault_with(set_url, "http://127.0.0.1:3000/acme/shop.git"));
     for (size_t i = 0; i < EC_LEN(bad_urls); i++) {
         assert_non_null(fault_with(set_url, bad_urls[i]));
