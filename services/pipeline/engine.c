@@ -14,7 +14,7 @@
 #include "pipeline.h"
 
 #define REDO_MAX 5             /* conflicts in a row before the bus's back-off takes over */
-#define LOOK_GAP_MS 100        /* between two looks of the leader, at least */
+#define LOOK_GAP_MS 25         /* between two looks of the leader, at least: pushes wait for one */
 #define LOOK_SHARE 4           /* after a look, events have at least so many times its duration */
 #define BEHIND_MS 5000         /* events older than this when handled: we are catching up */
 #define TRUST_SILENCE_MS 12000 /* after start, trouble or lag: time for heartbeats to arrive */
