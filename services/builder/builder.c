@@ -19,7 +19,9 @@
 #define HEARTBEAT_MS 2000
 #define HEARTBEAT_STARTING_MS 200 /* until slots are offered */
 #define CACHED_REPOS_MAX 64
-#define DRAIN_MS 3500 /* of the 5 s that a service has to leave */
+#define TRIM_IDLE_MS 15000          /* the caches are looked at when nothing ran for so long */
+#define TRIM_LATEST_MS (10 * 60000) /* or at the first pause after so long */
+#define DRAIN_MS 3500               /* of the 5 s that a service has to leave */
 #define SETUP_DEADLINE_MS 60000
 
 static struct ec_metric commands_total = EC_COUNTER(
@@ -267,6 +269,16 @@ void builder_job_gone(struct builder *b)
     if (b->drained) {
         drain_step(b);
     } else if (!b->jobs) {
+        bool late = ec_mono_ms() - b->trimmed_mono_ms > TRIM_LATEST_MS;
+        ec_timer_start(b->trim_timer, late ? 1 : TRIM_IDLE_MS, 0);
+    }
+}
+
+static void on_idle(void *arg)
+{
+    struct builder *b = arg;
+    if (!b->jobs) {
+        b->trimmed_mono_ms = ec_mono_ms();
         cache_trim(b);
     }
 }
@@ -296,6 +308,7 @@ void builder_done(struct builder *b)
 {
     ec_timer_free(b->heartbeat);
     ec_timer_free(b->drain_timer);
+    ec_timer_free(b->trim_timer);
     b->heartbeat = NULL;
     ec_arena_free(b->arena);
 }
@@ -391,6 +404,8 @@ struct ec_err builder_start(struct builder *b)
     b->arena = ec_arena_new(1024 * 1024);
     b->heartbeat = ec_timer_new(b->loop, on_heartbeat, b);
     b->drain_timer = ec_timer_new(b->loop, on_drain_over, b);
+    b->trim_timer = ec_timer_new(b->loop, on_idle, b);
+    b->trimmed_mono_ms = ec_mono_ms();
     if (!b->settings.builder_id[0]) {
         char *name = ec_arena_alloc(b->arena, 256);
         gethostname(name, 255);

@@ -56,7 +56,8 @@ struct engine {
     const char *const *(*images_argv)(struct job *job); /* prints "name:tag sha256:..." lines */
     const char *const *(*push_argv)(struct job *job);   /* writes the digest to job->digest_file */
     const char *const *(*size_argv)(struct job *job);   /* prints the image's manifest as JSON */
-    const char *const *env;                             /* of all its commands; set by open */
+    const char *images_dir; /* in its storage: an entry per image; NULL = cannot be counted */
+    const char *const *env; /* of all its commands; set by open */
 };
 
 struct outgoing;
@@ -73,13 +74,15 @@ struct builder {
     unsigned job_count;
     struct ec_consumer *commands; /* of build.commands; NULL before the start */
     struct ec_timer *heartbeat;
-    bool heartbeat_due;        /* a change is to be told at the end of this turn */
-    bool ready;                /* leftovers are gone: jobs may begin */
-    bool trimming;             /* the caches are being cut: jobs wait */
-    bool draining;             /* nothing new; running jobs are handed back */
-    struct outgoing *outgoing; /* events not yet acknowledged */
-    ec_call_fn drained;        /* owed once everything has ended */
-    ec_call_fn drained_now;    /* the same, on its way */
+    bool heartbeat_due;          /* a change is to be told at the end of this turn */
+    bool ready;                  /* leftovers are gone: jobs may begin */
+    bool trimming;               /* the caches are being cut: jobs wait */
+    struct ec_timer *trim_timer; /* nothing has run since a while: time to cut them */
+    int64_t trimmed_mono_ms;     /* when that was done last */
+    bool draining;               /* nothing new; running jobs are handed back */
+    struct outgoing *outgoing;   /* events not yet acknowledged */
+    ec_call_fn drained;          /* owed once everything has ended */
+    ec_call_fn drained_now;      /* the same, on its way */
     void *drained_arg;
     struct ec_timer *drain_timer; /* gives up on unacknowledged events */
 };
@@ -108,6 +111,10 @@ struct job {
     const char *image_id_file, *digest_file;
     const char *image_id, *digest;
     int64_t image_bytes;
+    struct ec_process *sizer; /* tells image_bytes, beside the push; NULL when it has ended */
+    struct ec_buf manifest;   /* what it says */
+    bool pushed;              /* this try of the push is over, with push_err */
+    struct ec_err push_err;
     struct limits limits;
     const char *bases[32];
     const char *base_digests[32];
@@ -171,6 +178,7 @@ const char *const *tool_env(struct ec_arena *arena, const char *home, const char
 
 /* cache.c */
 void cache_take(struct job *job); /* sets git_dir */
+bool cache_made(struct job *job); /* git_dir has served a build before */
 void cache_release(struct job *job);
 size_t cache_urls(struct builder *b, struct ec_arena *arena, char **ret_urls, size_t max);
 void cache_trim(struct builder *b); /* when nothing runs */

@@ -1,6 +1,7 @@
 /* One bare git repository per clone URL, kept between builds of trusted commits and used by one job
  * at a time; and the one place that keeps the work folder below ENCLII_CACHE_MAX. Measuring and
- * deleting happen on a worker thread while no job runs; jobs that arrive meanwhile wait for it. */
+ * deleting happen on a worker thread once no job has run for a while; jobs that arrive meanwhile
+ * wait for it. */
 #define _XOPEN_SOURCE 700
 #include <dirent.h>
 #include <ftw.h>
@@ -16,6 +17,7 @@
 #include "trust/digest.h"
 
 #define REPOS_MAX 4096 /* looked at when trimming */
+#define IMAGES_MAX 64  /* above, those without a tag go: each one makes every build slower */
 #define WALK_FDS 16
 #define PRUNE_DEADLINE_MS 120000
 
@@ -63,6 +65,12 @@ void cache_take(struct job *job)
     }
 }
 
+bool cache_made(struct job *job)
+{
+    const char *mark = ec_arena_format(job->arena, "%s/enclii-url", job->git_dir);
+    return job->git_cached && access(mark, F_OK) == 0;
+}
+
 void cache_release(struct job *job)
 {
     if (job->git_cached) {
@@ -105,9 +113,10 @@ struct repo {
 
 struct trim {
     struct builder *builder;
-    char *git_dir, *storage_dir;
+    char *git_dir, *storage_dir, *images_dir;
     int64_t max_bytes;
     int64_t storage_bytes;
+    size_t images;
 };
 
 /* nftw has no argument; the one worker that trims uses this. */
@@ -135,6 +144,20 @@ static int64_t size_of(const char *path)
     walked_bytes = 0;
     nftw(path, add_size, WALK_FDS, FTW_PHYS | FTW_MOUNT);
     return walked_bytes;
+}
+
+static size_t count_entries(const char *path)
+{
+    size_t count = 0;
+    DIR *dir = opendir(path);
+    struct dirent *entry = NULL;
+    while (dir && (entry = readdir(dir)) != NULL) {
+        count += entry->d_name[0] != '.';
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return count;
 }
 
 static int older_first(const void *a, const void *b)
@@ -181,6 +204,7 @@ static void trim_work(void *arg)
     }
     free(repos);
     trim->storage_bytes = size_of(trim->storage_dir);
+    trim->images = trim->images_dir ? count_entries(trim->images_dir) : 0;
 }
 
 static void trim_over(struct builder *b)
@@ -203,9 +227,10 @@ static void on_trimmed(void *arg)
     struct builder *b = trim->builder;
     int64_t storage_max = trim->max_bytes / 4 * 3;
     bool all = trim->storage_bytes > storage_max;
-    bool some = trim->storage_bytes > storage_max / 2;
+    bool some = trim->storage_bytes > storage_max / 2 || trim->images > IMAGES_MAX;
     free(trim->git_dir);
     free(trim->storage_dir);
+    free(trim->images_dir);
     free(trim);
     if (some && !b->draining) {
         struct ec_arena *arena = ec_arena_new(64 * 1024);
@@ -233,6 +258,8 @@ void cache_trim(struct builder *b)
     trim->builder = b;
     trim->git_dir = ec_format("%s/git", b->settings.work_dir);
     trim->storage_dir = ec_format("%s/storage", b->settings.work_dir);
+    const char *images = b->engine.images_dir;
+    trim->images_dir = images ? ec_format("%s/%s", trim->storage_dir, images) : NULL;
     trim->max_bytes = b->settings.cache_max_bytes;
     b->trimming = true;
     if (ec_failed(ec_loop_work(b->loop, trim_work, on_trimmed, trim))) {

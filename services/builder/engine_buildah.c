@@ -225,4 +225,5 @@ const struct engine engine_buildah = {
     .images_argv = images_argv,
     .push_argv = push_argv,
     .size_argv = size_argv,
+    .images_dir = "overlay-images",
 };

@@ -122,6 +122,7 @@ static void job_free(struct job *job)
     b->job_count--;
     build_log_done(&job->log);
     ec_buf_done(&job->captured);
+    ec_buf_done(&job->manifest);
     ec_arena_free(job->arena);
     free(job);
     builder_job_gone(b);
@@ -435,6 +436,7 @@ void job_start(struct builder *b, Enclii__V1__RunBuild *run, struct ec_arena *ar
     job->image_id_file = ec_arena_format(arena, "%s/image-id", job->dir);
     job->digest_file = ec_arena_format(arena, "%s/digest", job->dir);
     ec_buf_init(&job->captured, CAPTURE_MAX);
+    ec_buf_init(&job->manifest, CAPTURE_MAX);
     build_log_init(&job->log, b->loop, (size_t)b->settings.log_max_bytes, on_log_flush, job);
     mask_credentials(job);
     set_limits(job);
@@ -463,5 +465,8 @@ void job_cancel(struct job *job, const char *reason)
     }
     if (job->process) {
         ec_process_cancel(job->process);
+    }
+    if (job->sizer) {
+        ec_process_cancel(job->sizer);
     }
 }

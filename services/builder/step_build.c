@@ -119,6 +119,17 @@ static void match_bases(struct job *job, const char *listing)
     }
 }
 
+/* Whether there is a base image whose digest the Dockerfile does not say. */
+static bool needs_listing(const struct job *job)
+{
+    for (size_t i = 0; i < job->base_count; i++) {
+        if (!strchr(job->bases[i], '@')) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_images(struct job *job, const struct ec_process_result *result)
 {
     if (result->exit_code == 0 && job->captured.len > 0) {
@@ -138,6 +149,11 @@ static void on_built(struct job *job, const struct ec_process_result *result)
     job->image_id = job_read_file(job, job->image_id_file);
     if (!job->image_id) {
         job_step_done(job, ec_retry(0, "the build engine did not say which image it made"));
+        return;
+    }
+    if (!needs_listing(job)) {
+        match_bases(job, "");
+        job_step_done(job, ec_ok());
         return;
     }
     struct ec_err err = job_run(job, &(struct command){
@@ -167,12 +183,29 @@ struct ec_err start_build(void *arg)
                         });
 }
 
-/* ---- push ---- */
+/* ---- push, and beside it the image's size ---- */
 
-static void on_sized(struct job *job, const struct ec_process_result *result)
+static void end_push(struct job *job)
 {
+    if (job->pushed && !job->sizer) {
+        job_step_done(job, job->push_err);
+    }
+}
+
+static void on_size_line(void *arg, bool is_stderr, struct ec_span line)
+{
+    struct job *job = arg;
+    if (!is_stderr) {
+        ec_buf_add(&job->manifest, line.ptr, line.len);
+    }
+}
+
+static void on_sized(void *arg, const struct ec_process_result *result)
+{
+    struct job *job = arg;
     json_t *manifest = NULL;
-    struct ec_span text = ec_buf_span(&job->captured);
+    struct ec_span text = ec_buf_span(&job->manifest);
+    job->sizer = NULL;
     if (result->exit_code == 0 && !ec_failed(ec_json_parse(job->arena, text, &manifest))) {
         job->image_bytes = ec_json_int(manifest, "config.size", 0);
         size_t index;
@@ -183,34 +216,49 @@ static void on_sized(struct job *job, const struct ec_process_result *result)
         }
         json_decref(manifest);
     }
-    job_step_done(job, result->cancelled ? ec_reject("cancelled") : ec_ok());
+    end_push(job);
 }
 
-static void on_pushed(struct job *job, const struct ec_process_result *result)
+/* Not knowing the size is no reason to fail. */
+static void start_sizing(struct job *job)
+{
+    struct ec_process_spec spec = {
+        .argv = job->builder->engine.size_argv(job),
+        .env = job->builder->engine.env,
+        .deadline_ms = job_deadline_ms(job, LIST_DEADLINE_MS),
+        .line_max_bytes = CAPTURE_MAX,
+        .die_with_parent = true,
+        .on_line = on_size_line,
+        .on_exit = on_sized,
+        .arg = job,
+    };
+    if (job->image_bytes > 0 || job->sizer || spec.deadline_ms == 0) {
+        return;
+    }
+    ec_buf_clear(&job->manifest);
+    ec_ignore(ec_process_start(job->builder->loop, &spec, &job->sizer));
+}
+
+static struct ec_err push_result(struct job *job, const struct ec_process_result *result)
 {
     if (result->exit_code != 0) {
         bool over = result->timed_out && job_deadline_ms(job, 1) == 0;
-        job_step_done(job, over
-                               ? job_out_of_time(job)
-                               : job_fail(job, decide_push_end(job->arena, result, job->log.tail)));
-        return;
+        return over ? job_out_of_time(job)
+                    : job_fail(job, decide_push_end(job->arena, result, job->log.tail));
     }
     job->digest = job_read_file(job, job->digest_file);
     if (!job->digest || !ec_digest_valid(job->digest)) {
         job->digest = NULL;
-        job_step_done(job, ec_retry(0, "the registry did not say which digest the image has"));
-        return;
+        return ec_retry(0, "the registry did not say which digest the image has");
     }
-    struct ec_err err = job_run(job, &(struct command){
-                                         .argv = job->builder->engine.size_argv(job),
-                                         .env = job->builder->engine.env,
-                                         .deadline_ms = job_deadline_ms(job, LIST_DEADLINE_MS),
-                                         .capture = true,
-                                         .ended = on_sized,
-                                     });
-    if (ec_failed(err)) {
-        job_step_done(job, err);
-    }
+    return ec_ok();
+}
+
+static void on_pushed(struct job *job, const struct ec_process_result *result)
+{
+    job->push_err = push_result(job, result);
+    job->pushed = true;
+    end_push(job);
 }
 
 static bool is_loopback(const char *image_repo)
@@ -230,11 +278,14 @@ struct ec_err start_push(void *arg)
     }
     build_log_say(&job->log, job->step, "pushing to %s", job->run->image_repo);
     unlink(job->digest_file);
-    return job_run(job,
+    job->pushed = false;
+    EC_TRY(job_run(job,
                    &(struct command){
                        .argv = job->builder->engine.push_argv(job),
                        .env = job->builder->engine.env,
                        .deadline_ms = job_deadline_ms(job, job->builder->settings.push_timeout_ms),
                        .ended = on_pushed,
-                   });
+                   }));
+    start_sizing(job);
+    return ec_ok();
 }

@@ -1,5 +1,5 @@
-/* git, by commit: init → fetch → checkout, each a command. The fetch is partial (no history, files
- * only as the checkout needs them). Nothing of the repository's own can run: no hooks, no
+/* git, by commit: init (once) → fetch → checkout, each a command. The fetch is partial (no history,
+ * files only as the checkout needs them). Nothing of the repository's own can run: no hooks, no
  * submodules, no configuration but ours, and only the protocols we allow. */
 #include <string.h>
 
@@ -104,6 +104,9 @@ struct ec_err start_fetch(void *arg)
     cache_take(job);
     build_log_say(&job->log, job->step, "fetching %s at %s", job->run->clone_url,
                   job->run->commit->sha);
+    if (cache_made(job)) {
+        return fetch(job);
+    }
     const char *const args[] = {"init", "--quiet", "--bare", job->git_dir, NULL};
     return git(job, args, on_init);
 }
