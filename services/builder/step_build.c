@@ -226,7 +226,6 @@ static void start_sizing(struct job *job)
         .argv = job->builder->engine.size_argv(job),
         .env = job->builder->engine.env,
         .deadline_ms = job_deadline_ms(job, LIST_DEADLINE_MS),
-        .line_max_bytes = CAPTURE_MAX,
         .die_with_parent = true,
         .on_line = on_size_line,
         .on_exit = on_sized,
