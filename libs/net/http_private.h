@@ -1,10 +1,12 @@
-/* What the three files of the HTTP server share (http_server.c: connections and requests;
- * http_reply.c: answers; http_stream.c: server-sent events); nobody else includes it. */
+/* What the files of the HTTP server share (http_server.c: opening, closing, deadlines; http_conn.c:
+ * connections; http_request.c, http_intake.c: requests; http_reply.c: answers; http_stream.c:
+ * server-sent events); nobody else includes it. */
 #pragma once
 
 #include <microhttpd.h>
 
 #include "base/id.h"
+#include "base/metric.h"
 #include "net/http_guard.h"
 #include "net/http_server.h"
 
@@ -83,6 +85,23 @@ struct ec_http_server {
 
 /* FATAL with the address and what to do. gives *ret_fd. */
 EC_RESULT ec_http_listen(const char *listen_text, int *ret_fd, uint16_t *ret_port);
+/* ---- http_conn.c: callbacks of the library, and what they keep ---- */
+void ec_http_on_connection(void *arg, struct MHD_Connection *mhd, void **socket_arg,
+                           enum MHD_ConnectionNotificationCode code);
+void *ec_http_on_target(void *arg, const char *target, struct MHD_Connection *mhd);
+struct ec_http_conn *ec_http_conn_of(struct MHD_Connection *mhd); /* or NULL */
+int ec_http_conn_fd(const struct ec_http_conn *conn);
+/* Ends those whose request is not there in time. */
+void ec_http_sweep_conns(struct ec_http_server *server, int64_t now_ms);
+
+/* ---- http_request.c: callbacks of the library ---- */
+enum MHD_Result ec_http_on_request(void *arg, struct MHD_Connection *mhd, const char *url,
+                                   const char *method, const char *version, const char *piece,
+                                   size_t *piece_len, void **request_arg);
+void ec_http_on_request_end(void *arg, struct MHD_Connection *mhd, void **request_arg,
+                            enum MHD_RequestTerminationCode code);
+extern struct ec_metric ec_http_requests;
+
 /* Lets the HTTP library run in a later turn (soon). */
 void ec_http_kick(struct ec_http_server *server);
 /* Copies the headers, finds the route, refuses what can be refused before a body is read. */
