@@ -2,8 +2,9 @@
  * control group and ask to die with us before foreign code runs. Between fork and exec only
  * async-signal-safe calls are made (librdkafka has threads). A pidfd in the loop tells the end of
  * the child, so SIGCHLD stays libuv's. The child is reaped only after its group has been killed:
- * until then its pid cannot be reused, and a kill cannot hit a stranger. */
-#include "net/process.h"
+ * until then its pid cannot be reused, and a kill cannot hit a stranger. What it prints is read in
+ * process_output.c. */
+#include "net/process_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,144 +19,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "net/cgroup.h"
 #include "net/process_launch.h"
 
-#define READ_BYTES 16384   /* per read */
-#define READS_PER_TURN 4   /* per pipe and turn: other sources come first then */
 #define PIPE_GRACE_MS 250  /* after the exit: how long a grandchild may still hold the pipes */
-#define DRAIN_READS 64     /* at the end of that: 1 MiB at most, a pipe holds 64 KiB */
 #define REMOVE_EVERY_MS 20 /* the control group, while killed processes are leaving it */
 #define REMOVE_TRIES 100
 
-struct output {
-    struct ec_process *process;
-    struct ec_poll *poll;
-    int fd; /* -1 = ended */
-    bool is_stderr;
-    char *line; /* line_max_bytes */
-    size_t len;
-};
-
-struct ec_process {
-    struct ec_loop *loop;
-    pid_t pid;
-    int pid_fd;
-    struct ec_poll *pid_poll;
-    struct output outputs[2];
-    size_t line_max_bytes;
-    struct ec_timer *deadline, *killer, *closer;
-    uint32_t kill_grace_ms;
-    struct ec_cgroup *group; /* NULL = none */
-    bool memory_limited;     /* by the group or by RLIMIT_DATA */
-    unsigned remove_tries;
-    int64_t began_ms;
-    bool paused;
-    bool stopping;   /* cancel or deadline: SIGTERM was sent */
-    bool killed;     /* SIGKILL was sent by us */
-    bool exited;     /* reaped */
-    bool ending;     /* pipes are closed, the end is on its way */
-    bool grace_over; /* the pipes' grace ended while the reader was paused */
-    struct ec_process_result result;
-    void (*on_line)(void *arg, bool is_stderr, struct ec_span line);
-    void (*on_exit)(void *arg, const struct ec_process_result *result);
-    void *arg;
-};
-
-/* ---- output ---- */
+/* ---- the end ---- */
 
 static bool outputs_open(const struct ec_process *process)
 {
     return process->outputs[0].fd >= 0 || process->outputs[1].fd >= 0;
 }
-
-static void emit(struct output *output, const char *ptr, size_t len)
-{
-    struct ec_process *process = output->process;
-    if (process->on_line) {
-        process->on_line(process->arg, output->is_stderr, (struct ec_span){ptr, len});
-    }
-}
-
-static void split_lines(struct output *output, const char *ptr, size_t len)
-{
-    size_t max = output->process->line_max_bytes;
-    while (len > 0) {
-        const char *newline = memchr(ptr, '\n', len);
-        size_t part = newline ? (size_t)(newline - ptr) : len;
-        size_t room = max - output->len;
-        if (part > room) { /* longer than a line may be: cut it here */
-            memcpy(output->line + output->len, ptr, room);
-            output->len = 0;
-            emit(output, output->line, max);
-            ptr += room;
-            len -= room;
-            continue;
-        }
-        memcpy(output->line + output->len, ptr, part);
-        output->len += part;
-        ptr += part;
-        len -= part;
-        if (newline) {
-            size_t line_len = output->len;
-            output->len = 0;
-            emit(output, output->line, line_len);
-            ptr++;
-            len--;
-        }
-    }
-}
-
-static void output_end(struct output *output)
-{
-    if (output->fd < 0) {
-        return;
-    }
-    ec_poll_free(output->poll);
-    output->poll = NULL;
-    close(output->fd);
-    output->fd = -1;
-    if (output->len > 0) {
-        size_t len = output->len;
-        output->len = 0;
-        emit(output, output->line, len);
-    }
-}
-
-/* False when there is nothing (more) to read now. */
-static bool read_once(struct output *output)
-{
-    char piece[READ_BYTES];
-    ssize_t n = read(output->fd, piece, sizeof(piece));
-    if (n > 0) {
-        split_lines(output, piece, (size_t)n);
-        return true;
-    }
-    if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        output_end(output);
-    }
-    return false;
-}
-
-static void process_settle(struct ec_process *process);
-
-static void on_output(void *arg, int status, int events)
-{
-    (void)events;
-    struct output *output = arg;
-    struct ec_process *process = output->process;
-    if (status < 0) {
-        output_end(output);
-    }
-    for (int i = 0; i < READS_PER_TURN && output->fd >= 0 && !process->paused; i++) {
-        if (!read_once(output)) {
-            break;
-        }
-    }
-    process_settle(process);
-}
-
-/* ---- the end ---- */
 
 static void process_free(struct ec_process *process)
 {
@@ -192,7 +67,7 @@ static void on_closing(void *arg)
     struct ec_process *process = arg;
     if (!process->ending) {
         process->grace_over = true;
-        process_settle(process);
+        ec_process_settle(process);
         return;
     }
     if (process->group) {
@@ -209,19 +84,14 @@ static void on_closing(void *arg)
     process_end(process);
 }
 
-static void process_settle(struct ec_process *process)
+void ec_process_settle(struct ec_process *process)
 {
     if (!process->exited || process->ending) {
         return;
     }
     if (process->grace_over && !process->paused) {
         for (size_t i = 0; i < EC_LEN(process->outputs); i++) {
-            for (int n = 0; n < DRAIN_READS && process->outputs[i].fd >= 0; n++) {
-                if (!read_once(&process->outputs[i])) {
-                    break;
-                }
-            }
-            output_end(&process->outputs[i]);
+            ec_process_output_drain(&process->outputs[i]);
         }
     }
     if (outputs_open(process)) {
@@ -282,7 +152,7 @@ static void on_child_exit(void *arg, int status, int events)
     ec_timer_stop(process->deadline);
     ec_timer_stop(process->killer);
     ec_timer_start(process->closer, PIPE_GRACE_MS, 0);
-    process_settle(process);
+    ec_process_settle(process);
 }
 
 static void process_stop(struct ec_process *process)
@@ -337,20 +207,6 @@ int ec_process_pid(const struct ec_process *process)
 
 /* ---- starting ---- */
 
-static EC_RESULT open_output(struct ec_process *process, size_t index, int *ret_child_fd)
-{
-    struct output *output = &process->outputs[index];
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) != 0) {
-        return ec_retry(errno, "no pipe for a child process (too many open files?)");
-    }
-    fcntl(fds[0], F_SETFL, O_NONBLOCK);
-    output->fd = fds[0];
-    output->line = ec_alloc(process->line_max_bytes);
-    *ret_child_fd = fds[1];
-    return ec_poll_new(process->loop, fds[0], on_output, output, &output->poll);
-}
-
 static EC_RESULT open_files(struct ec_process *process, const struct ec_process_spec *spec,
                             struct ec_launch *launch)
 {
@@ -359,8 +215,8 @@ static EC_RESULT open_files(struct ec_process *process, const struct ec_process_
         return ec_retry(errno, "no input for a child process");
     }
     if (!spec->output_file) {
-        EC_TRY(open_output(process, 0, &launch->out));
-        return open_output(process, 1, &launch->err);
+        EC_TRY(ec_process_output_open(process, 0, &launch->out));
+        return ec_process_output_open(process, 1, &launch->err);
     }
     launch->out = open(spec->output_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
     if (launch->out < 0) {
@@ -411,7 +267,8 @@ static struct ec_process *process_new(struct ec_loop *loop, const struct ec_proc
     process->on_exit = spec->on_exit;
     process->arg = spec->arg;
     for (size_t i = 0; i < EC_LEN(process->outputs); i++) {
-        process->outputs[i] = (struct output){.process = process, .fd = -1, .is_stderr = i == 1};
+        process->outputs[i] =
+            (struct ec_process_output){.process = process, .fd = -1, .is_stderr = i == 1};
     }
     process->deadline = ec_timer_new(loop, on_deadline, process);
     process->killer = ec_timer_new(loop, on_kill, process);
