@@ -1,5 +1,6 @@
 /* reconciler: brings targets to the desired state. Read main.c, then decide_rollout.c (what comes
- * next), then rollout.c (doing it), then target.h (what a target is). */
+ * next), then rollout_facts.c (what that
+ * looks at), then rollout.c (doing it), then target.h (what a target is). */
 #pragma once
 
 #include "base/arena.h"
@@ -75,9 +76,18 @@ struct rollout {
 
 /* rollout.c */
 struct rollout *rollout_find(struct reconciler *rec, const char *key); /* made if missing */
-void rollout_set(struct rollout *ro, struct ec_event *ev);             /* from enclii.desired */
 void rollout_look(struct rollout *ro);                                 /* soon, not now */
 void rollout_free(void *rollout);
+
+/* rollout_desired.c */
+void rollout_set(struct rollout *ro, struct ec_event *ev); /* from enclii.desired */
+
+/* rollout_facts.c */
+void rollout_facts_now(struct rollout *ro, const struct target_view *view,
+                       struct rollout_facts *ret_facts);
+int rollout_replicas(const Enclii__V1__DesiredRelease *release); /* 1 when it does not say */
+/* Sums of all versions but the wanted one. */
+struct target_version rollout_rest(const struct rollout *ro, const struct target_view *view);
 
 /* publish.c */
 void publish_step(struct rollout *ro, const char *name, int64_t began_unix_ms, int weight,

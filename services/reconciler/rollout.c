@@ -8,17 +8,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "docker_api.h"
 #include "reconciler.h"
 
-#define ARENA_MAX_BYTES (8u << 20)
 #define LOG_LINES 12
 #define CALM_MS 30000 /* having run so long, the next crash begins a new back-off */
-#define ERROR_RATE_MAX 0.05
 
 static void look_now(void *arg);
 
-/* ---- the desired state ---- */
+/* ---- one per service and environment ---- */
 
 struct rollout *rollout_find(struct reconciler *rec, const char *key)
 {
@@ -47,206 +44,6 @@ void rollout_free(void *arg)
     free(ro);
 }
 
-static void *arena_alloc(void *arena, size_t size)
-{
-    return ec_arena_try(arena, size);
-}
-
-static void arena_free(void *arena, void *pointer)
-{
-    (void)arena;
-    (void)pointer;
-}
-
-/* NULL when this record can be acted on; else what is wrong with it. */
-static const char *decide_fault(const struct rollout *ro, const Enclii__V1__Desired *desired)
-{
-    if (desired == NULL) {
-        return "it cannot be decoded";
-    }
-    if (desired->target[0] != '\0' && strcmp(desired->target, ro->rec->ops->name) != 0) {
-        return "it is for another target";
-    }
-    if (ro->desired != NULL && desired->revision < ro->desired->revision) {
-        return "a newer revision came before";
-    }
-    const Enclii__V1__DesiredRelease *release = desired->release;
-    if (release == NULL) {
-        return NULL; /* nothing should run */
-    }
-    bool named = desired->service != NULL && desired->environment != NULL && release->run != NULL &&
-                 release->image[0] != '\0' && strlen(release->release_id) < EC_ID_SIZE;
-    return named ? NULL : "service, environment, image, run or a valid release id is missing";
-}
-
-static void begin_anew(struct rollout *ro, bool same_wanted)
-{
-    ro->reported = false;
-    ro->failure = NULL;
-    ro->detail[0] = '\0';
-    ro->fault[0] = '\0';
-    ro->judged = false;
-    ro->step_count = 0;
-    ro->healthy_told = false;
-    ro->retry_unix_ms = 0;
-    ro->wanted_told = -1;
-    if (!same_wanted) {
-        ro->pulled = false;
-        ro->started_unix_ms = 0;
-        ro->step_unix_ms = 0;
-        ro->drain_unix_ms = 0;
-        ec_backoff_reset(&ro->backoff);
-    }
-}
-
-static void take_desired(struct rollout *ro, const Enclii__V1__Desired *desired,
-                         struct ec_arena *arena)
-{
-    const Enclii__V1__Desired *was = ro->desired;
-    struct target_identity wanted = docker_identity(desired->release);
-    bool same_wanted = was != NULL && strcmp(wanted.text, ro->wanted.text) == 0;
-    bool same_deployment = was != NULL && was->settled == desired->settled &&
-                           strcmp(was->deployment_id, desired->deployment_id) == 0;
-    struct ec_arena *old = ro->arena;
-    ro->arena = arena;
-    ro->desired = desired;
-    ro->wanted = wanted;
-    memset(&ro->previous, 0, sizeof ro->previous);
-    if (desired->previous != NULL && desired->previous->run != NULL) {
-        ro->previous = docker_identity(desired->previous);
-    }
-    if (!same_wanted || !same_deployment) {
-        begin_anew(ro, same_wanted);
-    } else {
-        ro->step_count = 0; /* their texts were in the old arena */
-    }
-    ec_arena_free(old);
-}
-
-static void drop_desired(struct rollout *ro)
-{
-    ro->desired = NULL;
-    ro->reported = false;
-    ro->failure = NULL;
-    ro->step_count = 0;
-    ec_arena_free(EC_TAKE(ro->arena));
-}
-
-void rollout_set(struct rollout *ro, struct ec_event *ev)
-{
-    struct reconciler *rec = ro->rec;
-    snprintf(ro->trace, sizeof ro->trace, "%s", ec_event_trace(ev));
-    if (ec_event_body(ev) == NULL) {
-        drop_desired(ro);
-        rollout_look(ro);
-        return;
-    }
-    struct ec_arena *arena = ec_arena_new(ARENA_MAX_BYTES);
-    ProtobufCAllocator allocator = {arena_alloc, arena_free, arena};
-    struct ec_span raw = ec_event_raw(ev);
-    const Enclii__V1__Desired *desired =
-        enclii__v1__desired__unpack(&allocator, raw.len, (const uint8_t *)raw.ptr);
-    const char *fault = decide_fault(ro, desired);
-    if (fault != NULL) { /* what runs keeps running: a bad record must not take a service down */
-        ec_log(EC_LOG_ERROR, ro->trace, "desired.ignored", fault, EC_T("key", ro->key));
-        ec_arena_free(arena);
-        return;
-    }
-    if (desired->release == NULL) {
-        ec_arena_free(arena);
-        drop_desired(ro);
-        rollout_look(ro);
-        return;
-    }
-    take_desired(ro, desired, arena);
-    struct ec_err err =
-        rec->ops->set_routes(rec->target, ro->key, desired->routes, desired->n_routes);
-    if (ec_failed(err)) {
-        ec_log(EC_LOG_ERROR, ro->trace, "routes.refused", "the routes cannot be set",
-               EC_T("key", ro->key), EC_ERR(err));
-    }
-    rollout_look(ro);
-}
-
-/* ---- facts ---- */
-
-static int replicas_of(const Enclii__V1__DesiredRelease *release)
-{
-    bool given = release != NULL && release->run != NULL && release->run->replicas > 0;
-    return given ? release->run->replicas : 1;
-}
-
-/* Sums of all versions but the wanted one. */
-static struct target_version rest_of(const struct rollout *ro, const struct target_view *view)
-{
-    struct target_version rest = {.total = 0};
-    for (size_t i = 0; i < view->count; i++) {
-        if (strcmp(view->versions[i].identity.text, ro->wanted.text) != 0) {
-            rest.requests += view->versions[i].requests;
-            rest.errors += view->versions[i].errors;
-        }
-    }
-    return rest;
-}
-
-static int64_t growth(int64_t now, int64_t base)
-{
-    return now >= base ? now - base : now; /* the router was restarted: it counts from 0 */
-}
-
-static void count_step(const struct rollout *ro, const struct target_view *view,
-                       struct rollout_facts *facts)
-{
-    const struct target_version *wanted = find_version(view, &ro->wanted);
-    if (wanted == NULL || ro->step_unix_ms == 0) {
-        return;
-    }
-    struct target_version rest = rest_of(ro, view);
-    facts->requests_new = growth(wanted->requests, ro->base_new.requests);
-    facts->errors_new = growth(wanted->errors, ro->base_new.errors);
-    facts->requests_old = growth(rest.requests, ro->base_old.requests);
-    facts->errors_old = growth(rest.errors, ro->base_old.errors);
-}
-
-static void fill_facts(struct rollout *ro, const struct target_view *view,
-                       struct rollout_facts *facts)
-{
-    *facts = (struct rollout_facts){
-        .gone = ro->desired == NULL,
-        .view = view,
-        .pulled = ro->pulled,
-        .failure = ro->failure,
-        .reported = ro->reported,
-        .judged = ro->judged,
-        .retry_unix_ms = ro->retry_unix_ms,
-        .step_unix_ms = ro->step_unix_ms,
-        .drain_unix_ms = ro->drain_unix_ms,
-        .wanted = ro->wanted,
-        .previous = ro->previous,
-        .now_unix_ms = ec_unix_ms(),
-    };
-    const Enclii__V1__Desired *desired = ro->desired;
-    if (desired == NULL) {
-        return;
-    }
-    facts->paused = desired->paused;
-    facts->settled = desired->settled;
-    facts->has_previous = ro->previous.text[0] != '\0';
-    facts->replicas = replicas_of(desired->release);
-    facts->replicas_previous = replicas_of(desired->previous);
-    facts->deadline_unix_ms = desired->deadline_unix_ms;
-    facts->error_rate_max = ERROR_RATE_MAX;
-    if (desired->rollout != NULL) {
-        facts->weights = desired->rollout->weights;
-        facts->weight_count = desired->rollout->n_weights;
-        facts->step_ms = desired->rollout->step_ms;
-        facts->error_rate_max = desired->rollout->error_rate_max > 0
-                                    ? desired->rollout->error_rate_max
-                                    : ERROR_RATE_MAX;
-    }
-    count_step(ro, view, facts);
-}
-
 /* ---- ends of effects ---- */
 
 static void effect_over(struct rollout *ro)
@@ -261,7 +58,7 @@ static void begin_step(struct rollout *ro)
     ro->rec->ops->observe(ro->rec->target, ro->key, &view);
     const struct target_version *wanted = find_version(&view, &ro->wanted);
     ro->base_new = wanted ? *wanted : (struct target_version){.total = 0};
-    ro->base_old = rest_of(ro, &view);
+    ro->base_old = rollout_rest(ro, &view);
     ro->step_unix_ms = ec_unix_ms();
     ro->judged = false;
     if (ro->doing.percent >= 100) {
@@ -453,7 +250,7 @@ static struct ec_err start_effect(struct rollout *ro, const struct rollout_decis
 static void note_health(struct rollout *ro, const struct target_view *view)
 {
     const struct target_version *wanted = find_version(view, &ro->wanted);
-    bool ready = wanted != NULL && wanted->ready >= replicas_of(ro->desired->release);
+    bool ready = wanted != NULL && wanted->ready >= rollout_replicas(ro->desired->release);
     int64_t now = ec_unix_ms();
     if (ready && !ro->healthy_told && ro->started_unix_ms > 0) {
         ro->healthy_told = true;
@@ -492,7 +289,7 @@ static void look_now(void *arg)
     struct target_view view;
     rec->ops->observe(rec->target, ro->key, &view);
     struct rollout_facts facts;
-    fill_facts(ro, &view, &facts);
+    rollout_facts_now(ro, &view, &facts);
     if (ro->desired != NULL) {
         note_health(ro, &view);
     }

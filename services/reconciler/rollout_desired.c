@@ -1,0 +1,132 @@
+/* What should run, as the newest record of enclii.desired says it. A record that cannot be acted on
+ * is told and ignored: what runs keeps running. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "docker_api.h"
+#include "reconciler.h"
+
+#define ARENA_MAX_BYTES (8u << 20)
+
+static void *arena_alloc(void *arena, size_t size)
+{
+    return ec_arena_try(arena, size);
+}
+
+static void arena_free(void *arena, void *pointer)
+{
+    (void)arena;
+    (void)pointer;
+}
+
+/* NULL when this record can be acted on; else what is wrong with it. */
+static const char *decide_fault(const struct rollout *ro, const Enclii__V1__Desired *desired)
+{
+    if (desired == NULL) {
+        return "it cannot be decoded";
+    }
+    if (desired->target[0] != '\0' && strcmp(desired->target, ro->rec->ops->name) != 0) {
+        return "it is for another target";
+    }
+    if (ro->desired != NULL && desired->revision < ro->desired->revision) {
+        return "a newer revision came before";
+    }
+    const Enclii__V1__DesiredRelease *release = desired->release;
+    if (release == NULL) {
+        return NULL; /* nothing should run */
+    }
+    bool named = desired->service != NULL && desired->environment != NULL && release->run != NULL &&
+                 release->image[0] != '\0' && strlen(release->release_id) < EC_ID_SIZE;
+    return named ? NULL : "service, environment, image, run or a valid release id is missing";
+}
+
+static void begin_anew(struct rollout *ro, bool same_wanted)
+{
+    ro->reported = false;
+    ro->failure = NULL;
+    ro->detail[0] = '\0';
+    ro->fault[0] = '\0';
+    ro->judged = false;
+    ro->step_count = 0;
+    ro->healthy_told = false;
+    ro->retry_unix_ms = 0;
+    ro->wanted_told = -1;
+    if (!same_wanted) {
+        ro->pulled = false;
+        ro->started_unix_ms = 0;
+        ro->step_unix_ms = 0;
+        ro->drain_unix_ms = 0;
+        ec_backoff_reset(&ro->backoff);
+    }
+}
+
+static void take_desired(struct rollout *ro, const Enclii__V1__Desired *desired,
+                         struct ec_arena *arena)
+{
+    const Enclii__V1__Desired *was = ro->desired;
+    struct target_identity wanted = docker_identity(desired->release);
+    bool same_wanted = was != NULL && strcmp(wanted.text, ro->wanted.text) == 0;
+    bool same_deployment = was != NULL && was->settled == desired->settled &&
+                           strcmp(was->deployment_id, desired->deployment_id) == 0;
+    struct ec_arena *old = ro->arena;
+    ro->arena = arena;
+    ro->desired = desired;
+    ro->wanted = wanted;
+    memset(&ro->previous, 0, sizeof ro->previous);
+    if (desired->previous != NULL && desired->previous->run != NULL) {
+        ro->previous = docker_identity(desired->previous);
+    }
+    if (!same_wanted || !same_deployment) {
+        begin_anew(ro, same_wanted);
+    } else {
+        ro->step_count = 0; /* their texts were in the old arena */
+    }
+    ec_arena_free(old);
+}
+
+static void drop_desired(struct rollout *ro)
+{
+    ro->desired = NULL;
+    ro->reported = false;
+    ro->failure = NULL;
+    ro->step_count = 0;
+    ec_arena_free(EC_TAKE(ro->arena));
+}
+
+void rollout_set(struct rollout *ro, struct ec_event *ev)
+{
+    struct reconciler *rec = ro->rec;
+    snprintf(ro->trace, sizeof ro->trace, "%s", ec_event_trace(ev));
+    if (ec_event_body(ev) == NULL) {
+        drop_desired(ro);
+        rollout_look(ro);
+        return;
+    }
+    struct ec_arena *arena = ec_arena_new(ARENA_MAX_BYTES);
+    ProtobufCAllocator allocator = {arena_alloc, arena_free, arena};
+    struct ec_span raw = ec_event_raw(ev);
+    const Enclii__V1__Desired *desired =
+        enclii__v1__desired__unpack(&allocator, raw.len, (const uint8_t *)raw.ptr);
+    const char *fault = decide_fault(ro, desired);
+    if (fault != NULL) { /* what runs keeps running: a bad record must not take a service down */
+        ec_log(EC_LOG_ERROR, ro->trace, "desired.ignored", fault, EC_T("key", ro->key));
+        ec_arena_free(arena);
+        return;
+    }
+    if (desired->release == NULL) {
+        ec_arena_free(arena);
+        drop_desired(ro);
+        rollout_look(ro);
+        return;
+    }
+    take_desired(ro, desired, arena);
+    struct ec_err err =
+        rec->ops->set_routes(rec->target, ro->key, desired->routes, desired->n_routes);
+    if (ec_failed(err)) {
+        ec_log(EC_LOG_ERROR, ro->trace, "routes.refused", "the routes cannot be set",
+               EC_T("key", ro->key), EC_ERR(err));
+    }
+    rollout_look(ro);
+}
