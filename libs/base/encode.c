@@ -229,6 +229,18 @@ bool ec_utf8_valid(struct ec_span text)
     return true;
 }
 
+void ec_utf8_trim(char *text)
+{
+    size_t len = strlen(text), at = len;
+    while (at > 0 && len - at < 4 && ((unsigned char)text[at - 1] & 0xc0) == 0x80) {
+        at--;
+    }
+    at -= at > 0; /* where the last character begins */
+    if (ec_utf8_len((struct ec_span){text + at, len - at}) == 0) {
+        text[at] = '\0';
+    }
+}
+
 static bool is_control(const char *at, size_t len)
 {
     unsigned char first = (unsigned char)at[0];

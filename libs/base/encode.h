@@ -23,6 +23,8 @@ bool ec_unpercent(struct ec_arena *arena, struct ec_span text, struct ec_span *r
 /* Bytes of the UTF-8 character (RFC 3629) the text starts with; 0 when it starts with none. */
 size_t ec_utf8_len(struct ec_span text);
 bool ec_utf8_valid(struct ec_span text);
+/* Takes off what a cut by size left of a last character. */
+void ec_utf8_trim(char *text);
 /* A stranger's text made fit for events, pages and terminals: what is no UTF-8 becomes U+FFFD, each
  * control character but \n and \t (C1 and DEL too) a space; at most max_bytes, cut between
  * characters. */

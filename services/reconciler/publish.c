@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -194,6 +195,7 @@ void publish_status(struct rollout *ro, const struct target_view *view, const ch
     body.replicas_desired = wanted;
     char text[TARGET_DETAIL_SIZE];
     snprintf(text, sizeof text, "%s", note ? note : version ? version->detail : "");
+    ec_utf8_trim(text);
     body.note = text;
     /* The next change says it all again. */
     ec_ignore(publish(ro, "dev.enclii.deployment.status.v1", ec_id_new().text, &body.base, NULL));

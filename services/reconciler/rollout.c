@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "reconciler.h"
@@ -70,6 +71,7 @@ static void give_up(struct rollout *ro, const char *reason, const char *detail)
 {
     ro->failure = reason;
     snprintf(ro->detail, sizeof ro->detail, "%s", detail);
+    ec_utf8_trim(ro->detail); /* an event's text: half a character would make it unreadable */
     ec_log(EC_LOG_WARN, ro->trace, "rollout.failed", ro->detail, EC_T("reason", reason),
            EC_T("key", ro->key));
 }
@@ -156,6 +158,9 @@ static void on_last_words(void *arg, struct ec_err err, struct ec_span text)
     if (!ec_failed(err) && text.len > 0 && used + 32 < sizeof ro->detail) {
         size_t room = sizeof ro->detail - used - 32;
         size_t skip = text.len > room ? text.len - room : 0;
+        while (skip < text.len && ((unsigned char)text.ptr[skip] & 0xc0) == 0x80) {
+            skip++; /* not from within a character */
+        }
         snprintf(ro->detail + used, sizeof ro->detail - used, "\nlast lines of its log:\n%.*s",
                  (int)(text.len - skip), text.ptr + skip);
     }

@@ -130,6 +130,26 @@ static void texts_of_strangers(void **state)
     cleaned_as("abc", 0, "");
 }
 
+static void cut_characters_go(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"", ""},
+        {"ab", "ab"},
+        {"a\xc3\xa4", "a\xc3\xa4"},
+        {"a\xc3", "a"},
+        {"a\xe2\x82", "a"},
+        {"\xf0\x9f\x98", ""},
+        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
+    };
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        char text[8];
+        strcpy(text, rows[i][0]);
+        ec_utf8_trim(text);
+        assert_string_equal(text, rows[i][1]);
+    }
+}
+
 static void secrets_compare(void **state)
 {
     (void)state;
@@ -149,6 +169,7 @@ int main(void)
         cmocka_unit_test(percent),
         cmocka_unit_test(utf8),
         cmocka_unit_test(texts_of_strangers),
+        cmocka_unit_test(cut_characters_go),
         cmocka_unit_test(secrets_compare),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
