@@ -91,10 +91,11 @@ TESTS   := $(patsubst %.c,$(B)/%,$(UNIT) $(SERVICE))
 CHOSEN   = $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))
 svc_of_unit    = $(word 3,$(subst /, ,$(1)))
 svc_of_service = $(firstword $(subst _, ,$(notdir $(1))))
+TSAN_OBJ    := $(if $(filter tsan,$(MODE)),$(B)/obj/tests/tsan/threads.o)
 $(SUPPORT): $(SUPPORT_OBJ) Makefile
 	rm -f $@ && ar rcs $@ $(SUPPORT_OBJ)
 define test_program
-$(B)/$(1): $(B)/obj/$(1).o $(filter-out %/main.o,$(call objs_of,$(2))) $(SUPPORT) $(LIB)
+$(B)/$(1): $(B)/obj/$(1).o $(filter-out %/main.o,$(call objs_of,$(2))) $(TSAN_OBJ) $(SUPPORT) $(LIB)
 	@mkdir -p $$(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic -o $$@ $$^ $$(LIBS) -lcmocka
 endef
@@ -115,8 +116,10 @@ demo: setup
 run: setup
 	$(MAKE) -s -j2 build
 	$(B)/bin/enclii local up
-asan tsan:
-	$(MAKE) MODE=$@ check
+asan:
+	$(MAKE) MODE=asan check
+tsan:
+	TEST_SECONDS=300 TEST_JOBS=3 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan/suppressions $(MAKE) MODE=tsan check
 bench: setup
 	$(MAKE) -s -j2 build
 	tools/bench

@@ -65,7 +65,7 @@ static void *raw_thread(void *arg)
     }
     close(fd);
     raw->took_ms = ec_mono_ms() - began_ms;
-    raw->done = true;
+    __atomic_store_n(&raw->done, true, __ATOMIC_RELEASE); /* the last access of this thread */
     return NULL;
 }
 
@@ -79,6 +79,13 @@ void raw_start(struct raw *raw)
     pthread_detach(thread);
 }
 
+/* ThreadSanitizer makes everything this many times slower, and so much longer it may take. */
+#ifdef __SANITIZE_THREAD__
+#define SLOWNESS 6
+#else
+#define SLOWNESS 1
+#endif
+
 struct until {
     struct ec_loop *loop;
     volatile bool *flag;
@@ -88,14 +95,16 @@ struct until {
 static void on_tick(void *arg)
 {
     struct until *until = arg;
-    if ((until->flag && *until->flag) || ec_mono_ms() >= until->end_ms) {
+    if ((until->flag && __atomic_load_n(until->flag, __ATOMIC_ACQUIRE)) ||
+        ec_mono_ms() >= until->end_ms) {
         uv_stop(ec_loop_uv(until->loop)); /* only pauses: handles stay open for the next run */
     }
 }
 
 void loop_until(struct ec_loop *loop, volatile bool *flag, uint32_t max_ms)
 {
-    struct until until = {loop, flag, ec_mono_ms() + max_ms};
+    int64_t most_ms = flag ? (int64_t)max_ms * SLOWNESS : max_ms;
+    struct until until = {loop, flag, ec_mono_ms() + most_ms};
     struct ec_timer *tick = ec_timer_new(loop, on_tick, &until);
     ec_timer_start(tick, 1, 2);
     uv_run(ec_loop_uv(loop), UV_RUN_DEFAULT);
