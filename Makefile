@@ -123,7 +123,9 @@ tsan:
 bench: setup
 	$(MAKE) -s -j2 build
 	tools/bench
-chaos fuzz lint format docs:
+docs: build
+	tools/docs
+chaos fuzz lint format:
 	tools/$@
 proto-lock:
 	tools/proto-lock --write

@@ -288,21 +288,63 @@ EC_RESULT ec_settings_read(const struct ec_setting *const *tables, void *const *
     return err;
 }
 
-void ec_settings_print(const struct ec_setting *table, bool markdown)
+/* The default as people read it. */
+static const char *shown_default(const struct ec_setting *row)
 {
-    if (markdown) {
-        puts("| variable | form | default | meaning |\n|---|---|---|---|");
-    }
+    return row->fallback == NULL ? "required" : row->fallback[0] == '\0' ? "none" : row->fallback;
+}
+
+static void print_text(const struct ec_setting *row)
+{
+    printf("  %s  (%s)\n      %s", row->name, shown_default(row), row->help);
+    printf(row->example != NULL ? " Example: %s\n" : "%s\n",
+           row->example != NULL ? row->example : "");
+}
+
+static void print_markdown(const struct ec_setting *row)
+{
+    bool value = row->fallback != NULL && row->fallback[0] != '\0';
+    printf(value ? "| `%s` | %s | `%s` | %s |\n" : "| `%s` | %s | %s | %s |\n", row->name,
+           form_of(row->type), shown_default(row), row->help);
+}
+
+static void print_env(const struct ec_setting *row)
+{
+    const char *example = row->example != NULL ? row->example : "";
+    bool value = row->fallback != NULL && row->fallback[0] != '\0';
+    printf("# %s (%s; %s)\n", row->help, form_of(row->type), shown_default(row));
+    printf("%s%s=%s\n\n", row->fallback == NULL ? "" : "#", row->name,
+           value ? row->fallback : example);
+}
+
+void ec_settings_print(const struct ec_setting *table, enum ec_settings_form form)
+{
     for (const struct ec_setting *row = table; row != NULL && row->name != NULL; row++) {
-        const char *fallback = row->fallback == NULL      ? "required"
-                               : row->fallback[0] == '\0' ? "none"
-                                                          : row->fallback;
-        if (markdown) {
-            printf("| `%s` | %s | %s | %s |\n", row->name, form_of(row->type), fallback, row->help);
-        } else {
-            printf("  %s  (%s)\n      %s", row->name, fallback, row->help);
-            printf(row->example != NULL ? " Example: %s\n" : "%s\n",
-                   row->example != NULL ? row->example : "");
+        switch (form) {
+        case EC_SETTINGS_TEXT:
+            print_text(row);
+            break;
+        case EC_SETTINGS_MARKDOWN:
+            print_markdown(row);
+            break;
+        case EC_SETTINGS_ENV:
+            print_env(row);
+            break;
         }
+    }
+}
+
+void ec_settings_list(const struct ec_setting *table, json_t *list)
+{
+    for (const struct ec_setting *row = table; row != NULL && row->name != NULL; row++) {
+        json_t *one = json_pack("{s:s, s:s, s:b, s:s*, s:s, s:s*}", "name", row->name, "form",
+                                form_of(row->type), "required", row->fallback == NULL, "default",
+                                row->fallback, "help", row->help, "example", row->example);
+        if (row->min != 0 || row->max != 0) {
+            json_object_set_new(one, "min", json_integer(row->min));
+            json_object_set_new(one, "max", json_integer(row->max));
+        }
+        json_object_set_new(one, "secret", json_boolean(row->type == EC_SETTING_SECRET));
+        json_array_append_new(list, one);
     }
 }

@@ -1,10 +1,11 @@
 /* Settings: environment variables only, declared in one table per service. The table parses and
- * validates, prints --help, and makes the README section. Read once at start, immutable afterwards.
+ * validates, prints --help, and makes docs/settings.md. Read once at start, immutable afterwards.
  * For a setting NAME a variable NAME_FILE names a file that holds the value (mounted secrets).
  * A bad value stops the start and names the variable, the form and an example; an unknown ENCLII_*
  * variable is an error too (a typo must not silently mean the default). */
 #pragma once
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,5 +38,13 @@ struct ec_setting {
  * look at all of them. */
 EC_RESULT ec_settings_read(const struct ec_setting *const *tables, void *const *structs,
                            struct ec_arena *arena);
-/* Table in markdown (for docs) or plain text (for --help). */
-void ec_settings_print(const struct ec_setting *table, bool markdown);
+
+/* The same table for people and programs. */
+enum ec_settings_form {
+    EC_SETTINGS_TEXT,     /* --help */
+    EC_SETTINGS_MARKDOWN, /* rows of a table */
+    EC_SETTINGS_ENV,      /* a file of variables to start from; defaults are commented out */
+};
+void ec_settings_print(const struct ec_setting *table, enum ec_settings_form form);
+/* Appends one object per row to `list`: name, type, required, default, help, example, min, max. */
+void ec_settings_list(const struct ec_setting *table, json_t *list);

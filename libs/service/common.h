@@ -1,4 +1,4 @@
-/* Private to libs/service: the settings that every service has. */
+/* The settings that every service has. For libs/service, and for `enclii topics`. */
 #pragma once
 
 #include <stdbool.h>

@@ -309,25 +309,54 @@ static EC_RESULT open_all(struct ec_service *svc)
     return ec_ok();
 }
 
+static void print_settings(const struct ec_service_spec *spec, enum ec_settings_form form)
+{
+    ec_settings_print(service_common_settings, form);
+    ec_settings_print(spec->setting_table, form);
+}
+
+static void print_settings_json(const struct ec_service_spec *spec)
+{
+    json_t *common = json_array(), *own = json_array();
+    ec_settings_list(service_common_settings, common);
+    ec_settings_list(spec->setting_table, own);
+    json_t *all = json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "service", spec->name, "help",
+                            spec->help, "needs_kafka", spec->needs_bus, "needs_database",
+                            spec->needs_store, "common", common, "own", own);
+    json_dumpf(all, stdout, JSON_INDENT(1));
+    putchar('\n');
+    json_decref(all);
+}
+
 /* True when the program was only asked to tell something. */
 static bool answered(int argc, char **argv, const struct ec_service_spec *spec)
 {
-    bool markdown = argc == 2 && strcmp(argv[1], "--settings-markdown") == 0;
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+    const char *asked = argv[1], *form = argc == 3 ? argv[2] : "";
+    if (argc == 2 && strcmp(asked, "--version") == 0) {
         printf("enclii-%s %s\n", spec->name, ec_version);
         return true;
     }
-    if (!markdown && !(argc == 2 && strcmp(argv[1], "--help") == 0)) {
+    if (argc == 2 && strcmp(asked, "--help") == 0) {
+        printf("enclii-%s: %s\nSettings are environment variables:\n\n", spec->name, spec->help);
+        print_settings(spec, EC_SETTINGS_TEXT);
+        return true;
+    }
+    if (strcmp(asked, "--settings") != 0) {
         return false;
     }
-    if (!markdown) {
-        printf("enclii-%s: %s\nSettings are environment variables:\n\n", spec->name, spec->help);
+    if (strcmp(form, "markdown") == 0) {
+        print_settings(spec, EC_SETTINGS_MARKDOWN);
+        return true;
     }
-    ec_settings_print(service_common_settings, markdown);
-    if (spec->setting_table) {
-        ec_settings_print(spec->setting_table, markdown);
+    if (strcmp(form, "env") == 0) {
+        print_settings(spec, EC_SETTINGS_ENV);
+        return true;
     }
-    return true;
+    if (strcmp(form, "json") == 0) {
+        print_settings_json(spec);
+        return true;
+    }
+    return false;
 }
 
 static EC_RESULT read_settings(struct ec_service *svc)
@@ -350,7 +379,7 @@ int ec_service_main(int argc, char **argv, const struct ec_service_spec *spec)
     if (argc > 1) {
         bool told = answered(argc, argv, spec);
         if (!told) {
-            fprintf(stderr, "enclii-%s takes --help, --version or --settings-markdown\n",
+            fprintf(stderr, "enclii-%s takes --help, --version or --settings markdown|env|json\n",
                     spec->name);
         }
         free(svc);

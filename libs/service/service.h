@@ -34,8 +34,8 @@ struct ec_service_spec {
 
 /* The common settings (ENCLII_LOG_LEVEL, ENCLII_ADMIN_LISTEN, ENCLII_KAFKA_BROKERS,
  * ENCLII_KAFKA_TLS_*, ENCLII_DATABASE_URL ...) are in service.c's table; a service's own table adds
- * to it. argv: --help prints all settings, --settings-markdown the README table, --version the
- * version. */
+ * to it. argv: --help prints all settings; --settings markdown, env or json prints them for docs,
+ * as a file to start from, or for programs; --version the version. */
 int ec_service_main(int argc, char **argv, const struct ec_service_spec *spec);
 
 struct ec_loop *ec_service_loop(struct ec_service *svc);

@@ -206,3 +206,33 @@ void print_help(const struct cli *cli)
          "Settings: ENCLII_API_URL, ENCLII_API_TOKEN, ENCLII_PROJECT; ENCLII_HOME for `enclii "
          "local`.");
 }
+
+/* "file|f= wait|w" as a cell of a table. */
+static void print_options_cell(const char *options)
+{
+    for (const char *at = options; at && *at;) {
+        size_t len = strcspn(at, " "), name = strcspn(at, "|= ");
+        printf("%s`--%.*s%s`", at == options ? "" : " ", (int)name, at,
+               at[len - 1] == '=' ? " VALUE" : "");
+        if (at[name] == '|') {
+            printf(" `-%c`", at[name + 1]);
+        }
+        at += len + strspn(at + len, " ");
+    }
+}
+
+void print_help_markdown(void)
+{
+    puts("| command | does | options |\n|---|---|---|");
+    for (const struct command *c = commands; c->words; c++) {
+        if (c->help) {
+            printf("| `enclii %s%s%s` | %s | ", c->words, c->args && c->args[0] ? " " : "",
+                   c->args ? c->args : "", c->help);
+            print_options_cell(c->options);
+            puts(" |");
+        }
+    }
+    fputs("\nEvery command also takes: ", stdout);
+    print_options_cell(GLOBAL_OPTIONS);
+    puts("");
+}

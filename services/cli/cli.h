@@ -65,6 +65,7 @@ struct cli {
 bool args_parse(struct cli *cli, int argc, char **argv);
 const char *option(const struct cli *cli, const char *name); /* NULL = not given; "" = a flag */
 void print_help(const struct cli *cli);
+void print_help_markdown(void); /* the tables of docs/cli.md */
 void print_command_help(const struct command *command);
 
 /* ---- config.c ---- */
@@ -177,6 +178,8 @@ int cmd_sbom(struct cli *cli);
 int cmd_watch(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_help(struct cli *cli);
+int cmd_topics_apply(struct cli *cli);
+int cmd_topics_list(struct cli *cli);
 int cmd_local_up(struct cli *cli);
 int cmd_local_down(struct cli *cli);
 int cmd_local_status(struct cli *cli);
@@ -184,5 +187,4 @@ int cmd_local_logs(struct cli *cli);
 int cmd_local_env(struct cli *cli);
 int cmd_local_repo(struct cli *cli);
 int cmd_local_hook(struct cli *cli);
-int cmd_local_topics(struct cli *cli);
 int cmd_local_supervise(struct cli *cli);

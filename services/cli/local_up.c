@@ -444,14 +444,6 @@ int cmd_local_supervise(struct cli *cli)
     return open_local(cli, &local, &status) ? local_supervise(&local) : status;
 }
 
-int cmd_local_topics(struct cli *cli)
-{
-    (void)cli;
-    const struct ec_bus_spec spec = {.brokers = getenv("ENCLII_KAFKA_BROKERS"), .service = "cli"};
-    struct ec_err err = ec_bus_create_topics(&spec, 1);
-    return ec_failed(err) ? give_up(EXIT_ERROR, "topics: %s", err.what) : EXIT_OK;
-}
-
 int cmd_local_hook(struct cli *cli)
 {
     struct local local;

@@ -51,6 +51,9 @@ const struct command commands[] = {
      false},
     {"builds", "[SERVICE]", "", "builds and how they ended", cmd_builds, false},
     {"deliveries", "", "", "webhooks that came in, and what became of them", cmd_deliveries, false},
+    {"topics apply", "", "brokers= replication=",
+     "creates the Kafka topics that are missing (ENCLII_KAFKA_*)", cmd_topics_apply, true},
+    {"topics list", "", "", "the topics: keys, who writes and reads them", cmd_topics_list, true},
     {"local up", "", "", "starts the whole platform on this machine", cmd_local_up, true},
     {"local down", "", "purge", "stops it; --purge also removes its data", cmd_local_down, true},
     {"local status", "", "", "what runs here", cmd_local_status, true},
@@ -61,9 +64,8 @@ const struct command commands[] = {
     {"local env", "", "", "addresses and token as shell variables", cmd_local_env, true},
     {"local supervise", "", "", NULL, cmd_local_supervise, true},
     {"local hook", "", "", NULL, cmd_local_hook, true},
-    {"local topics", "", "", NULL, cmd_local_topics, true},
     {"version", "", "", "the version of this program", cmd_version, true},
-    {"help", "[COMMAND]", "", "this text", cmd_help, true},
+    {"help", "[COMMAND]", "markdown", "this text", cmd_help, true},
     {NULL, NULL, NULL, NULL, NULL, false},
 };
 
@@ -81,6 +83,10 @@ int cmd_version(struct cli *cli)
 
 int cmd_help(struct cli *cli)
 {
+    if (option(cli, "markdown")) {
+        print_help_markdown();
+        return EXIT_OK;
+    }
     for (const struct command *c = commands; cli->arg_count && c->words; c++) {
         if (strcmp(c->words, cli->args[0]) == 0) {
             print_command_help(c);

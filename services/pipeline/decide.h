@@ -123,6 +123,8 @@ struct deploy_order {
     const char *rule, *detail; /* why */
 };
 void decide_deploy(struct world *world, const struct deploy_order *order);
+/* It cannot be done: the deployment is kept, ended, with order->rule and ->detail as its reason. */
+void decide_deploy_refused(struct world *world, const struct deploy_order *order);
 void decide_deployment_step(struct world *world, const void *body);
 void decide_deployment_rolled_out(struct world *world, const void *body);
 void decide_deployment_reverted(struct world *world, const void *body);

@@ -60,7 +60,6 @@ void decide_deployment_overdue(struct world *world, struct deployment *dep)
                                      "went back; is enclii-reconciler running?"});
         return;
     }
-    uint8_t to = dep->cell.state == DEPLOYMENT_WAITING ? DEPLOYMENT_CANCELLED : DEPLOYMENT_FAILED;
-    decide_deployment_back(world, dep,
-                           &(struct deployment_end){to, "deadline", "it waited too long"});
+    decide_deployment_back(
+        world, dep, &(struct deployment_end){DEPLOYMENT_FAILED, "deadline", "it waited too long"});
 }

@@ -180,9 +180,9 @@ static struct deployment *new_deployment(struct world *world, const struct deplo
     struct deployment row = {
         .id = order->deployment_id,
         .service = order->service,
-        .environment_id = desired->environment_id,
+        .environment_id = world_text(world, order->environment_id),
         .release_id = order->release->id,
-        .previous_release_id = desired->good_release_id,
+        .previous_release_id = desired ? desired->good_release_id : "",
         .reason = "",
         .detail = "",
         .actor = world_pack(world, &order->actor->base),
@@ -255,6 +255,31 @@ static void tell_ended(struct world *world, const struct deployment *dep,
     fact->urls = word ? word->urls : NULL;
     fact->push_received_unix_ms = dep->push_received_ms;
     tell(world, dep, ended_type(dep->cell.state), &fact->base);
+}
+
+/* The row people look for under the id they were given; it never touches what is desired. The fact
+ * names no commit, because nothing became of the commit by it. */
+void decide_deploy_refused(struct world *world, const struct deploy_order *order)
+{
+    struct deployment *dep = new_deployment(
+        world, order, world_desired(world, order->service->id, order->environment_id));
+    machine_move(&dep->cell, DEPLOYMENT_CANCELLED, world->now_ms, 0);
+    dep->finished_ms = world->now_ms;
+    dep->reason = order->rule;
+    dep->detail = order->detail;
+    Enclii__V1__DeploymentEnded *fact =
+        world_message(world, &enclii__v1__deployment_ended__descriptor);
+    fact->deployment_id = world_text(world, dep->id);
+    fact->service = world_service_ref(world, dep->service);
+    fact->environment = world_environment_ref(world, dep->environment_id);
+    fact->release_id = world_text(world, dep->release_id);
+    fact->version = world_text(world, order->release->version);
+    fact->reason = world_text(world, dep->reason);
+    fact->detail = world_text(world, dep->detail);
+    tell(world, dep, ended_type(dep->cell.state), &fact->base);
+    struct why why = why_of(dep, dep->reason);
+    why.outcome = "refused";
+    world_why(world, &why, "%s", dep->detail);
 }
 
 static bool finish(struct world *world, struct deployment *dep, uint8_t to)

@@ -55,46 +55,78 @@ struct deploy_ask {
     const char *detail;
 };
 
+/* Why it cannot be done; NULL = it can. */
+static const char *deploy_refusal(struct world *world, const struct service *svc,
+                                  const struct release *release, const struct deploy_ask *ask,
+                                  const char **ret_detail)
+{
+    const struct environment *env = world_environment(world, ask->environment_id);
+    if (!env || strcmp(env->project_id, svc->project_id) != 0) {
+        *ret_detail = "the environment is not one of the service's project";
+        return "unknown_environment";
+    }
+    if (!release || release->service != svc) {
+        *ret_detail = ask->rollback ? "there is no earlier good release to go back to"
+                                    : "the service has no such release";
+        return "unknown_release";
+    }
+    if (release->cell.state != RELEASE_READY) {
+        *ret_detail = ec_arena_format(world->arena,
+                                      "release %s is %s; only a signed and verified (READY) one "
+                                      "may run",
+                                      release->version, machine_text(&release->cell));
+        return "release_not_ready";
+    }
+    return NULL;
+}
+
+/* The release a refused deployment is shown with: the one asked for, else the one that stays. */
+static struct release *release_shown(struct world *world, const struct service *svc,
+                                     struct release *release, const struct deploy_ask *ask)
+{
+    const struct environment *env = world_environment(world, ask->environment_id);
+    const struct desired *desired = world_desired(world, svc->id, ask->environment_id);
+    if (!env || strcmp(env->project_id, svc->project_id) != 0) {
+        return NULL;
+    }
+    if (release && release->service == svc) {
+        return release;
+    }
+    return desired ? world_release(world, desired->release_id) : NULL;
+}
+
 static void deploy(struct world *world, struct service *svc, struct release *release,
                    const struct deploy_ask *ask)
 {
-    struct why about = {.kind = "deployment", .id = ask->deployment_id};
     if (world_deployment(world, ask->deployment_id)) {
         return; /* asked for twice under one id */
     }
-    const struct environment *env = world_environment(world, ask->environment_id);
-    if (!env || strcmp(env->project_id, svc->project_id) != 0) {
-        about.rule = "unknown_environment";
-        refuse(world, svc->id, &about, "the environment is not one of the service's project");
+    struct deploy_order order = {
+        .service = svc,
+        .environment_id = ask->environment_id,
+        .release = release,
+        .deployment_id = world_text(world, ask->deployment_id),
+        .actor = actor_or_none(world, ask->actor),
+        .trace = world->cause.trace,
+        .rollback = ask->rollback,
+        .rule = ask->rollback ? "rollback_asked_for" : "deploy_asked_for",
+        .detail = ask->detail,
+    };
+    const char *detail = NULL;
+    const char *refusal = deploy_refusal(world, svc, release, ask, &detail);
+    if (!refusal) {
+        decide_deploy(world, &order);
         return;
     }
-    if (!release || release->service != svc) {
-        about.rule = "unknown_release";
-        refuse(world, svc->id, &about,
-               ask->rollback ? "there is no earlier good release to go back to"
-                             : "the service has no such release");
+    order.release = release_shown(world, svc, release, ask);
+    order.rule = refusal;
+    order.detail = detail;
+    if (order.release) {
+        decide_deploy_refused(world, &order);
         return;
     }
-    if (release->cell.state != RELEASE_READY) {
-        about.rule = "release_not_ready";
-        refuse(world, svc->id, &about,
-               ec_arena_format(world->arena,
-                               "release %s is %s; only a signed and verified (READY) "
-                               "one may run",
-                               release->version, machine_text(&release->cell)));
-        return;
-    }
-    decide_deploy(world, &(struct deploy_order){
-                             .service = svc,
-                             .environment_id = env->id,
-                             .release = release,
-                             .deployment_id = world_text(world, ask->deployment_id),
-                             .actor = actor_or_none(world, ask->actor),
-                             .trace = world->cause.trace,
-                             .rollback = ask->rollback,
-                             .rule = ask->rollback ? "rollback_asked_for" : "deploy_asked_for",
-                             .detail = ask->detail,
-                         });
+    refuse(world, svc->id,
+           &(struct why){.kind = "deployment", .id = ask->deployment_id, .rule = refusal}, detail);
 }
 
 void decide_request_deploy(struct world *world, const void *body)

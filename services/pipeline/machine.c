@@ -67,13 +67,11 @@ const struct machine machines[MACHINE_KINDS] = {
          }},
     [MACHINE_DEPLOYMENT] =
         {"deployment",
-         8,
+         7,
          {
-             [DEPLOYMENT_PENDING] =
-                 {"pending", TO(DEPLOYMENT_WAITING) | TO(DEPLOYMENT_ROLLING) | DEPLOYMENT_ENDS,
-                  MINUTES(2), false, "pipeline", "FAILED"},
-             [DEPLOYMENT_WAITING] = {"waiting", TO(DEPLOYMENT_ROLLING) | DEPLOYMENT_ENDS, HOURS(24),
-                                     false, "the gate's people", "CANCELLED: nobody approved it"},
+             [DEPLOYMENT_PENDING] = {"pending", TO(DEPLOYMENT_ROLLING) | DEPLOYMENT_ENDS,
+                                     MINUTES(2), false,
+                                     "pipeline", "FAILED"},
              [DEPLOYMENT_ROLLING] =
                  {"rolling", TO(DEPLOYMENT_HEALTHY) | TO(DEPLOYMENT_ROLLED_BACK) | DEPLOYMENT_ENDS,
                   SECONDS(60), true, "reconciler",
@@ -86,21 +84,14 @@ const struct machine machines[MACHINE_KINDS] = {
          }},
     [MACHINE_DOMAIN] =
         {"domain",
-         6,
+         4,
          {
              [DOMAIN_PENDING] = {"pending",
-                                 TO(DOMAIN_VERIFYING) | TO(DOMAIN_ISSUING) | TO(DOMAIN_ACTIVE) |
-                                     TO(DOMAIN_FAILED),
+                                 TO(DOMAIN_ISSUING) | TO(DOMAIN_ACTIVE) | TO(DOMAIN_FAILED),
                                  MINUTES(2), false, "pipeline", "failed, tried again later"},
-             [DOMAIN_VERIFYING] = {"verifying",
-                                   TO(DOMAIN_ISSUING) | TO(DOMAIN_ACTIVE) | TO(DOMAIN_FAILED),
-                                   MINUTES(30), false, "domain", "failed, tried again later"},
              [DOMAIN_ISSUING] = {"issuing", TO(DOMAIN_ACTIVE) | TO(DOMAIN_FAILED), MINUTES(10),
                                  false, "domain", "failed, tried again later"},
-             [DOMAIN_ACTIVE] = {"ACTIVE", TO(DOMAIN_ACTIVE) | TO(DOMAIN_RENEWING), 0, false, "",
-                                ""},
-             [DOMAIN_RENEWING] = {"renewing", TO(DOMAIN_ACTIVE) | TO(DOMAIN_FAILED), MINUTES(30),
-                                  false, "domain", "failed, tried again later"},
+             [DOMAIN_ACTIVE] = {"ACTIVE", TO(DOMAIN_ACTIVE), 0, false, "", ""},
              [DOMAIN_FAILED] = {"failed",
                                 TO(DOMAIN_ISSUING) | TO(DOMAIN_ACTIVE) | TO(DOMAIN_FAILED),
                                 MINUTES(2), true,
@@ -194,7 +185,15 @@ static void print_state(const struct machine *machine, const struct machine_stat
 
 void machine_print(void)
 {
-    printf("| thing | state | stays at most | who speaks next | moves to | when overdue |\n"
+    printf("# The state machine\n\n"
+           "Made by `enclii-pipeline --print-states` from the table in\n"
+           "`services/pipeline/machine.c`, which is also what runs; do not edit it here.\n\n"
+           "States in capitals are ends. Every other state has a deadline, set when it is\n"
+           "entered. The reaper acts within a second of it and says why (`enclii why`), so the\n"
+           "longest a thing can stay anywhere is in the third column. A move that is not in\n"
+           "the table does not happen, whatever word asks for it: words that come twice, late\n"
+           "or about an old attempt change nothing.\n\n"
+           "| thing | state | stays at most | who speaks next | moves to | when overdue |\n"
            "|---|---|---|---|---|---|\n");
     for (size_t kind = 0; kind < MACHINE_KINDS; kind++) {
         for (size_t i = 0; i < machines[kind].state_count; i++) {

@@ -34,7 +34,6 @@ enum build_state {
 enum release_state { RELEASE_BUILDING, RELEASE_SIGNING, RELEASE_READY, RELEASE_REJECTED };
 enum deployment_state {
     DEPLOYMENT_PENDING,
-    DEPLOYMENT_WAITING,
     DEPLOYMENT_ROLLING,
     DEPLOYMENT_HEALTHY,
     DEPLOYMENT_FAILED,
@@ -44,10 +43,8 @@ enum deployment_state {
 };
 enum domain_state {
     DOMAIN_PENDING,
-    DOMAIN_VERIFYING,
     DOMAIN_ISSUING,
     DOMAIN_ACTIVE,
-    DOMAIN_RENEWING,
     DOMAIN_FAILED,
 };
 
@@ -87,5 +84,5 @@ bool machine_may(const struct machine_cell *cell, uint8_t to);
 bool machine_move(struct machine_cell *cell, uint8_t to, int64_t now_unix_ms, int64_t extra_ms);
 bool machine_ended(const struct machine_cell *cell); /* in a terminal state */
 const char *machine_text(const struct machine_cell *cell);
-/* The whole table as markdown, for docs. */
+/* docs/state-machine.md: the whole table, to standard output. */
 void machine_print(void);

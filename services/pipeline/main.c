@@ -81,7 +81,7 @@ static const char *unready(void *state)
 int main(int argc, char **argv)
 {
     static struct pipeline pl;
-    if (argc == 2 && strcmp(argv[1], "--states-markdown") == 0) {
+    if (argc == 2 && strcmp(argv[1], "--print-states") == 0) {
         machine_print();
         return 0;
     }

@@ -207,12 +207,31 @@ static void secret_files_are_bounded(void **state)
     assert_true(ec_failed(ec_secret_read("/tmp", &secret)));
 }
 
+static void test_the_table_is_told_to_programs(void **state)
+{
+    (void)state;
+    json_t *list = json_array();
+    ec_settings_list(table, list);
+    ec_settings_list(more_table, list);
+    assert_int_equal(json_array_size(list), EC_LEN(table) - 1 + 1);
+    const json_t *number = json_array_get(list, 1), *needed_row = json_array_get(list, 8);
+    assert_string_equal(json_string_value(json_object_get(number, "name")), "ENCLII_NUMBER");
+    assert_string_equal(json_string_value(json_object_get(number, "default")), "5");
+    assert_int_equal(json_integer_value(json_object_get(number, "max")), 10);
+    assert_false(json_is_true(json_object_get(number, "required")));
+    assert_true(json_is_true(json_object_get(needed_row, "required")));
+    assert_null(json_object_get(needed_row, "default"));
+    assert_true(json_is_true(json_object_get(json_array_get(list, 5), "secret")));
+    json_decref(list);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(defaults_hold),
+        TEST(test_the_table_is_told_to_programs),
         TEST(values_are_read),
         TEST(files_hold_values),
         TEST(bad_values_are_named),

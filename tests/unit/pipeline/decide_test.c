@@ -311,6 +311,41 @@ static void test_rollback_takes_the_release_named_and_its_spec(void **state)
     world_free(w);
 }
 
+/* Whoever was given the deployment's id finds it, ended, with the reason. */
+static void test_a_refused_deploy_leaves_a_row(void **state)
+{
+    (void)state;
+    struct world *w = one_service();
+    struct release *signing = ready(w, 1);
+    Enclii__V1__RequestDeploy *ask = world_message(w, &enclii__v1__request_deploy__descriptor);
+    ask->service_id = world_text(w, w->first_service->id);
+    ask->release_id = world_text(w, signing->id);
+    ask->environment_id = world_text(w, ENVIRONMENT);
+    ask->deployment_id = world_text(w, "d1");
+    test_event(w, "request.deploy", NULL, &ask->base);
+    struct deployment *dep = world_deployment(w, "d1");
+    assert_non_null(dep);
+    assert_int_equal(dep->cell.state, DEPLOYMENT_CANCELLED);
+    assert_string_equal(dep->reason, "release_not_ready");
+    assert_null(w->first_desired);
+    assert_string_equal(w->first_fact->type, "dev.enclii.deployment.cancelled.v1");
+    sign(w, signing);
+    roll_out(w);
+    size_t facts = w->fact_count;
+    Enclii__V1__RequestRollback *back = world_message(w, &enclii__v1__request_rollback__descriptor);
+    back->service_id = ask->service_id;
+    back->environment_id = ask->environment_id;
+    back->deployment_id = world_text(w, "d2");
+    test_event(w, "request.rollback", NULL, &back->base); /* there is nothing before */
+    dep = world_deployment(w, "d2");
+    assert_non_null(dep);
+    assert_string_equal(dep->reason, "unknown_release");
+    assert_string_equal(dep->release_id, signing->id);
+    assert_int_equal(w->fact_count, facts + 1);
+    assert_string_equal(w->first_desired->good_release_id, signing->id);
+    world_free(w);
+}
+
 static void test_a_host_name_belongs_to_one_service(void **state)
 {
     (void)state;
@@ -344,6 +379,7 @@ int main(void)
         cmocka_unit_test(test_project_limit_and_room),
         cmocka_unit_test(test_an_older_build_never_replaces_a_newer),
         cmocka_unit_test(test_rollback_takes_the_release_named_and_its_spec),
+        cmocka_unit_test(test_a_refused_deploy_leaves_a_row),
         cmocka_unit_test(test_a_host_name_belongs_to_one_service),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -234,6 +234,18 @@ static void do_deploy(struct world *w)
     }
 }
 
+static void do_rollback(struct world *w)
+{
+    Enclii__V1__RequestRollback *m = world_message(w, &enclii__v1__request_rollback__descriptor);
+    m->service_id = world_text(w, w->first_service->id);
+    m->environment_id = world_text(w, ENVIRONMENT);
+    m->deployment_id = world_text(w, ec_id_new().text);
+    if (w->first_desired && w->first_release && w->first_release->cell.state == RELEASE_READY) {
+        w->first_desired->before_release_id = w->first_release->id; /* as load.c finds it */
+    }
+    test_event(w, "request.rollback", NULL, &m->base);
+}
+
 static void cancel(struct world *w, const char *build_id, const char *deployment_id)
 {
     Enclii__V1__RequestCancel *m = world_message(w, &enclii__v1__request_cancel__descriptor);
@@ -268,6 +280,22 @@ static void do_issued(struct world *w)
     Enclii__V1__DomainIssued *m = world_message(w, &enclii__v1__domain_issued__descriptor);
     m->hostname = world_text(w, "shop.localhost");
     test_event(w, "domain.issued", NULL, &m->base);
+}
+
+static void do_domain_failed(struct world *w)
+{
+    Enclii__V1__DomainFailed *m = world_message(w, &enclii__v1__domain_failed__descriptor);
+    m->hostname = world_text(w, "shop.localhost");
+    m->reason = world_text(w, "no_dns");
+    test_event(w, "domain.failed", NULL, &m->base);
+}
+
+static void do_heartbeat(struct world *w)
+{
+    Enclii__V1__BuilderHeartbeat *m = world_message(w, &enclii__v1__builder_heartbeat__descriptor);
+    m->builder_id = world_text(w, "builder");
+    m->slots = 100;
+    test_event(w, "builder.heartbeat", NULL, &m->base);
 }
 
 /* The reaper, once everything is overdue. Rows get a new version as a commit gives them. */
@@ -326,7 +354,52 @@ static const struct happening {
     {"remove", do_remove},
     {"issued", do_issued},
     {"overdue", do_overdue},
+    {"rollback", do_rollback},
+    {"domain failed", do_domain_failed},
+    {"heartbeat", do_heartbeat},
 };
+
+/* Which pairs of (state, happening) were met; every state that was ever met must have met all. */
+static bool met[MACHINE_KINDS][MACHINE_STATES_MAX][EC_LEN(happenings)];
+
+static void note_pairs(const struct world *w, size_t happening)
+{
+    for (const struct build *b = w->first_build; b; b = b->next) {
+        met[MACHINE_BUILD][b->cell.state][happening] = true;
+    }
+    for (const struct release *r = w->first_release; r; r = r->next) {
+        met[MACHINE_RELEASE][r->cell.state][happening] = true;
+    }
+    for (const struct deployment *d = w->first_deployment; d; d = d->next) {
+        met[MACHINE_DEPLOYMENT][d->cell.state][happening] = true;
+    }
+    for (const struct domain *d = w->first_domain; d; d = d->next) {
+        met[MACHINE_DOMAIN][d->cell.state][happening] = true;
+    }
+}
+
+/* States that live only inside one decision. */
+static bool passing(size_t kind, size_t state)
+{
+    return kind == MACHINE_DELIVERY || (kind == MACHINE_RELEASE && state == RELEASE_BUILDING) ||
+           (kind == MACHINE_DEPLOYMENT && state == DEPLOYMENT_PENDING) ||
+           (kind == MACHINE_DOMAIN && state == DOMAIN_PENDING);
+}
+
+static void test_every_state_met_every_happening(void **state)
+{
+    (void)state; /* runs last: looks at what the others did */
+    for (size_t kind = 0; kind < MACHINE_KINDS; kind++) {
+        for (size_t at = 0; at < machines[kind].state_count; at++) {
+            for (size_t i = 0; i < EC_LEN(happenings) && !passing(kind, at); i++) {
+                if (!met[kind][at][i]) {
+                    fail_msg("%s %s never met \"%s\"", machines[kind].name,
+                             machines[kind].states[at].name, happenings[i].name);
+                }
+            }
+        }
+    }
+}
 
 /* ---- what must hold ---- */
 
@@ -360,7 +433,8 @@ static void check_deployments(struct world *w)
         if (!machine_ended(&d->cell) && strcmp(desired->deployment_id, d->id) != 0) {
             wrong("an open deployment that is not the desired one", d->id);
         }
-        if (world_release(w, d->release_id)->cell.state != RELEASE_READY) {
+        if (world_release(w, d->release_id)->cell.state != RELEASE_READY &&
+            d->cell.state != DEPLOYMENT_CANCELLED) { /* refused, and kept to be seen */
             wrong("deployed though not READY", d->id);
         }
     }
@@ -489,6 +563,7 @@ static struct walk begin(void)
 static void step(struct walk *walk, const struct happening *what)
 {
     trail[trail_len++] = what->name;
+    note_pairs(walk->world, (size_t)(what - happenings));
     what->act(walk->world);
     check_deployments(walk->world);
     check_rest(walk->world);
@@ -557,6 +632,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_sequence_from_every_stage),
         cmocka_unit_test(test_long_walks),
+        cmocka_unit_test(test_every_state_met_every_happening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

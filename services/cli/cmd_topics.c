@@ -1,0 +1,81 @@
+/* `enclii topics`: the topics of proto/topics.yaml on any Kafka, with the settings every service
+ * has. Blocks on the broker: a person or an init container waits for it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "bus/bus.h"
+#include "bus/topics.h"
+#include "cli.h"
+#include "service/common.h"
+
+static const char *given(const char *option_text, const char *name)
+{
+    const char *text = option_text ? option_text : getenv(name);
+    return text ? text : "";
+}
+
+static EC_RESULT read_kafka(struct cli *cli, struct ec_bus_spec *ret_spec)
+{
+    const struct service_common common = {
+        .brokers = given(option(cli, "brokers"), "ENCLII_KAFKA_BROKERS"),
+        .tls_ca = given(NULL, "ENCLII_KAFKA_TLS_CA"),
+        .tls_cert = given(NULL, "ENCLII_KAFKA_TLS_CERT"),
+        .tls_key = given(NULL, "ENCLII_KAFKA_TLS_KEY"),
+        .kafka_plaintext = strcmp(given(NULL, "ENCLII_KAFKA_PLAINTEXT"), "true") == 0,
+    };
+    if (!common.brokers[0]) {
+        return ec_reject("no brokers: give --brokers HOST:PORT or set ENCLII_KAFKA_BROKERS");
+    }
+    EC_TRY(service_check_brokers(&common));
+    *ret_spec = (struct ec_bus_spec){
+        .brokers = common.brokers,
+        .service = "cli",
+        .tls_ca_file = common.tls_ca[0] ? common.tls_ca : NULL,
+        .tls_cert_file = common.tls_cert[0] ? common.tls_cert : NULL,
+        .tls_key_file = common.tls_key[0] ? common.tls_key : NULL,
+    };
+    return ec_ok();
+}
+
+int cmd_topics_apply(struct cli *cli)
+{
+    struct ec_bus_spec spec = {0};
+    const char *replication = option(cli, "replication");
+    if (replication && strcmp(replication, "1") != 0 && strcmp(replication, "3") != 0) {
+        return give_up(EXIT_ERROR, "--replication must be 1 or 3, is \"%s\"", replication);
+    }
+    struct ec_err err = read_kafka(cli, &spec);
+    if (ec_failed(err)) {
+        return give_up(EXIT_ERROR, "%s", err.what);
+    }
+    err = ec_bus_create_topics(&spec, replication && replication[0] == '3' ? 3 : 1);
+    if (ec_failed(err)) {
+        return give_up(err.fate == EC_FATE_RETRY ? EXIT_UNREACHABLE : EXIT_ERROR, "topics: %s",
+                       err.what);
+    }
+    printf("%zu topics are there, and their dead-letter topics\n", ec_topic_count);
+    return EXIT_OK;
+}
+
+int cmd_topics_list(struct cli *cli)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < ec_topic_count; i++) {
+        const struct ec_topic *topic = &ec_topics[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:I, s:b, s:s, s:s, s:s}", "name",
+                                              topic->name, "key", topic->key, "partitions",
+                                              topic->partitions, "retention_ms",
+                                              (json_int_t)topic->retention_ms, "compacted",
+                                              topic->compacted, "writers", topic->writers,
+                                              "readers", topic->readers, "help", topic->help));
+    }
+    static const struct column columns[] = {{"TOPIC", "name", PLAIN},
+                                            {"KEY", "key", PLAIN},
+                                            {"PARTITIONS", "partitions", PLAIN},
+                                            {"WRITTEN BY", "writers", PLAIN},
+                                            {"READ BY", "readers", PLAIN}};
+    int status = print_list(cli, list, columns, EC_LEN(columns));
+    json_decref(list);
+    return status;
+}
