@@ -3,6 +3,7 @@
 #   make test    installs what is missing, runs all tests
 #   make build   all programs into build/bin            make check   unit and service tests, under a minute (T=store: one)
 #   make run     the platform without the sample        make bench   numbers   make chaos   kill -9 everywhere
+#   make images  the container images, by docker, podman or buildah (docker/build)
 #   make asan tsan fuzz lint format docs clean    make proto-lock   accepts additions to the event contract
 # How it works: libs/*/*.c make one archive; each services/<name>/*.c makes build/bin/enclii-<name>
 # (services/cli makes `enclii`); proto/**/*.proto, proto/topics.yaml and services/*/sql/*.sql make
@@ -44,7 +45,7 @@ PROGRAMS := $(foreach s,$(SERVICES),$(call bin_of,$(s)))
 # A service's objects without main.o: what its tests link.
 objs_of   = $(patsubst %.c,$(B)/obj/%.o,$(wildcard services/$(1)/*.c)) $(if $(wildcard services/$(1)/sql),$(B)/obj/gen/sql/$(1).o)
 
-.PHONY: all build check test demo run bench chaos fuzz asan tsan lint format docs clean setup proto-lock
+.PHONY: all build check test demo run bench chaos fuzz asan tsan lint format docs clean setup proto-lock images
 all: build
 build: $(PROGRAMS)
 
@@ -123,6 +124,11 @@ tsan:
 bench: setup
 	$(MAKE) -s -j2 build
 	tools/bench
+images:
+	docker/build
+docs: build
+	tools/docs
+chaos fuzz lint format:
 docs: build
 	tools/docs
 chaos fuzz lint format:
