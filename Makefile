@@ -129,9 +129,6 @@ images:
 docs: build
 	tools/docs
 chaos fuzz lint format:
-docs: build
-	tools/docs
-chaos fuzz lint format:
 	tools/$@
 proto-lock:
 	tools/proto-lock --write

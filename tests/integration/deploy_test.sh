@@ -95,6 +95,7 @@ signer enclii-signer --version
 reconciler enclii-reconciler --version
 domain enclii-domain --version
 notifier enclii-notifier --version
+history enclii-history --version
 api enclii-api --version
 cli enclii version
 signer syft --version
