@@ -96,6 +96,7 @@ const struct ec_http_route api_routes[] = {
     {"GET", "/v1/deliveries/{id}", on_delivery_get, 0, VIEW(KIND_NONE)},
     /* host names and their certificates; query: service_id */
     {"GET", "/v1/domains", on_domain_list, 0, VIEW(KIND_NONE)},
+    /* everything that happened to what has this id (delivery, build, release, deployment, trace) */
     {"GET", "/v1/timeline/{id}", on_timeline, 0, VIEW(KIND_NONE)},
     {"GET", "/v1/history", on_history, 0, VIEW(KIND_NONE)},
 
