@@ -98,6 +98,7 @@ const struct ec_http_route api_routes[] = {
     {"GET", "/v1/domains", on_domain_list, 0, VIEW(KIND_NONE)},
     /* everything that happened to what has this id (delivery, build, release, deployment, trace) */
     {"GET", "/v1/timeline/{id}", on_timeline, 0, VIEW(KIND_NONE)},
+    /* all events, newest first; query: see docs/operations/history.md */
     {"GET", "/v1/history", on_history, 0, VIEW(KIND_NONE)},
 
     /* makes a channel for notifications; body: name, kind (webhook, github), url, secret?, events?
