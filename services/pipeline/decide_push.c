@@ -172,7 +172,8 @@ static struct filter fan_out(struct world *world, const Enclii__V1__PushReceived
                              Enclii__V1__DeliveryAccepted *fact)
 {
     struct filter reason = {"no_service", "no service is bound to this repository"};
-    for (struct service *svc = world->first_service; svc; svc = svc->next) {
+    for (struct service *svc = world->first_service; svc && !world_too_large(world);
+         svc = svc->next) {
         if (strcmp(svc->repo_key, push->repo_key) != 0 || svc->removed) {
             continue;
         }

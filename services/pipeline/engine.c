@@ -238,12 +238,17 @@ static void on_events_loaded(void *arg, struct ec_err err, struct world *world,
         offsets.count = ec_batch_in_offsets(engine->batch, &offsets.offsets);
         decide_events(engine);
         bool last = engine->to == ec_batch_in_count(engine->batch);
-        err = commit_world(engine->pl->store, world, last ? &offsets : NULL, on_events_written,
-                           engine);
+        err = world_too_large(world)
+                  ? ec_reject("too many or too large services follow from it")
+                  : commit_world(engine->pl->store, world, last ? &offsets : NULL,
+                                 on_events_written, engine);
     }
-    if (ec_failed(err)) {
+    if (err.fate == EC_FATE_REJECT) { /* too large for one go */
         end_step(engine);
-        after_commit(engine, err);
+        narrow(engine, err);
+    } else if (ec_failed(err)) {
+        end_step(engine);
+        finish_batch(engine, err);
     }
 }
 

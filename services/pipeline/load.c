@@ -410,7 +410,7 @@ static void finish(struct load *load, struct ec_err err)
 static void take_rows(struct world *world, const struct ec_rows *rows,
                       void (*take)(const struct row *))
 {
-    for (size_t at = 0; at < ec_rows_count(rows); at++) {
+    for (size_t at = 0; at < ec_rows_count(rows) && !world_too_large(world); at++) {
         take(&(struct row){rows, at, world});
     }
 }
@@ -473,6 +473,10 @@ static void on_loaded(void *arg, struct ec_err err, const struct ec_batch *batch
         take_rows(load->world, ec_batch_rows(batch, i), takers[i]);
     }
     take_at_work(load, ec_batch_rows(batch, AT_WORK));
+    if (world_too_large(load->world)) {
+        finish(load, ec_reject("too many or too large rows belong to it"));
+        return;
+    }
     if (!load->wanted->deploys) {
         finish(load, ec_ok());
         return;

@@ -8,7 +8,8 @@
 typedef void (*load_fn)(void *arg, struct ec_err err, struct world *world,
                         const struct queue_load *load);
 /* `wanted` and `rules` must live until done is called, which takes the world (NULL on error; free
- * it). `load` is in the world's arena, and filled only when wanted->queue is set. */
+ * it; REJECT: more than world_too_large). `load` is in the world's arena, and filled only when
+ * wanted->queue is set. */
 EC_RESULT load_world(struct ec_store *store, const struct wanted *wanted, const struct rules *rules,
                      load_fn done, void *arg);
 

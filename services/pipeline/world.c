@@ -59,6 +59,11 @@ struct world *world_new(const struct rules *rules, int64_t now_ms)
     return world;
 }
 
+bool world_too_large(const struct world *world)
+{
+    return ec_arena_used_bytes(world->arena) > WORLD_MAX_BYTES;
+}
+
 void world_free(struct world *world)
 {
     if (!world) {

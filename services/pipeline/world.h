@@ -16,6 +16,8 @@
 #include "machine.h"
 
 #define WORLD_ARENA_MAX_BYTES ((size_t)512 << 20)
+#define WORLD_MAX_BYTES                                                                            \
+    ((size_t)256 << 20) /* above it is too large; the rest is for one decision */
 #define WORLD_ROWS_MAX 200000
 
 /* What the deciders may know about how the platform is set up. */
@@ -225,6 +227,9 @@ struct world {
     struct seen *first_seen, **seen_end;
     size_t fact_count, decision_count, seen_count;
 };
+
+/* More than is handled in one go: whoever asks stops adding, and the engine makes it less. */
+bool world_too_large(const struct world *world);
 
 struct world *world_new(const struct rules *rules, int64_t now_ms);
 void world_free(struct world *world); /* accepts NULL */

@@ -86,7 +86,10 @@ static void start_pipeline(struct fixture *fix)
         .settings = {.registry = "127.0.0.1:5000",
                      .attempts_max = 3,
                      .silence_ms = 10000,
-                     .domain_issuer = "local"},
+                     .domain_issuer = "local",
+                     .keep_seen_ms = INT64_C(8) * 86400000,
+                     .keep_decisions_ms = INT64_C(90) * 86400000,
+                     .keep_logs_ms = INT64_C(30) * 86400000},
         .loop = fix->loop,
         .bus = fix->bus,
         .store = fix->store,
@@ -465,6 +468,104 @@ static void test_overdue_rows_end(void **state)
     free(deployment);
 }
 
+/* What the database refuses costs itself only, wherever it is in the batch. */
+static void test_a_refused_event_is_found_among_others(void **state)
+{
+    struct fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    test_pg_sql(fix->pg, "alter table enclii.delivery add constraint no_poison check (ref <> "
+                         "'refs/heads/main' or id <> 'delivery-55')");
+    stop_pipeline(fix);
+    fix->bus = test_kafka_bus(fix->kafka, "test"); /* while nobody reads: one batch */
+    for (int n = 50; n < 60; n++) {
+        char delivery[32], sha[41];
+        snprintf(delivery, sizeof delivery, "delivery-%d", n);
+        snprintf(sha, sizeof sha, "%040d", n);
+        push(fix, delivery, sha);
+    }
+    test_kafka_close_bus(fix->kafka, fix->bus);
+    start_pipeline(fix);
+    becomes(fix, "select count(*) from enclii.delivery", "9");
+    becomes(fix, "select count(*) from enclii.build where state = 'SUPERSEDED'", "8");
+    push(fix, "delivery-60", SHA_A);
+    becomes(fix, BUILD_OF(SHA_A, "state"), "queued");
+    assert_string_equal(fix->failed, "");
+    test_pg_sql(fix->pg, "alter table enclii.delivery drop constraint no_poison");
+}
+
+/* One push that would make more than a transaction may carry is a dead letter, not a crash. */
+static void test_a_push_with_too_much_behind_it(void **state)
+{
+    struct fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    test_pg_sql(fix->pg, "insert into enclii.service (id, project_id, name, repo_key, repo_url, "
+                         "spec) select gen_random_uuid(), '" PROJECT "', 'big' || n, '" REPO
+                         "', 'http://h/x', convert_to(repeat('x', 400000), "
+                         "'UTF8') from generate_series(1, 120) n");
+    const char *sum = "select sum(next) from enclii.consumed where topic = 'enclii.intake'";
+    char both[160];
+    snprintf(both, sizeof both,
+             "select sum(next) >= %ld from enclii.consumed where topic = 'enclii.intake'",
+             atol(test_pg_value(fix->pg, sum)) + 2);
+    push(fix, "delivery-71", SHA_A);
+    push(fix, "delivery-72", SHA_B);
+    becomes(fix, both, "t");
+    becomes(fix, "select count(*) from enclii.outbox", "0");
+    assert_string_equal(test_pg_value(fix->pg, "select count(*) from enclii.delivery"), "0");
+    test_pg_sql(fix->pg, "delete from enclii.service where name like 'big%'");
+    push(fix, "delivery-73", SHA_C);
+    becomes(fix, BUILD_OF(SHA_C, "state"), "queued");
+    assert_string_equal(fix->failed, "");
+}
+
+static void test_a_builder_that_comes_back_changes_nothing(void **state)
+{
+    struct fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    heartbeat(fix, "builder-1", 1);
+    push(fix, "delivery-81", SHA_A);
+    becomes(fix, BUILD_OF(SHA_A, "state"), "leased");
+    char *build = value_of(fix, BUILD_OF(SHA_A, "id"));
+    build_started(fix, build, 1);
+    becomes(fix, BUILD_OF(SHA_A, "state"), "running");
+    /* It hangs; its lease goes to another one. */
+    test_pg_sql(fix->pg, "update enclii.build set state = 'leased', deadline_at = now()");
+    heartbeat(fix, "builder-2", 1);
+    becomes(fix, BUILD_OF(SHA_A, "attempt || builder_id"), "2builder-2");
+    build_started(fix, build, 1);
+    build_succeeded(fix, build, 1, SHA_A);
+    becomes(fix, "select count(*) from enclii.decision where rule = 'old_attempt'", "2");
+    assert_string_equal(test_pg_value(fix->pg, BUILD_OF(SHA_A, "state || attempt")), "leased2");
+    assert_string_equal(test_pg_value(fix->pg, "select count(*) from enclii.release"), "0");
+    free(build);
+}
+
+static void test_old_rows_are_pruned(void **state)
+{
+    struct fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    stop_pipeline(fix);
+    test_pg_sql(fix->pg,
+                "insert into enclii.inbox select 'old-' || n, now() - interval '30 days' "
+                "from generate_series(1, 12000) n; insert into enclii.decision (at, "
+                "subject_kind, subject_id, rule, outcome) values (now() - interval '1 "
+                "year', 'x', 'old', 'r', 'o'), (now(), 'x', 'new', 'r', 'o'); insert into "
+                "enclii.build_log (build_id, attempt, first_seq, lines, at) values ('" SERVICE
+                "', 1, 1, '[]', now() - interval '1 year')");
+    start_pipeline(fix);
+    becomes(fix, "select count(*) from enclii.inbox where event_id like 'old-%'", "0");
+    becomes(fix, "select string_agg(subject_id, ',') from enclii.decision", "new");
+    becomes(fix, "select count(*) from enclii.build_log", "0");
+}
+
 int main(void)
 {
     ec_log_setup("test", EC_LOG_ERROR);
@@ -475,6 +576,10 @@ int main(void)
                                one_service),
         cmocka_unit_test_setup(test_a_restart_goes_on_from_the_stored_offsets, one_service),
         cmocka_unit_test_setup(test_overdue_rows_end, one_service),
+        cmocka_unit_test_setup(test_a_refused_event_is_found_among_others, one_service),
+        cmocka_unit_test_setup(test_a_push_with_too_much_behind_it, one_service),
+        cmocka_unit_test_setup(test_a_builder_that_comes_back_changes_nothing, one_service),
+        cmocka_unit_test_setup(test_old_rows_are_pruned, one_service),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
