@@ -1,66 +1,20 @@
 /* Keeps HAProxy as it should be. One run: look (servers, map) → send differences → look again →
  * answer those who wait. Runs follow one another; a change in the middle of a run starts the next.
- */
-#include "router_haproxy.h"
-
+ * What differs is found in router_compare.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "router/haproxy.h"
-#include "router_files.h"
+#include "router_private.h"
 
 #define LOOK_EVERY_MS 500
 #define ARENA_MAX_BYTES (16u << 20)
 #define CHUNK_BYTES 8000 /* of one line of commands */
 #define KEYS_MAX 10000
 #define WAITERS_MAX 1024
-
-struct waiter {
-    router_done_fn done;
-    void *arg;
-    struct waiter *next;
-};
-
-struct router {
-    struct ec_loop *loop;
-    struct ec_haproxy *hap;
-    char *dir;
-    char *map_path;
-    ec_call_fn changed;
-    void *arg;
-    struct ec_timer *timer;    /* the next look by itself */
-    struct router_files files; /* key → backend, route → backend */
-    struct ec_map *wanted;     /* key → struct wanted_servers */
-    struct ec_arena *arena;    /* of the last look: all below until the next */
-    struct ec_haproxy_server *servers;
-    size_t server_count;
-    struct ec_haproxy_entry *routes;
-    size_t route_count;
-    struct ec_map *seen;    /* server name → struct ec_haproxy_server */
-    uint64_t seen_sum;      /* of what callers see, to tell changes */
-    struct waiter *waiting; /* came since the run began */
-    struct waiter *served;  /* this run answers them */
-    size_t waiter_count;
-    struct ec_buf commands; /* of this run; sent in chunks */
-    size_t sent;            /* bytes of it so far */
-    bool running;
-    bool second_look;
-    bool complete;
-    bool closed;
-    bool reached;    /* HAProxy answered the last time */
-    char fault[256]; /* HAProxy's first complaint in this run */
-};
-
-struct wanted_servers {
-    struct router_server *servers;
-    size_t count;
-};
 
 static struct ec_metric syncs =
     EC_COUNTER("enclii_router_syncs_total", "Looks at the router by result.", "result");
@@ -238,143 +192,7 @@ static void end_run(struct router *router, struct ec_err err)
     ec_timer_start(router->timer, router->waiting ? 1 : LOOK_EVERY_MS, 0);
 }
 
-/* ---- comparing ---- */
-
-static const struct ec_haproxy_server *find_seen(const struct router *router, const char *name)
-{
-    return ec_map_get(router->seen, name);
-}
-
-static void command_for(struct router *router, const char *backend,
-                        const struct router_server *wanted)
-{
-    const struct ec_haproxy_server *seen = find_seen(router, wanted->name);
-    seen = seen != NULL && strcmp(seen->backend, backend) == 0 ? seen : NULL;
-    struct ec_buf *out = &router->commands;
-    bool down = seen != NULL && strncmp(seen->status, "MAINT", 5) == 0;
-    if (seen == NULL) {
-        ec_buf_addf(out,
-                    "add server %s/%s 127.0.0.1:%d check inter 1s fall 2 rise 1 weight %d\n"
-                    "enable server %s/%s\nenable health %s/%s\n",
-                    backend, wanted->name, wanted->port, wanted->weight, backend, wanted->name,
-                    backend, wanted->name);
-        return;
-    }
-    if (down) {
-        ec_buf_addf(out, "enable server %s/%s\nenable health %s/%s\n", backend, wanted->name,
-                    backend, wanted->name);
-    }
-    if (seen->weight != wanted->weight) {
-        ec_buf_addf(out, "set weight %s/%s %d\n", backend, wanted->name, wanted->weight);
-    }
-}
-
-static bool is_wanted(const struct router *router, const struct ec_haproxy_server *server)
-{
-    const char *key = router_files_key(&router->files, server->backend);
-    const struct wanted_servers *wanted = key ? ec_map_get(router->wanted, key) : NULL;
-    if (wanted == NULL) {
-        return !router->complete; /* perhaps a key that we have not heard of yet */
-    }
-    for (size_t i = 0; i < wanted->count; i++) {
-        if (strcmp(wanted->servers[i].name, server->name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* First what serves (new servers and weights), then the map, last what goes away. */
-static void compare_servers(struct router *router)
-{
-    const char *key;
-    void *value;
-    for (size_t at = 0; ec_map_next(router->wanted, &at, &key, &value);) {
-        const struct wanted_servers *wanted = value;
-        const char *backend = router_files_backend(&router->files, key);
-        if (backend == NULL && wanted->count > 0) {
-            snprintf(router->fault, sizeof router->fault,
-                     "all backends of HAProxy's pool are in use: declare more be_NNN");
-            continue;
-        }
-        for (size_t i = 0; i < wanted->count; i++) {
-            command_for(router, backend, &wanted->servers[i]);
-        }
-    }
-}
-
-static void compare_removals(struct router *router)
-{
-    for (size_t i = 0; i < router->server_count; i++) {
-        const struct ec_haproxy_server *server = &router->servers[i];
-        if (strncmp(server->backend, "be_", 3) != 0 || strcmp(server->name, "BACKEND") == 0 ||
-            is_wanted(router, server)) {
-            continue;
-        }
-        ec_buf_addf(&router->commands,
-                    "set server %s/%s state maint\nshutdown sessions server %s/%s\n"
-                    "del server %s/%s\n",
-                    server->backend, server->name, server->backend, server->name, server->backend,
-                    server->name);
-    }
-}
-
-static void compare_routes(struct router *router)
-{
-    const char *route;
-    void *value;
-    for (size_t at = 0; router_files_next(&router->files, &at, &route, &value);) {
-        const char *have = NULL;
-        for (size_t i = 0; i < router->route_count && have == NULL; i++) {
-            have = strcmp(router->routes[i].key, route) == 0 ? router->routes[i].value : NULL;
-        }
-        if (have == NULL || strcmp(have, value) != 0) {
-            ec_buf_addf(&router->commands, "%s map %s %s %s\n", have ? "set" : "add",
-                        router->map_path, route, (const char *)value);
-        }
-    }
-    for (size_t i = 0; i < router->route_count; i++) {
-        bool known = router_files_route(&router->files, router->routes[i].key) != NULL;
-        if (!known && router->complete) {
-            ec_buf_addf(&router->commands, "del map %s %s\n", router->map_path,
-                        router->routes[i].key);
-        }
-    }
-}
-
-/* Whether HAProxy now has every server that is wanted, with its weight. */
-static struct ec_err check_wanted(struct router *router)
-{
-    const char *key;
-    void *value;
-    for (size_t at = 0; ec_map_next(router->wanted, &at, &key, &value);) {
-        const struct wanted_servers *wanted = value;
-        for (size_t i = 0; i < wanted->count; i++) {
-            const struct ec_haproxy_server *seen = find_seen(router, wanted->servers[i].name);
-            if (seen == NULL || seen->weight != wanted->servers[i].weight) {
-                return ec_reject(router->fault[0] ? router->fault
-                                                  : "HAProxy did not take a server");
-            }
-        }
-    }
-    return ec_ok();
-}
-
 /* ---- one run ---- */
-
-static uint64_t sum_of(const struct router *router)
-{
-    uint64_t sum = router->server_count;
-    for (size_t i = 0; i < router->server_count; i++) {
-        const struct ec_haproxy_server *server = &router->servers[i];
-        sum = sum * 31 + (uint64_t)server->weight * 7 + (uint64_t)server->open * 3 +
-              (uint64_t)server->requests + (uint64_t)server->errors * 5;
-        for (const char *at = server->name; *at != '\0'; at++) {
-            sum = sum * 31 + (unsigned char)*at;
-        }
-    }
-    return sum;
-}
 
 static void on_routes(void *arg, struct ec_err err, struct ec_span reply);
 static void send_chunk(struct router *router);
@@ -403,7 +221,7 @@ static void on_servers(void *arg, struct ec_err err, struct ec_span reply)
         }
     }
     if (router->second_look) {
-        err = check_wanted(router);
+        err = router_check_wanted(router);
         end_run(router, err);
         router->changed(router->arg);
         return;
@@ -428,15 +246,13 @@ static void on_routes(void *arg, struct ec_err err, struct ec_span reply)
     router->fault[0] = '\0';
     router->sent = 0;
     ec_buf_clear(&router->commands);
-    compare_servers(router);
-    compare_routes(router);
-    compare_removals(router);
+    router_compare(router);
     if (router->complete) { /* before, it would be half of them */
         router_files_save(&router->files);
     }
     if (router->commands.len == 0) {
-        err = check_wanted(router);
-        uint64_t sum = sum_of(router);
+        err = router_check_wanted(router);
+        uint64_t sum = router_sum(router);
         bool news = sum != router->seen_sum || ec_failed(err);
         router->seen_sum = sum;
         end_run(router, err);
