@@ -1,6 +1,7 @@
 /* What the files of the docker target share: the live picture of containers, and its parts. Belongs
  * to target_docker.c (the verbs), docker_watch.c (the picture), docker_probe.c (health),
- * docker_start.c (creating and removing). */
+ * docker_start.c (creating and removing), docker_traffic.c (weights), docker_image.c (images,
+ * logs). */
 #pragma once
 
 #include "base/backoff.h"
@@ -97,5 +98,21 @@ EC_RESULT docker_apply(struct target *dk, const struct target_goal *goal, target
                        void *arg);
 void docker_discard(struct instance *instance, bool gently); /* stop and delete, behind */
 
-/* target_docker.c */
+/* docker_traffic.c */
 void docker_route(struct place *place); /* tells the router what this place should have */
+void docker_sync(struct target *dk, target_done_fn done, void *arg); /* done: the router has it */
+EC_RESULT docker_shift_traffic(struct target *dk, const char *key,
+                               const struct target_share *shares, size_t count, target_done_fn done,
+                               void *arg);
+EC_RESULT docker_set_routes(struct target *dk, const char *key,
+                            Enclii__V1__RouteSpec *const *routes, size_t count);
+
+/* docker_image.c */
+EC_RESULT docker_prepare(struct target *dk, const char *image, target_done_fn done, void *arg);
+EC_RESULT docker_logs(struct target *dk, const char *key, const struct target_identity *identity,
+                      int lines, target_logs_fn done, void *arg);
+
+/* target_docker.c */
+void docker_observe(struct target *dk, const char *key, struct target_view *ret_view);
+/* The place's instances that are not on their way out; *at begins at 0. */
+bool docker_next(const struct place *place, size_t *at, struct instance **ret_instance);

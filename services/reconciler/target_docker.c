@@ -5,28 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/encode.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "docker.h"
 
-#define PULL_DEADLINE_MS 300000
-#define WEIGHT_SCALE 2 /* of HAProxy's 0..256 per percent and version */
-#define PLACE_SERVERS_MAX 256
+/* ---- looking ---- */
 
-/* ---- traffic ---- */
-
-static int share_of(const struct place *place, const struct target_identity *identity)
-{
-    for (size_t i = 0; i < place->share_count; i++) {
-        if (strcmp(place->shares[i].identity.text, identity->text) == 0) {
-            return place->shares[i].percent;
-        }
-    }
-    return 0;
-}
-
-static bool next_instance(const struct place *place, size_t *at, struct instance **ret_instance)
+bool docker_next(const struct place *place, size_t *at, struct instance **ret_instance)
 {
     void *value;
     while (ec_map_next(place->dk->instances, at, NULL, &value)) {
@@ -37,143 +21,6 @@ static bool next_instance(const struct place *place, size_t *at, struct instance
     }
     return false;
 }
-
-/* Replicas of a version that requests may go to: the ready ones, or, when none is ready any more,
- * those that once were (an answer that may fail is better than none). */
-static bool may_serve(const struct place *place, const struct instance *instance)
-{
-    if (docker_ready(instance)) {
-        return true;
-    }
-    struct instance *other;
-    for (size_t at = 0; next_instance(place, &at, &other);) {
-        if (strcmp(other->identity.text, instance->identity.text) == 0 && docker_ready(other)) {
-            return false;
-        }
-    }
-    return instance->state == CONTAINER_RUNNING && instance->ever_healthy;
-}
-
-static int count_serving(const struct place *place, const struct target_identity *identity)
-{
-    int count = 0;
-    struct instance *instance;
-    for (size_t at = 0; next_instance(place, &at, &instance);) {
-        bool same = strcmp(instance->identity.text, identity->text) == 0;
-        count += same && may_serve(place, instance) ? 1 : 0;
-    }
-    return count;
-}
-
-static int weight_of(const struct place *place, const struct instance *instance)
-{
-    int percent = share_of(place, &instance->identity);
-    int serving = count_serving(place, &instance->identity);
-    if (percent <= 0 || serving == 0 || !may_serve(place, instance)) {
-        return 0;
-    }
-    int weight = (percent * WEIGHT_SCALE + serving / 2) / serving;
-    return weight > 0 ? weight : 1;
-}
-
-static void observe(struct target *dk, const char *key, struct target_view *ret_view);
-
-/* After a restart of ours the router still has the shares of the process before. */
-static void adopt_shares(struct place *place)
-{
-    struct target_view view;
-    observe(place->dk, place->key, &view);
-    for (size_t i = 0; i < view.count; i++) {
-        if (view.versions[i].weight_percent > 0) {
-            place->shares[place->share_count++] =
-                (struct target_share){view.versions[i].identity, view.versions[i].weight_percent};
-        }
-    }
-    place->shares_known = place->share_count > 0;
-}
-
-void docker_route(struct place *place)
-{
-    if (!place->shares_known) {
-        adopt_shares(place);
-    }
-    if (!place->shares_known) {
-        return;
-    }
-    struct router_server *servers = ec_alloc(PLACE_SERVERS_MAX * sizeof *servers);
-    size_t count = 0;
-    struct instance *instance;
-    for (size_t at = 0; count < PLACE_SERVERS_MAX && next_instance(place, &at, &instance);) {
-        int weight = weight_of(place, instance);
-        struct router_seen seen;
-        bool runs = instance->state == CONTAINER_RUNNING && instance->host_port > 0;
-        /* With weight 0 it stays for the requests under way. */
-        if (runs && (weight > 0 || router_find(place->dk->router, instance->name, &seen))) {
-            snprintf(servers[count].name, sizeof servers[count].name, "%s", instance->name);
-            servers[count].port = instance->host_port;
-            servers[count].weight = weight;
-            count++;
-        }
-    }
-    router_set_servers(place->dk->router, place->key, servers, count);
-    free(servers);
-}
-
-struct waiting {
-    struct target *dk;
-    target_done_fn done;
-    void *arg;
-};
-
-static void on_synced(void *arg, struct ec_err err)
-{
-    struct waiting *waiting = arg;
-    waiting->done(waiting->arg, err);
-    free(waiting);
-}
-
-static void sync_then(struct target *dk, target_done_fn done, void *arg)
-{
-    struct waiting *waiting = ec_alloc(sizeof *waiting);
-    *waiting = (struct waiting){dk, done, arg};
-    router_sync(dk->router, on_synced, waiting);
-}
-
-static struct ec_err shift_traffic(struct target *dk, const char *key,
-                                   const struct target_share *shares, size_t count,
-                                   target_done_fn done, void *arg)
-{
-    struct place *place = docker_place(dk, key);
-    place->share_count = count < TARGET_VERSIONS_MAX ? count : TARGET_VERSIONS_MAX;
-    for (size_t i = 0; i < place->share_count; i++) {
-        place->shares[i] = shares[i];
-    }
-    place->shares_known = true;
-    docker_route(place);
-    sync_then(dk, done, arg);
-    return ec_ok();
-}
-
-static struct ec_err set_routes(struct target *dk, const char *key,
-                                Enclii__V1__RouteSpec *const *routes, size_t count)
-{
-    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(1u << 20);
-    char **list = ec_arena_alloc(arena, (count + 1) * sizeof *list);
-    for (size_t i = 0; i < count; i++) {
-        struct ec_span path = ec_span_of(routes[i]->path);
-        while (path.len > 0 && path.ptr[path.len - 1] == '/') {
-            path.len--;
-        }
-        list[i] = ec_arena_format(arena, "%s%.*s/", routes[i]->hostname, (int)path.len, path.ptr);
-        if (strpbrk(list[i], " \t\r\n;\\#\"'") != NULL) {
-            return ec_reject("a route has a character that the router cannot take");
-        }
-    }
-    (void)docker_place(dk, key);
-    return router_set_routes(dk->router, key, list, count);
-}
-
-/* ---- looking ---- */
 
 static struct target_version *version_of(struct target_view *view,
                                          const struct target_identity *identity)
@@ -212,7 +59,7 @@ static int add_instance(struct target_version *version, const struct target *dk,
     return seen.weight;
 }
 
-static void observe(struct target *dk, const char *key, struct target_view *ret_view)
+void docker_observe(struct target *dk, const char *key, struct target_view *ret_view)
 {
     ret_view->count = 0;
     const struct place *place = ec_map_get(dk->places, key);
@@ -222,7 +69,7 @@ static void observe(struct target *dk, const char *key, struct target_view *ret_
     int weights[TARGET_VERSIONS_MAX] = {0};
     int sum = 0;
     struct instance *instance;
-    for (size_t at = 0; next_instance(place, &at, &instance);) {
+    for (size_t at = 0; docker_next(place, &at, &instance);) {
         struct target_version *version = version_of(ret_view, &instance->identity);
         if (version != NULL) {
             int weight = add_instance(version, dk, instance);
@@ -243,7 +90,7 @@ static size_t keys(struct target *dk, const char **ret_keys, size_t max)
     for (size_t at = 0; count < max && ec_map_next(dk->places, &at, &key, &value);) {
         size_t from = 0;
         struct instance *instance;
-        if (next_instance(value, &from, &instance)) {
+        if (docker_next(value, &from, &instance)) {
             ret_keys[count++] = key;
         }
     }
@@ -258,127 +105,7 @@ static const char *unready(struct target *dk)
     return router_unready(dk->router);
 }
 
-/* ---- images, logs, removal ---- */
-
-struct prepare {
-    struct target *dk;
-    char *image;
-    target_done_fn done;
-    void *arg;
-};
-
-static void end_prepare(struct prepare *prepare, struct ec_err err)
-{
-    struct target *dk = prepare->dk;
-    prepare->done(prepare->arg, err);
-    free(prepare->image);
-    free(prepare);
-    docker_call_ended(dk);
-}
-
-static void on_pulled(void *arg, struct ec_err err, const struct ec_fetch_result *result)
-{
-    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(DOCKER_ARENA_MAX_BYTES);
-    if (!ec_failed(err)) {
-        err = docker_read_pull(arena, result->status, result->body);
-    }
-    end_prepare(arg, err);
-}
-
-static void on_image(void *arg, struct ec_err err, const struct ec_fetch_result *result)
-{
-    struct prepare *prepare = arg;
-    if (ec_failed(err) || result->status == 200) {
-        end_prepare(prepare, err);
-        return;
-    }
-    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(65536);
-    char *image = ec_percent(arena, ec_span_of(prepare->image));
-    const struct ec_fetch_spec call = {
-        .method = "POST",
-        .url = ec_arena_format(arena, "http://docker/v1.41/images/create?fromImage=%s", image),
-        .deadline_ms = PULL_DEADLINE_MS,
-        .body_max_bytes = 8u << 20,
-    };
-    err = docker_call(prepare->dk, &call, on_pulled, prepare);
-    if (ec_failed(err)) {
-        end_prepare(prepare, err);
-        return;
-    }
-    docker_call_ended(prepare->dk);
-}
-
-static struct ec_err prepare_image(struct target *dk, const char *image, target_done_fn done,
-                                   void *arg)
-{
-    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(65536);
-    if (strpbrk(image, " ?#%\\\n\r\t") != NULL || strstr(image, "..") != NULL) {
-        return ec_reject("this is not an image reference");
-    }
-    const struct ec_fetch_spec call = {
-        .url = ec_arena_format(arena, "http://docker/v1.41/images/%s/json", image)};
-    struct prepare *prepare = ec_alloc(sizeof *prepare);
-    *prepare = (struct prepare){dk, ec_strdup(image), done, arg};
-    struct ec_err err = docker_call(dk, &call, on_image, prepare);
-    if (ec_failed(err)) {
-        free(prepare->image);
-        free(prepare);
-    }
-    return err;
-}
-
-struct logs {
-    struct target *dk;
-    target_logs_fn done;
-    void *arg;
-};
-
-static void on_logs(void *arg, struct ec_err err, const struct ec_fetch_result *result)
-{
-    struct logs *logs = arg;
-    struct target *dk = logs->dk;
-    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(DOCKER_ARENA_MAX_BYTES);
-    char *text = ec_arena_strdup(arena, "");
-    if (!ec_failed(err)) {
-        err = ec_fetch_status_err(result->status, "the container engine has no logs of it");
-        text = ec_failed(err) ? text : docker_read_logs(arena, result->body);
-    }
-    logs->done(logs->arg, err, ec_span_of(text));
-    free(logs);
-    docker_call_ended(dk);
-}
-
-static struct ec_err read_logs(struct target *dk, const char *key,
-                               const struct target_identity *identity, int lines,
-                               target_logs_fn done, void *arg)
-{
-    const struct place *place = ec_map_get(dk->places, key);
-    const struct instance *worst = NULL;
-    struct instance *instance;
-    for (size_t at = 0; place != NULL && next_instance(place, &at, &instance);) {
-        bool same = strcmp(instance->identity.text, identity->text) == 0;
-        bool worse = worst == NULL || instance->state == CONTAINER_EXITED ||
-                     (!docker_ready(instance) && worst->state != CONTAINER_EXITED);
-        worst = same && worse ? instance : worst;
-    }
-    if (worst == NULL) {
-        return ec_reject("nothing of this version runs here");
-    }
-    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(65536);
-    const struct ec_fetch_spec call = {
-        .url = ec_arena_format(
-            arena, "http://docker/v1.41/containers/%s/logs?stdout=true&stderr=true&tail=%d",
-            worst->name, lines),
-        .deadline_ms = 5000,
-    };
-    struct logs *logs = ec_alloc(sizeof *logs);
-    *logs = (struct logs){dk, done, arg};
-    struct ec_err err = docker_call(dk, &call, on_logs, logs);
-    if (ec_failed(err)) {
-        free(logs);
-    }
-    return err;
-}
+/* ---- removal ---- */
 
 struct removal {
     struct target *dk;
@@ -409,7 +136,7 @@ static struct ec_err remove_version(struct target *dk, const char *key,
 {
     struct place *place = docker_place(dk, key);
     struct instance *instance;
-    for (size_t at = 0; next_instance(place, &at, &instance);) {
+    for (size_t at = 0; docker_next(place, &at, &instance);) {
         if (identity == NULL || strcmp(instance->identity.text, identity->text) == 0) {
             instance->removing = true;
         }
@@ -423,7 +150,7 @@ static struct ec_err remove_version(struct target *dk, const char *key,
     }
     struct removal *removal = ec_alloc(sizeof *removal);
     *removal = (struct removal){dk, ec_strdup(key), done, arg};
-    sync_then(dk, on_unrouted, removal);
+    docker_sync(dk, on_unrouted, removal);
     return ec_ok();
 }
 
@@ -481,13 +208,13 @@ static void close_target(struct target *dk)
 
 const struct target_ops target_docker_ops = {
     .name = "docker",
-    .observe = observe,
-    .prepare = prepare_image,
+    .observe = docker_observe,
+    .prepare = docker_prepare,
     .apply = docker_apply,
-    .set_routes = set_routes,
-    .shift_traffic = shift_traffic,
+    .set_routes = docker_set_routes,
+    .shift_traffic = docker_shift_traffic,
     .remove = remove_version,
-    .logs = read_logs,
+    .logs = docker_logs,
     .keys = keys,
     .complete = complete,
     .unready = unready,
