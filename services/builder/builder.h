@@ -1,7 +1,9 @@
 /* The builder's one private header: its state, its jobs, and what its files offer each other.
  *   main.c        settings, routes, start and stop of the process
  *   builder.c     start and stop of the builder, commands, heartbeats
- *   job.c         one build attempt: its steps as a flow, its commands, its end
+ *   job.c         one build attempt: its steps as a flow, and its end
+ *   job_command.c its commands
+ *   job_events.c  what it says on the bus
  *   step_fetch.c  git;  step_build.c  detect, build, push
  *   engine_buildah.c  the tool that builds, behind struct engine
  *   cache.c       git caches and keeping the disk bounded
@@ -158,12 +160,23 @@ void job_start(struct builder *b, Enclii__V1__RunBuild *run, struct ec_arena *ar
 void job_begin(struct job *job);   /* its flow, once the builder is ready */
 void job_cancel(struct job *job, const char *reason);
 void job_enter(struct job *job, const char *step); /* a step begins; a literal */
-struct ec_err job_run(struct job *job, const struct command *command);
 struct ec_err job_fail(struct job *job, struct verdict verdict);
-uint32_t job_deadline_ms(const struct job *job, int64_t own_ms); /* the nearer of both; 0 = over */
 void job_step_done(struct job *job, struct ec_err err);
+void job_let_go(void *job); /* one of `owed` is over */
+
+/* job_command.c */
+struct ec_err job_run(struct job *job, const struct command *command);
+uint32_t job_deadline_ms(const struct job *job, int64_t own_ms); /* the nearer of both; 0 = over */
 struct ec_err job_out_of_time(struct job *job);
 char *job_read_file(struct job *job, const char *path); /* trimmed; NULL = absent or empty */
+
+/* job_events.c */
+void job_tell_started(struct job *job);
+void job_tell_step(struct job *job, const char *name, int64_t duration_ms, bool failed);
+void job_tell_log(void *job, int64_t first_seq, const struct build_log_line *lines, size_t count,
+                  bool last, bool cut);
+void job_tell_success(struct job *job);
+void job_tell_failure(struct job *job, struct ec_err err);
 
 /* step_fetch.c, step_build.c */
 struct ec_err start_fetch(void *job);

@@ -1,7 +1,6 @@
 /* One build attempt, from the accepted command to the last acknowledged event. The table of steps
  * below is the whole story; each step runs one command after another through job_run. A failed step
- * leaves a verdict, and job_end turns it into exactly one BuildSucceeded or BuildFailed. */
-#include <fcntl.h>
+ * leaves a verdict, and on_flow_end turns it into exactly one BuildSucceeded or BuildFailed. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,9 +11,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "builder.h"
-#include "bus/topics.h"
 
-#define KILL_GRACE_MS 1000
 #define REMOVE_DEADLINE_MS 60000
 
 static struct ec_metric builds_total =
@@ -29,85 +26,6 @@ static const struct ec_step steps[] = {
     {"build", start_build, 1},
     {"push", start_push, 5},
 };
-
-/* ---- events ---- */
-
-static void job_let_go(void *arg);
-
-static void job_publish(struct job *job, const char *type, const char *step,
-                        const ProtobufCMessage *body)
-{
-    const Enclii__V1__RunBuild *run = job->run;
-    struct ec_id id =
-        ec_id_derive(ec_arena_format(job->arena, "%s/%d", run->build_id, run->attempt), step);
-    job->owed++;
-    publish(job->builder,
-            &(struct ec_message){.topic = EC_TOPIC_BUILD_EVENTS,
-                                 .key = run->service->service_id,
-                                 .type = type,
-                                 .subject = run->build_id,
-                                 .id = id.text,
-                                 .trace = job->trace,
-                                 .body = body},
-            job_let_go, job);
-}
-
-static char *text(const char *value)
-{
-    return (char *)(uintptr_t)(value ? value
-                                     : ""); /* generated structs lack const; pack only reads */
-}
-
-static void on_log_acked(void *arg)
-{
-    struct job *job = arg;
-    job->log_batches--;
-    if (job->process && job->log_batches < LOG_BATCHES_MAX / 2) {
-        ec_process_pause(job->process, false);
-    }
-    job_let_go(job);
-}
-
-static void on_log_flush(void *arg, int64_t first_seq, const struct build_log_line *lines,
-                         size_t count, bool last, bool cut)
-{
-    struct job *job = arg;
-    Enclii__V1__LogLine bodies[BUILD_LOG_LINES];
-    Enclii__V1__LogLine *list[BUILD_LOG_LINES];
-    for (size_t i = 0; i < count; i++) {
-        enclii__v1__log_line__init(&bodies[i]);
-        bodies[i].unix_ms = lines[i].unix_ms;
-        bodies[i].step = text(lines[i].step);
-        bodies[i].text = lines[i].text;
-        list[i] = &bodies[i];
-    }
-    Enclii__V1__BuildLog batch = ENCLII__V1__BUILD_LOG__INIT;
-    batch.build_id = job->run->build_id;
-    batch.attempt = job->run->attempt;
-    batch.first_seq = first_seq;
-    batch.n_lines = count;
-    batch.lines = list;
-    batch.last = last;
-    batch.cut = cut;
-    char cause[80], name[40];
-    snprintf(cause, sizeof(cause), "%s/%d", job->run->build_id, job->run->attempt);
-    snprintf(name, sizeof(name), "log-%lld%s", (long long)first_seq, last ? "-last" : "");
-    struct ec_id id = ec_id_derive(cause, name);
-    job->owed++;
-    job->log_batches++;
-    if (job->process && job->log_batches >= LOG_BATCHES_MAX) {
-        ec_process_pause(job->process, true);
-    }
-    publish(job->builder,
-            &(struct ec_message){.topic = EC_TOPIC_BUILD_LOGS,
-                                 .key = job->run->service->service_id,
-                                 .type = "dev.enclii.build.log.v1",
-                                 .subject = job->run->build_id,
-                                 .id = id.text,
-                                 .trace = job->trace,
-                                 .body = &batch.base},
-            on_log_acked, job);
-}
 
 /* ---- the end ---- */
 
@@ -128,7 +46,7 @@ static void job_free(struct job *job)
     builder_job_gone(b);
 }
 
-static void job_let_go(void *arg)
+void job_let_go(void *arg)
 {
     struct job *job = arg;
     if (--job->owed == 0 && job->told) {
@@ -153,59 +71,6 @@ static void remove_dir(struct job *job)
     }
 }
 
-static void tell_success(struct job *job)
-{
-    Enclii__V1__BuildSucceeded done = ENCLII__V1__BUILD_SUCCEEDED__INIT;
-    Enclii__V1__BaseImage bases[32], *list[32];
-    for (size_t i = 0; i < job->base_count; i++) {
-        enclii__v1__base_image__init(&bases[i]);
-        bases[i].reference = text(job->bases[i]);
-        bases[i].digest = text(job->base_digests[i]);
-        list[i] = &bases[i];
-    }
-    done.build_id = job->run->build_id;
-    done.attempt = job->run->attempt;
-    done.builder_id = text(job->builder->settings.builder_id);
-    done.image_repo = job->run->image_repo;
-    done.digest = text(job->digest);
-    done.image_bytes = job->image_bytes;
-    done.commit_sha = job->run->commit->sha;
-    done.detected_by = text(job->plan.detected_by);
-    done.started_unix_ms = job->began_unix_ms;
-    done.finished_unix_ms = ec_unix_ms();
-    done.n_steps = job->step_count;
-    done.steps = job->step_list;
-    done.engine = job->builder->engine_version;
-    done.n_base_images = job->base_count;
-    done.base_images = list;
-    job_publish(job, "dev.enclii.build.succeeded.v1", "succeeded", &done.base);
-}
-
-static void tell_failure(struct job *job, struct ec_err err)
-{
-    Enclii__V1__BuildFailed failed = ENCLII__V1__BUILD_FAILED__INIT;
-    failed.build_id = job->run->build_id;
-    failed.attempt = job->run->attempt;
-    failed.builder_id = text(job->builder->settings.builder_id);
-    failed.reason = job->verdict.detail ? job->verdict.reason
-                                        : ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_INTERNAL;
-    failed.detail = text(job->verdict.detail ? job->verdict.detail : err.what);
-    failed.retryable = job->verdict.detail ? job->verdict.retry : err.fate == EC_FATE_RETRY;
-    if (job->handed_back) {
-        failed.reason = ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_INTERNAL;
-        failed.detail = text(job->cancel_reason);
-        failed.retryable = true;
-    } else if (job->cancel_reason) {
-        failed.reason = ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_CANCELLED;
-        failed.detail = text(job->cancel_reason);
-        failed.retryable = false;
-    }
-    failed.n_steps = job->step_count;
-    failed.steps = job->step_list;
-    build_log_say(&job->log, job->step, "failed: %s", failed.detail);
-    job_publish(job, "dev.enclii.build.failed.v1", "failed", &failed.base);
-}
-
 static void on_flow_end(void *arg, struct ec_err err, const struct ec_step *step)
 {
     struct job *job = arg;
@@ -213,12 +78,12 @@ static void on_flow_end(void *arg, struct ec_err err, const struct ec_step *step
     job->flow_running = false;
     job->owed++; /* until the end of this function */
     if (failed) {
-        tell_failure(job, err);
+        job_tell_failure(job, err);
     } else {
         build_log_say(&job->log, job->step, "done in %s: %s@%s",
                       ec_duration_text(job->arena, ec_unix_ms() - job->began_unix_ms),
                       job->run->image_repo, job->digest);
-        tell_success(job);
+        job_tell_success(job);
     }
     build_log_end(&job->log);
     ec_metric_add(&builds_total, failed ? "failed" : "succeeded", 1);
@@ -240,22 +105,7 @@ static void on_flow_step(void *arg, const struct ec_step *step, struct ec_err er
 {
     struct job *job = arg;
     ec_metric_observe_s(&step_seconds, step->name, (double)duration_ms / 1000.0);
-    if (job->step_count < JOB_STEPS_MAX) {
-        Enclii__V1__StepTime *time = &job->steps[job->step_count];
-        enclii__v1__step_time__init(time);
-        time->name = text(step->name);
-        time->started_unix_ms = ec_unix_ms() - duration_ms;
-        time->duration_ms = duration_ms;
-        time->detail = text(ec_failed(err) ? "failed" : "");
-        job->step_list[job->step_count++] = time;
-        Enclii__V1__BuildStepFinished finished = ENCLII__V1__BUILD_STEP_FINISHED__INIT;
-        finished.build_id = job->run->build_id;
-        finished.attempt = job->run->attempt;
-        finished.builder_id = text(job->builder->settings.builder_id);
-        finished.step = time;
-        job_publish(job, "dev.enclii.build.step.v1",
-                    ec_arena_format(job->arena, "step-%s", step->name), &finished.base);
-    }
+    job_tell_step(job, step->name, duration_ms, ec_failed(err));
 }
 
 void job_step_done(struct job *job, struct ec_err err)
@@ -269,91 +119,6 @@ struct ec_err job_fail(struct job *job, struct verdict verdict)
     build_log_say(&job->log, job->step, "%s%s", verdict.detail,
                   verdict.retry ? " (tried again)" : "");
     return verdict.retry ? ec_retry(0, verdict.detail) : ec_reject(verdict.detail);
-}
-
-/* ---- commands ---- */
-
-static void on_line(void *arg, bool is_stderr, struct ec_span line)
-{
-    struct job *job = arg;
-    if (job->command.capture && !is_stderr) {
-        ec_buf_add(&job->captured, line.ptr, line.len);
-        ec_buf_add_text(&job->captured, "\n");
-    } else {
-        build_log_line(&job->log, job->step, line);
-    }
-}
-
-static void on_command_exit(void *arg, const struct ec_process_result *result)
-{
-    struct job *job = arg;
-    job->process = NULL;
-    job->command.ended(job, result);
-}
-
-struct ec_err job_run(struct job *job, const struct command *command)
-{
-    job->command = *command;
-    ec_buf_clear(&job->captured);
-    build_log_tail_clear(&job->log);
-    if (job->cancel_reason) {
-        return ec_reject("cancelled");
-    }
-    if (command->deadline_ms == 0) {
-        return job_out_of_time(job);
-    }
-    struct ec_process_spec spec = {
-        .argv = command->argv,
-        .env = command->env,
-        .cwd = command->cwd,
-        .deadline_ms = command->deadline_ms,
-        .kill_grace_ms = KILL_GRACE_MS,
-        .memory_max_bytes = command->memory_max_bytes,
-        .pids_max = command->pids_max,
-        .file_max_bytes = command->file_max_bytes,
-        .line_max_bytes = BUILD_LOG_LINE_MAX,
-        .die_with_parent = true,
-        .on_line = on_line,
-        .on_exit = on_command_exit,
-        .arg = job,
-    };
-    struct ec_err err = ec_process_start(job->builder->loop, &spec, &job->process);
-    if (ec_failed(err)) { /* the text lives only until the next start */
-        job->verdict = (struct verdict){ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_INTERNAL, true,
-                                        ec_arena_strdup(job->arena, err.what)};
-        err.what = job->verdict.detail;
-    }
-    return err;
-}
-
-uint32_t job_deadline_ms(const struct job *job, int64_t own_ms)
-{
-    int64_t left_ms = job->deadline_mono_ms - ec_mono_ms();
-    int64_t ms = left_ms < own_ms ? left_ms : own_ms;
-    return ms > 0 ? (uint32_t)ms : 0;
-}
-
-struct ec_err job_out_of_time(struct job *job)
-{
-    const char *detail = ec_arena_format(
-        job->arena, "the build took longer than %s: make it faster or raise its time limit",
-        ec_duration_text(job->arena, job->limits.timeout_ms));
-    return job_fail(
-        job, (struct verdict){ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_TIMED_OUT, false, detail});
-}
-
-char *job_read_file(struct job *job, const char *path)
-{
-    char content[512];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, content, sizeof(content) - 1);
-    if (fd >= 0) {
-        close(fd);
-    }
-    while (n > 0 && (content[n - 1] == '\n' || content[n - 1] == ' ')) {
-        n--;
-    }
-    return n > 0 ? ec_arena_text(job->arena, (struct ec_span){content, (size_t)n}) : NULL;
 }
 
 /* ---- the start ---- */
@@ -437,18 +202,14 @@ void job_start(struct builder *b, Enclii__V1__RunBuild *run, struct ec_arena *ar
     job->digest_file = ec_arena_format(arena, "%s/digest", job->dir);
     ec_buf_init(&job->captured, CAPTURE_MAX);
     ec_buf_init(&job->manifest, CAPTURE_MAX);
-    build_log_init(&job->log, b->loop, (size_t)b->settings.log_max_bytes, on_log_flush, job);
+    build_log_init(&job->log, b->loop, (size_t)b->settings.log_max_bytes, job_tell_log, job);
     mask_credentials(job);
     set_limits(job);
     job->step = "";
     job->next = b->jobs;
     b->jobs = job;
     b->job_count++;
-    Enclii__V1__BuildStarted started = ENCLII__V1__BUILD_STARTED__INIT;
-    started.build_id = run->build_id;
-    started.attempt = run->attempt;
-    started.builder_id = text(b->settings.builder_id);
-    job_publish(job, "dev.enclii.build.started.v1", "started", &started.base);
+    job_tell_started(job);
     job_begin(job);
 }
 
