@@ -45,7 +45,7 @@ PROGRAMS := $(foreach s,$(SERVICES),$(call bin_of,$(s)))
 # A service's objects without main.o: what its tests link.
 objs_of   = $(patsubst %.c,$(B)/obj/%.o,$(wildcard services/$(1)/*.c)) $(if $(wildcard services/$(1)/sql),$(B)/obj/gen/sql/$(1).o)
 
-.PHONY: all build check test demo run bench chaos fuzz asan tsan lint format docs clean setup proto-lock images
+.PHONY: all build check test demo run bench chaos chaos-programs fuzz asan tsan lint format docs clean setup proto-lock images
 all: build
 build: $(PROGRAMS)
 
@@ -104,6 +104,16 @@ $(B)/obj/tests/%.o: CPPFLAGS += -Itests $(addprefix -Iservices/,$(SERVICES))
 $(foreach t,$(UNIT:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_unit,$(t)))))
 $(foreach t,$(SERVICE:%.c=%) $(BENCH:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_service,$(t)))))
 
+# ---- chaos: doubles of slow tools, and pipeline with a bug planted by the linker (see tests/chaos) ----
+CHAOS_BIN := $(B)/chaos/buildah $(B)/chaos/make_topics $(B)/chaos/enclii-pipeline-planted
+$(B)/chaos/buildah: $(B)/obj/tests/chaos/fast_buildah.o $(LIB)
+$(B)/chaos/make_topics: $(B)/obj/tests/chaos/make_topics.o $(LIB)
+$(B)/chaos/enclii-pipeline-planted: LDFLAGS += -Wl,--wrap=ec_bus_publish
+$(B)/chaos/enclii-pipeline-planted: $(B)/obj/tests/chaos/planted.o $(call objs_of,pipeline) $(LIB)
+$(CHAOS_BIN):
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 check: build $(CHOSEN)
 	tools/run-tests $(CHOSEN)
 setup:
@@ -128,7 +138,11 @@ images:
 	docker/build
 docs: build
 	tools/docs
-chaos fuzz lint format:
+chaos: setup
+	$(MAKE) -s -j2 build chaos-programs
+	tools/chaos
+chaos-programs: $(CHAOS_BIN)
+fuzz lint format:
 	tools/$@
 proto-lock:
 	tools/proto-lock --write
