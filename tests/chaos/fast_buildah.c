@@ -1,8 +1,8 @@
-/* A double of the `buildah` program, for `make chaos`: the real builder runs it like the real one. It
- * makes a tiny OCI image of the commit that was checked out, always the same bytes for the same
+/* A double of the `buildah` program, for `make chaos`: the real builder runs it like the real one.
+ * It makes a tiny OCI image of the commit that was checked out, always the same bytes for the same
  * commit, and pushes it to a real registry: config with the commit as its revision label, and one
- * layer, a tar with the file "version" of the source tree. Strict: what it does not know, it refuses.
- * What it must remember between "bud" and "push" are two files in TMPDIR. */
+ * layer, a tar with the file "version" of the source tree. Strict: what it does not know, it
+ * refuses. What it must remember between "bud" and "push" are two files in TMPDIR. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +89,10 @@ static void make_layer(struct image *image, const char *version)
     snprintf(tar + 136, 12, "%011o", 0u);
     memset(tar + 148, ' ', 8);
     tar[156] = '0';
-    memcpy(tar + 257, "ustar\0" "00", 8);
+    memcpy(tar + 257,
+           "ustar\0"
+           "00",
+           8);
     for (int i = 0; i < TAR_BLOCK; i++) {
         sum += (unsigned char)tar[i];
     }
@@ -103,17 +106,20 @@ static void make_image(struct image *image, const char *sha, const char *version
     make_layer(image, version);
     image->layer_digest =
         ec_sha256_digest(arena, (struct ec_span){image->layer, sizeof image->layer});
-    image->config = ec_arena_format(
-        arena,
-        "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{\"Cmd\":[\"/version\"],\"Labels\":{"
-        "\"org.opencontainers.image.revision\":\"%s\"}},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":"
-        "[\"%s\"]}}",
-        sha, image->layer_digest);
+    image->config = ec_arena_format(arena,
+                                    "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{"
+                                    "\"Cmd\":[\"/version\"],\"Labels\":{"
+                                    "\"org.opencontainers.image.revision\":\"%s\"}},\"rootfs\":{"
+                                    "\"type\":\"layers\",\"diff_ids\":"
+                                    "[\"%s\"]}}",
+                                    sha, image->layer_digest);
     image->config_digest = ec_sha256_digest(arena, ec_span_of(image->config));
     image->manifest = ec_arena_format(
         arena,
-        "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":"
-        "{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"%s\",\"size\":%zu},"
+        "{\"schemaVersion\":2,\"mediaType\":\"application/"
+        "vnd.oci.image.manifest.v1+json\",\"config\":"
+        "{\"mediaType\":\"application/"
+        "vnd.oci.image.config.v1+json\",\"digest\":\"%s\",\"size\":%zu},"
         "\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"%s\","
         "\"size\":%d}]}",
         image->config_digest, strlen(image->config), image->layer_digest, LAYER_BYTES);
@@ -161,7 +167,8 @@ static long ask(CURL *curl, const char *method, const char *url, const char *typ
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.ptr);
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)body.len);
     }
-    CURLcode code = curl_easy_perform(curl); /* lint: blocks, it is the tool the builder waits for */
+    CURLcode code =
+        curl_easy_perform(curl); /* lint: blocks, it is the tool the builder waits for */
     curl_slist_free_all(headers);
     if (code != CURLE_OK) {
         die(ec_arena_format(arena, "%s %s: connection refused or lost (%s)", method, url,
@@ -205,12 +212,11 @@ static void push_image(const struct image *image, const char *target)
     }
     const char *base = ec_arena_format(arena, "http://%.*s/v2%.*s", (int)(slash - rest), rest,
                                        (int)(colon - slash), slash);
-    push_blob(curl, base, image->layer_digest,
-              (struct ec_span){image->layer, sizeof image->layer});
+    push_blob(curl, base, image->layer_digest, (struct ec_span){image->layer, sizeof image->layer});
     push_blob(curl, base, image->config_digest, ec_span_of(image->config));
-    long status = ask(curl, "PUT", ec_arena_format(arena, "%s/manifests/%s", base, colon + 1),
-                      "application/vnd.oci.image.manifest.v1+json", ec_span_of(image->manifest),
-                      &location);
+    long status =
+        ask(curl, "PUT", ec_arena_format(arena, "%s/manifests/%s", base, colon + 1),
+            "application/vnd.oci.image.manifest.v1+json", ec_span_of(image->manifest), &location);
     if (status != 201) {
         die(ec_arena_format(arena, "the registry answered %ld to the manifest", status));
     }

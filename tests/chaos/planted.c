@@ -1,8 +1,8 @@
 /* Planted bugs, to prove that `make chaos` finds such things. Linked only into the program
- * build/chaos/enclii-pipeline-planted (by the linker's --wrap): the programs that are installed know
- * nothing of them. PLANTED_BUG says which guarantee is broken:
- *   outbox_mark  now and then a desired state counts as published although its topic never got it
- *   fresh_ids    now and then a final fact is published twice, the second time under another id */
+ * build/chaos/enclii-pipeline-planted (by the linker's --wrap): the programs that are installed
+ * know nothing of them. PLANTED_BUG says which guarantee is broken: outbox_mark  now and then a
+ * desired state counts as published although its topic never got it fresh_ids    now and then a
+ * final fact is published twice, the second time under another id */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
