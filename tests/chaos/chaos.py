@@ -147,7 +147,7 @@ def main():
     parser.add_argument("--pushes", type=int, default=2000)
     parser.add_argument("--services", type=int, default=50)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 1000000))
-    parser.add_argument("--planted", default="", choices=["", "outbox_mark", "fresh_ids"])
+    parser.add_argument("--planted", default="", choices=["", "outbox_mark", "fresh_ids", "all"])
     parser.add_argument("--pause", type=float, default=4, help="seconds between two acts of sabotage, about")
     parser.add_argument("--gap", type=float, default=1, help="longest pause of a pusher")
     parser.add_argument("--patience", type=float, default=300, help="seconds a push may take before it counts as stuck")

@@ -4,7 +4,7 @@ Real: PostgreSQL, three Kafka brokers (replication 3, two must have a record), r
 all our services, those that may run twice, twice. Doubles: `buildah` and `syft` as programs the real builder and
 signer run, the container engine behind its socket, and a proxy as the wire to each broker.
 """
-import os, secrets, signal, socket, subprocess, sys, threading, time
+import base64, os, secrets, shutil, signal, socket, subprocess, sys, threading, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -238,9 +238,7 @@ class Platform:
             subprocess.run(["chown", "postgres", self.path("pg")], check=True)
         self.run([*self.as_postgres, f"{self.pg_bin}/initdb", "-D", self.path("pg/data"), "-U", "enclii", "-A", "trust",
                   "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
-        for node in range(1, NODES + 1):
-            self.run(self.java(node, "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", self.cluster, "-c",
-                               self.path(f"kafka{node}/server.properties")))
+        self.format_brokers()
         tools = [p.name for p in self.parts.values() if not p.needs]
         for name in tools:
             self.start(self.parts[name])
@@ -257,6 +255,18 @@ class Platform:
             self.start(part)
         threading.Thread(target=self.supervise, daemon=True).start()
         self.wait([p.name for p in self.services], 120)
+
+    def format_brokers(self):
+        """One by Kafka's own tool; the others are the same but for their ids, and a JVM start saved."""
+        self.run(self.java(1, "kafka.tools.StorageTool", "format", "-t", self.cluster, "-c",
+                           self.path("kafka1/server.properties")))
+        for node in range(2, NODES + 1):
+            shutil.copytree(self.path("kafka1/data"), self.path(f"kafka{node}/data"))
+            with open(self.path("kafka1/data/meta.properties")) as f:
+                lines = [line for line in f if not line.startswith(("node.id", "directory.id", "#"))]
+            directory = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+            self.write(f"kafka{node}/data/meta.properties",
+                       "".join(lines) + f"node.id={node}\ndirectory.id={directory}\n")
 
     def run(self, command):
         done = subprocess.run(command, capture_output=True, text=True, cwd="/")
