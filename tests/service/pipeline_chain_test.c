@@ -203,7 +203,7 @@ static bool is_so(void *arg)
 static void becomes(struct fixture *fix, const char *sql, const char *value)
 {
     struct expect expect = {fix, sql, value, 0, false};
-    if (!test_run_until(fix->loop, 8000, is_so, &expect)) {
+    if (!test_run_until(fix->loop, 20000, is_so, &expect)) {
         fail_msg("%s: \"%s\", not \"%s\" %s", sql, test_pg_value(fix->pg, sql), value, fix->failed);
     }
 }
@@ -505,7 +505,7 @@ static void test_a_push_with_too_much_behind_it(void **state)
     test_pg_sql(fix->pg, "insert into enclii.service (id, project_id, name, repo_key, repo_url, "
                          "spec) select gen_random_uuid(), '" PROJECT "', 'big' || n, '" REPO
                          "', 'http://h/x', convert_to(repeat('x', 400000), "
-                         "'UTF8') from generate_series(1, 120) n");
+                         "'UTF8') from generate_series(1, 40) n");
     const char *sum = "select sum(next) from enclii.consumed where topic = 'enclii.intake'";
     char both[160];
     snprintf(both, sizeof both,
