@@ -130,6 +130,7 @@ const char *body_text(struct call *call, const json_t *body, const char *name, s
 const char *call_limit(struct call *call, int otherwise);
 Enclii__V1__Actor call_actor(const struct call *call);
 bool is_name(const char *text, size_t max); /* a-z 0-9 -, not at the ends */
+bool is_commit(const char *text); /* 7 to 64 lower-case hex digits: one, or its beginning */
 
 /* ---- outbox.c: what a transaction tells the others ---- */
 struct outbox_row {
@@ -211,7 +212,7 @@ handler on_build_logs, on_build_logs_stream;
 handler on_release_list, on_release_get, on_release_sbom, on_release_provenance, on_release_verify;
 handler on_deploy, on_deployment_list, on_deployment_latest, on_deployment_get, on_rollback;
 handler on_delivery_list, on_delivery_get, on_domain_list;
-handler on_timeline, on_history;
+handler on_timeline, on_history, on_why;
 handler on_channel_create, on_channel_list, on_channel_delete;
 handler on_dead_list, on_dead_get, on_dead_replay, on_dead_discard;
 handler on_token_create, on_token_list, on_token_delete;

@@ -159,6 +159,12 @@ bool is_name(const char *text, size_t max)
     return strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
+bool is_commit(const char *text)
+{
+    size_t len = strlen(text);
+    return len >= 7 && len <= 64 && strspn(text, "0123456789abcdef") == len;
+}
+
 Enclii__V1__Actor call_actor(const struct call *call)
 {
     Enclii__V1__Actor actor = ENCLII__V1__ACTOR__INIT;

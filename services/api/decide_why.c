@@ -1,6 +1,6 @@
-/* One sentence from many rows: the stages are asked from the newest backwards, and the first one
- * that holds the push, or ended it, speaks. Each decider gives false when its stage has nothing to
- * say. */
+/* One sentence from many rows: the stages are asked from the push onwards, and the first one that
+ * holds the push, or ended it, speaks. Each decider gives false when its stage has nothing to say.
+ * What waits says for what, and what ends the waiting; what ended says by which rule. */
 #include "decide_why.h"
 
 #include <stdbool.h>
@@ -13,18 +13,19 @@ static bool is(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-static struct why say(const char *stage, const char *rule, int waiting, const char *sentence)
-{
-    return (struct why){stage, rule, sentence, waiting};
-}
-
-/* "reason: detail", either may be empty. */
+/* "reason: detail", either may be empty; then the rule's own words. */
 static const char *because(struct ec_arena *arena, const char *reason, const char *detail)
 {
-    if (!reason[0] || !detail[0]) {
-        return reason[0] ? reason : detail[0] ? detail : "no reason was given";
+    const struct why_rule *rule = why_rule_find(reason);
+    if (!detail[0]) {
+        return rule        ? ec_arena_format(arena, "%s. %s", reason, rule->means)
+               : reason[0] ? ec_arena_format(arena, "%s.", reason)
+                           : "no reason was given.";
     }
-    return ec_arena_format(arena, "%s: %s", reason, detail);
+    /* Details are lines of other programs: they end as they like. */
+    const char *stop = strchr(".!?", detail[strlen(detail) - 1]) ? "" : ".";
+    return reason[0] ? ec_arena_format(arena, "%s: %s%s", reason, detail, stop)
+                     : ec_arena_format(arena, "%s%s", detail, stop);
 }
 
 static const char *or_rule(const char *reason, const char *otherwise)
@@ -32,162 +33,286 @@ static const char *or_rule(const char *reason, const char *otherwise)
     return reason[0] ? reason : otherwise;
 }
 
+static struct why ended(const char *stage, const char *rule, const char *sentence)
+{
+    const struct why_rule *known = why_rule_find(rule);
+    return (struct why){stage, rule, sentence, 0, known ? known->next : ""};
+}
+
+/* "<what>; <end>." */
+static struct why waits(struct ec_arena *arena, const char *stage, const char *rule,
+                        const char *what, const char *end)
+{
+    return (struct why){stage, rule, ec_arena_format(arena, "%s; %s.", what, end), 1, end};
+}
+
+static const char *span(struct ec_arena *arena, int64_t ms)
+{
+    return ec_duration_text(arena, ms > 0 ? ms : 0);
+}
+
+/* "in 42s", or that it is due. */
+static const char *within(struct ec_arena *arena, int64_t left_ms)
+{
+    return left_ms > 0 ? ec_arena_format(arena, "in %s", span(arena, left_ms)) : "any moment now";
+}
+
+/* ---- the push ---- */
+
+static const char *push_text(const struct why_facts *f, struct ec_arena *arena)
+{
+    return ec_arena_format(arena, "The push of %.7s to %s", f->delivery.commit_sha,
+                           f->delivery.ref);
+}
+
 static bool why_delivery(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
+    const char *push = push_text(f, arena);
     if (is(f->delivery.state, "IGNORED")) {
-        *ret_why = say("delivery", or_rule(f->delivery.reason, "ignored"), 0,
-                       ec_arena_format(arena, "The push of %.7s to %s was ignored: %s.",
-                                       f->delivery.commit_sha, f->delivery.ref,
-                                       because(arena, f->delivery.reason, f->delivery.detail)));
+        *ret_why = ended("delivery", or_rule(f->delivery.reason, "ignored"),
+                         ec_arena_format(arena, "%s was ignored: %s", push,
+                                         because(arena, f->delivery.reason, f->delivery.detail)));
         return true;
     }
     if (is(f->delivery.state, "received")) {
+        *ret_why = waits(arena, "delivery", "not_decided",
+                         ec_arena_format(arena, "%s was received and waits for pipeline", push),
+                         "it ends when pipeline has read it, usually within a second; is "
+                         "enclii-pipeline running?");
+        return true;
+    }
+    if (f->delivery.id[0] && !f->build.id[0] && f->delivery.rule[0]) { /* others build of it */
         *ret_why =
-            say("delivery", "not_decided", 1,
-                ec_arena_format(arena, "The push of %.7s was received and is being looked at.",
-                                f->delivery.commit_sha));
+            ended("delivery", f->delivery.rule,
+                  ec_arena_format(arena, "%s builds nothing of this service: %s", push,
+                                  because(arena, f->delivery.rule, f->delivery.rule_detail)));
         return true;
     }
     return false;
 }
+
+/* ---- the build ---- */
 
 static bool why_queued(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
     if (!is(f->build.state, "queued")) {
         return false;
     }
-    const char *since = ec_duration_text(arena, f->build.since_ms);
+    const char *since = span(arena, f->build.since_ms), *left = within(arena, f->build.left_ms);
     if (f->build.builders == 0) {
-        *ret_why = say("queue", "no_builder", 1,
-                       ec_arena_format(arena,
-                                       "The build of %.7s has waited %s because no builder is "
-                                       "alive; start one.",
-                                       f->build.commit_sha, since));
+        *ret_why = waits(
+            arena, "queue", "no_builder",
+            ec_arena_format(arena, "The build of %.7s has waited %s because no builder is alive",
+                            f->build.commit_sha, since),
+            ec_arena_format(arena, "it begins as soon as one is started, and is given up %s",
+                            left));
         return true;
     }
-    *ret_why = say("queue", "no_free_slot", 1,
-                   ec_arena_format(arena,
-                                   "The build of %.7s has waited %s for a free slot; %lld "
-                                   "build(s) go first and %lld builder(s) are alive.",
-                                   f->build.commit_sha, since, (long long)f->build.ahead,
-                                   (long long)f->build.builders));
+    bool full = f->build.busy_slots >= f->build.slots;
+    *ret_why = waits(
+        arena, "queue", full ? "no_free_slot" : "not_its_turn",
+        ec_arena_format(arena,
+                        "The build of %.7s has waited %s for a free slot: %lld of %lld slots on "
+                        "%lld builder(s) are busy, %lld build(s) go first",
+                        f->build.commit_sha, since, (long long)f->build.busy_slots,
+                        (long long)f->build.slots, (long long)f->build.builders,
+                        (long long)f->build.ahead),
+        full ? ec_arena_format(arena, "it begins when a build before it ends, and is given up %s",
+                               left)
+             : ec_arena_format(arena,
+                               "it begins at the next look of the queue, within a second, unless "
+                               "a limit of its project or of all builds holds it, and is given "
+                               "up %s",
+                               left));
     return true;
+}
+
+static bool why_at_work(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
+{
+    const char *since = span(arena, f->build.since_ms), *left = within(arena, f->build.left_ms);
+    if (is(f->build.state, "leased")) {
+        *ret_why = waits(arena, "build", "leased",
+                         ec_arena_format(arena,
+                                         "The build of %.7s was given to builder %s, attempt %lld, "
+                                         "%s ago and waits for its first word",
+                                         f->build.commit_sha, f->build.builder_id,
+                                         (long long)f->build.attempt, since),
+                         ec_arena_format(arena, "without it, another builder gets it %s", left));
+        return true;
+    }
+    if (is(f->build.state, "running")) {
+        *ret_why =
+            waits(arena, "build", "running",
+                  ec_arena_format(
+                      arena, "The build of %.7s runs on builder %s, attempt %lld, for %s",
+                      f->build.commit_sha, f->build.builder_id, (long long)f->build.attempt, since),
+                  ec_arena_format(arena, "it ends with the build, or by its time limit %s", left));
+        return true;
+    }
+    return false;
 }
 
 static bool why_build(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
-    if (why_queued(f, arena, ret_why)) {
-        return true;
-    }
-    if (is(f->build.state, "leased") || is(f->build.state, "running")) {
-        *ret_why = say("build", "running", 1,
-                       ec_arena_format(arena,
-                                       "The build of %.7s runs on builder %s, attempt %lld, for "
-                                       "%s.",
-                                       f->build.commit_sha, f->build.builder_id,
-                                       (long long)f->build.attempt,
-                                       ec_duration_text(arena, f->build.since_ms)));
+    if (why_queued(f, arena, ret_why) || why_at_work(f, arena, ret_why)) {
         return true;
     }
     if (f->build.state[0] && !is(f->build.state, "SUCCEEDED")) {
-        *ret_why =
-            say("build", or_rule(f->build.reason, "build_ended"), 0,
-                ec_arena_format(arena, "The build of %.7s ended as %s: %s.", f->build.commit_sha,
-                                f->build.state, because(arena, f->build.reason, f->build.detail)));
+        *ret_why = ended("build", or_rule(f->build.reason, "build_ended"),
+                         ec_arena_format(arena, "The build of %.7s ended as %s: %s",
+                                         f->build.commit_sha, f->build.state,
+                                         because(arena, f->build.reason, f->build.detail)));
         return true;
     }
     return false;
 }
 
+/* ---- the release ---- */
+
 static bool why_release(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
     if (is(f->build.state, "SUCCEEDED") && !f->release.state[0]) {
-        *ret_why = say("signature", "not_begun", 1,
-                       "The build succeeded and its release is about to be made.");
+        *ret_why = waits(arena, "signature", "not_begun",
+                         "The build succeeded and its release waits for pipeline to make it",
+                         "it ends within a second; is enclii-pipeline running?");
         return true;
     }
     if (is(f->release.state, "building") || is(f->release.state, "signing")) {
-        *ret_why =
-            say("signature", "signing", 1,
-                ec_arena_format(arena,
-                                "Release %s has been with the signer for %s (SBOM, "
-                                "provenance, signature, verification).",
-                                f->release.version, ec_duration_text(arena, f->release.since_ms)));
+        *ret_why = waits(arena, "signature", "signing",
+                         ec_arena_format(arena,
+                                         "Release %s has been with the signer for %s (SBOM, "
+                                         "provenance, signature, verification)",
+                                         f->release.version, span(arena, f->release.since_ms)),
+                         ec_arena_format(arena,
+                                         "it ends with the signer's word, or is refused "
+                                         "(signing_timed_out) %s",
+                                         within(arena, f->release.left_ms)));
         return true;
     }
     if (is(f->release.state, "REJECTED")) {
         *ret_why =
-            say("signature", or_rule(f->release.reason, "rejected"), 0,
-                ec_arena_format(arena, "Release %s was refused and will not be deployed: %s.",
-                                f->release.version,
-                                because(arena, f->release.reason, f->release.detail)));
+            ended("signature", or_rule(f->release.reason, "rejected"),
+                  ec_arena_format(arena, "Release %s was refused and will not be deployed: %s",
+                                  f->release.version,
+                                  because(arena, f->release.reason, f->release.detail)));
         return true;
     }
     return false;
+}
+
+/* ---- the deployment ---- */
+
+static bool why_no_deployment(const struct why_facts *f, struct ec_arena *arena,
+                              struct why *ret_why)
+{
+    if (f->deployment.state[0] || !is(f->release.state, "READY")) {
+        return false;
+    }
+    const char *version = f->release.version;
+    const char *rule = f->release.rule[0] ? f->release.rule
+                       : f->auto_deploy   ? ""
+                                          : "auto_deploy_off";
+    if (rule[0]) {
+        *ret_why = ended("rollout", rule,
+                         ec_arena_format(arena, "Release %s is ready and was not deployed: %s",
+                                         version, because(arena, rule, f->release.rule_detail)));
+        return true;
+    }
+    *ret_why = waits(
+        arena, "rollout", "not_begun",
+        ec_arena_format(arena, "Release %s is ready and waits for pipeline to deploy it", version),
+        "it ends within a second; is enclii-pipeline running?");
+    return true;
+}
+
+static bool why_open(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
+{
+    const char *state = f->deployment.state, *version = f->deployment.version;
+    const char *since = span(arena, f->deployment.since_ms);
+    const char *left = within(arena, f->deployment.left_ms);
+    if (is(state, "pending")) {
+        *ret_why = waits(
+            arena, "rollout", or_rule(f->deployment.reason, "pending"),
+            ec_arena_format(arena, "Release %s has waited %s to be rolled out in %s", version,
+                            since, f->deployment.environment),
+            ec_arena_format(arena, "pipeline begins it within a second, or it fails %s", left));
+    } else if (is(state, "waiting")) {
+        *ret_why =
+            waits(arena, "rollout", or_rule(f->deployment.reason, "gate"),
+                  ec_arena_format(arena, "Release %s has waited %s for somebody to let it into %s",
+                                  version, since, f->deployment.environment),
+                  ec_arena_format(arena, "it ends with their word, or is cancelled %s", left));
+    } else if (is(state, "rolling")) {
+        *ret_why =
+            waits(arena, "rollout", or_rule(f->deployment.reason, "rolling"),
+                  ec_arena_format(arena,
+                                  "Release %s is rolling out in %s for %s and has %lld %% of the "
+                                  "traffic",
+                                  version, f->deployment.environment, since,
+                                  (long long)f->deployment.weight),
+                  ec_arena_format(arena,
+                                  "it ends when it has taken all traffic well or went back, and is "
+                                  "taken back without a word %s",
+                                  left));
+    } else {
+        return false;
+    }
+    return true;
 }
 
 static bool why_rollout(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
     const char *state = f->deployment.state;
-    if (!state[0] && is(f->release.state, "READY")) {
-        *ret_why = f->deployment.auto_deploy
-                       ? say("rollout", "not_begun", 1,
-                             ec_arena_format(arena,
-                                             "Release %s is ready; its deployment is about to "
-                                             "begin.",
-                                             f->release.version))
-                       : say("rollout", "auto_deploy_off", 0,
-                             ec_arena_format(arena,
-                                             "Release %s is ready and waits for somebody to "
-                                             "deploy it: auto-deploy is off.",
-                                             f->release.version));
-        return true;
-    }
-    if (is(state, "pending") || is(state, "waiting") || is(state, "rolling")) {
-        *ret_why = say("rollout", or_rule(f->deployment.reason, state), 1,
-                       ec_arena_format(arena,
-                                       "Release %s is %s in %s for %s and has %lld %% of the "
-                                       "traffic.",
-                                       f->deployment.version,
-                                       is(state, "rolling") ? "rolling out" : "waiting to roll out",
-                                       f->deployment.environment,
-                                       ec_duration_text(arena, f->deployment.since_ms),
-                                       (long long)f->deployment.weight));
+    if (why_no_deployment(f, arena, ret_why) || why_open(f, arena, ret_why)) {
         return true;
     }
     if (state[0] && !is(state, "HEALTHY")) {
-        *ret_why = say("rollout", or_rule(f->deployment.reason, "deployment_ended"), 0,
-                       ec_arena_format(arena, "The deployment of %s to %s ended as %s: %s.",
-                                       f->deployment.version, f->deployment.environment, state,
-                                       because(arena, f->deployment.reason, f->deployment.detail)));
+        *ret_why =
+            ended("rollout", or_rule(f->deployment.reason, "deployment_ended"),
+                  ec_arena_format(arena, "The deployment of %s to %s ended as %s: %s",
+                                  f->deployment.version, f->deployment.environment, state,
+                                  because(arena, f->deployment.reason, f->deployment.detail)));
         return true;
     }
     return false;
 }
+
+/* ---- the domain ---- */
 
 static bool why_domain(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
     if (!f->domain.hostname[0]) {
         return false;
     }
-    bool failed = is(f->domain.state, "failed");
-    *ret_why = say("domain", or_rule(f->domain.reason, f->domain.state), 1,
-                   ec_arena_format(arena, "Release %s serves, but %s has no certificate yet: %s%s.",
-                                   f->deployment.version, f->domain.hostname,
-                                   failed ? "it failed and is tried again, " : "it is ",
-                                   failed ? because(arena, f->domain.reason, f->domain.detail)
-                                          : f->domain.state));
+    const char *left = within(arena, f->domain.left_ms);
+    if (is(f->domain.state, "failed")) {
+        const char *why = because(arena, f->domain.reason, f->domain.detail);
+        *ret_why = waits(
+            arena, "domain", or_rule(f->domain.reason, "failed"),
+            ec_arena_format(arena, "Release %s serves, but %s has no certificate yet: %.*s",
+                            f->deployment.version, f->domain.hostname, (int)strlen(why) - 1, why),
+            ec_arena_format(arena, "it is tried again %s", left));
+        return true;
+    }
+    *ret_why =
+        waits(arena, "domain", or_rule(f->domain.reason, f->domain.state),
+              ec_arena_format(arena,
+                              "Release %s serves, but %s has no certificate yet (%s) and "
+                              "waits for the issuer",
+                              f->deployment.version, f->domain.hostname, f->domain.state),
+              ec_arena_format(arena, "it ends with the issuer's word, or is tried again %s", left));
     return true;
 }
 
 void decide_why(const struct why_facts *facts, struct ec_arena *arena, struct why *ret_why)
 {
     if (!facts->delivery.id[0] && !facts->build.id[0] && !facts->deployment.id[0]) {
-        *ret_why = say("push", "nothing_pushed", 0,
-                       ec_arena_format(arena,
-                                       "Nothing was pushed to %s (branch %s) since this service "
-                                       "was made.",
-                                       facts->repo_key, facts->branch));
+        *ret_why = (struct why){"push", "nothing_pushed",
+                                ec_arena_format(arena,
+                                                "Nothing was pushed to %s (branch %s) since this "
+                                                "service was made.",
+                                                facts->repo_key, facts->branch),
+                                0, "Push a commit, or build one: enclii deploy --commit SHA."};
         return;
     }
     if (why_delivery(facts, arena, ret_why) || why_build(facts, arena, ret_why) ||
@@ -195,11 +320,15 @@ void decide_why(const struct why_facts *facts, struct ec_arena *arena, struct wh
         why_domain(facts, arena, ret_why)) {
         return;
     }
-    *ret_why =
-        is(facts->deployment.state, "HEALTHY")
-            ? say("done", "healthy", 0,
-                  ec_arena_format(arena, "Release %s of commit %.7s serves in %s.",
-                                  facts->deployment.version, facts->build.commit_sha,
-                                  facts->deployment.environment))
-            : say("delivery", "accepted", 1, "The push was accepted; its build is being made.");
+    if (is(facts->deployment.state, "HEALTHY")) {
+        *ret_why = ended("done", "healthy",
+                         ec_arena_format(arena, "Release %s of commit %.7s serves in %s.",
+                                         facts->deployment.version, facts->build.commit_sha,
+                                         facts->deployment.environment));
+        return;
+    }
+    *ret_why = waits(arena, "delivery", "accepted",
+                     ec_arena_format(arena, "%s was accepted and waits for its build to be made",
+                                     push_text(facts, arena)),
+                     "it ends within a second; is enclii-pipeline running?");
 }

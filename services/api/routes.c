@@ -96,7 +96,10 @@ const struct ec_http_route api_routes[] = {
     {"GET", "/v1/deliveries/{id}", on_delivery_get, 0, VIEW(KIND_NONE)},
     /* host names and their certificates; query: service_id */
     {"GET", "/v1/domains", on_domain_list, 0, VIEW(KIND_NONE)},
-    /* everything that happened to what has this id (delivery, build, release, deployment, trace) */
+    /* why it is as it is, for each service it concerns: a commit, delivery, build, release or
+     * deployment */
+    {"GET", "/v1/why/{id}", on_why, 0, VIEW(KIND_NONE)},
+    /* one push (commit, delivery, build, release or deployment) from webhook to notification */
     {"GET", "/v1/timeline/{id}", on_timeline, 0, VIEW(KIND_NONE)},
     /* all events, newest first; query: see docs/operations/history.md */
     {"GET", "/v1/history", on_history, 0, VIEW(KIND_NONE)},

@@ -12,7 +12,6 @@
 #include "decide_timeline.h"
 
 #define EVENTS_MAX "2000" /* of one timeline */
-#define SHA_LEAST 7
 #define TYPE_PREFIX "dev.enclii."
 
 static const char there_sql[] = "select to_regclass('history.event') is not null as there";
@@ -60,12 +59,6 @@ enum { WHAT, THERE };
 struct timeline_ask {
     const char *kind, *trace, *service_id;
 };
-
-static bool is_hex(const char *text)
-{
-    size_t len = strlen(text);
-    return len >= SHA_LEAST && len <= 64 && strspn(text, "0123456789abcdef") == len;
-}
 
 static void history_missing(struct call *call)
 {
@@ -164,7 +157,7 @@ void on_timeline(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
     const char *id = ec_request_param(req, "id");
-    const char *from = is_hex(id) ? id : NULL;
+    const char *from = is_commit(id) ? id : NULL;
     struct ec_batch *batch = ec_batch_new(call->api->store);
     ec_batch_add(batch, what_sql,
                  ARGS(id, call->who.project_id, ec_id_valid(id) ? id : NULL, from,

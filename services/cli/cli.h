@@ -123,6 +123,9 @@ const char *service_id(const json_t *service);
 /* By version, id or commit; NULL = the newest that is ready. Prints what is wrong. */
 json_t *find_release(struct cli *cli, const json_t *service, const char *name, int *ret_exit);
 
+/* What a person calls a push: HEAD (the commit here) and v12 (a release of --service or of the one
+ * here) become ids, anything else stays. NULL = said what is wrong. */
+const char *find_what(struct cli *cli, const char *name, int *ret_exit);
 const char *commit_here(struct cli *cli); /* HEAD of the working copy here, "" = there is none */
 
 /* ---- out.c: what people and scripts see ---- */

@@ -284,18 +284,6 @@ static const char *newest_build(struct cli *cli, const char *service_name, int *
     return ec_json_text(build, "id");
 }
 
-static bool is_version(const char *text)
-{
-    return text[0] == 'v' && text[1] && strspn(text + 1, "0123456789") == strlen(text + 1);
-}
-
-static const char *release_named(struct cli *cli, const char *version, int *ret_exit)
-{
-    json_t *service = find_service(cli, option(cli, "service"), ret_exit);
-    json_t *release = service ? find_release(cli, service, version, ret_exit) : NULL;
-    return release ? ec_json_text(release, "id") : NULL;
-}
-
 static char *timeline_path(struct cli *cli, const char *what)
 {
     return api_path(cli, "/v1/timeline/%s", ec_percent(cli->arena, ec_span_of(what)));
@@ -305,14 +293,8 @@ int cmd_timeline(struct cli *cli)
 {
     int status = EXIT_OK;
     struct reply reply;
-    const char *what = cli->arg_count ? cli->args[0] : NULL;
-    if (what && strcmp(what, "HEAD") == 0) {
-        what = commit_here(cli);
-    } else if (what && is_version(what)) {
-        what = release_named(cli, what, &status);
-    } else if (!what) {
-        what = newest_build(cli, option(cli, "service"), &status);
-    }
+    const char *what = cli->arg_count ? find_what(cli, cli->args[0], &status)
+                                      : newest_build(cli, option(cli, "service"), &status);
     if (!what) {
         return status;
     }

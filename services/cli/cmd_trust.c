@@ -1,4 +1,4 @@
-/* enclii verify, sbom and why: proof and reasons. */
+/* enclii verify and sbom: proof. */
 #include "cli.h"
 
 #include <string.h>
@@ -92,28 +92,4 @@ int cmd_sbom(struct cli *cli)
     static const struct column columns[] = {
         {"COMPONENT", "name", PLAIN}, {"VERSION", "version", PLAIN}, {"TYPE", "type", PLAIN}};
     return print_list(cli, ec_json_at(reply.body, "components"), columns, EC_LEN(columns));
-}
-
-int cmd_why(struct cli *cli)
-{
-    int status = EXIT_OK;
-    struct reply reply;
-    json_t *service = find_service(cli, cli->args[0], &status);
-    if (!service || !api_call(cli, "GET", api_path(cli, "/v1/services/%s/why", service_id(service)),
-                              NULL, &reply, &status)) {
-        return status;
-    }
-    if (cli->json) {
-        return print_json(reply.body);
-    }
-    const char *summary = ec_json_text(reply.body, "summary");
-    if (summary[0]) {
-        puts(paint(cli, summary, "bold"));
-    }
-    static const struct column columns[] = {{"WHEN", "time", AGO},
-                                            {"WHAT", "subject_kind", PLAIN},
-                                            {"OUTCOME", "outcome", STATE},
-                                            {"RULE", "rule", PLAIN},
-                                            {"DETAIL", "detail", PLAIN}};
-    return print_list(cli, ec_json_at(reply.body, "decisions"), columns, EC_LEN(columns));
 }

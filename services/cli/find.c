@@ -109,3 +109,26 @@ json_t *find_service(struct cli *cli, const char *name, int *ret_exit)
     }
     return found;
 }
+
+static bool is_version(const char *text)
+{
+    return text[0] == 'v' && text[1] && strspn(text + 1, "0123456789") == strlen(text + 1);
+}
+
+const char *find_what(struct cli *cli, const char *name, int *ret_exit)
+{
+    if (strcmp(name, "HEAD") == 0) {
+        const char *sha = commit_here(cli);
+        if (!sha[0]) {
+            *ret_exit = give_up(EXIT_NOT_FOUND, "there is no git commit here for HEAD");
+            return NULL;
+        }
+        return sha;
+    }
+    if (!is_version(name)) {
+        return name;
+    }
+    json_t *service = find_service(cli, option(cli, "service"), ret_exit);
+    json_t *release = service ? find_release(cli, service, name, ret_exit) : NULL;
+    return release ? ec_json_text(release, "id") : NULL;
+}

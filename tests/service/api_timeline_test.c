@@ -13,9 +13,6 @@
 #include "base/mem.h"
 #include "support/api_fixture.h"
 
-extern const struct ec_migration history_migrations[];
-extern const size_t history_migration_count;
-
 #define BUILD_ID "00000000-0000-4000-8000-00000000b001"
 #define RELEASE_ID "00000000-0000-4000-8000-00000000c001"
 #define DEPLOYMENT_ID "00000000-0000-4000-8000-00000000d001"
@@ -57,7 +54,7 @@ static void event(int n, int ms, const char *topic, const char *type, const char
 
 static void make_history(void)
 {
-    test_pg_migrate(fx.pg, "history", history_migrations, history_migration_count);
+    sql("alter schema aside rename to history");
     sql("select history.make_month('2026-11-01')");
     sql("insert into enclii.delivery (id, repo_key, ref, commit_sha, state, trace, received_at)"
         " select 'delivery-1', repo_key, 'refs/heads/main', '" SHA_1 "', 'ACCEPTED', '" TRACEPARENT
@@ -92,6 +89,7 @@ static void make_history(void)
 static void test_without_history(void **state)
 {
     (void)state;
+    sql("alter schema history rename to aside");
     assert_int_equal(get("/v1/timeline/" SHA_1, ADMIN_TOKEN), 503);
     assert_string_equal(api_text(&fx, "code"), "no_history");
     assert_int_equal(get("/v1/history", ADMIN_TOKEN), 503);

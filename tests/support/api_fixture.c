@@ -13,6 +13,8 @@
 
 extern const struct ec_migration pipeline_migrations[];
 extern const size_t pipeline_migration_count;
+extern const struct ec_migration history_migrations[];
+extern const size_t history_migration_count;
 
 static void check(struct ec_err err)
 {
@@ -49,6 +51,7 @@ bool api_fixture_open(struct api_fixture *fx, const char *object_store)
         return false;
     }
     test_pg_migrate(fx->pg, "enclii", pipeline_migrations, pipeline_migration_count);
+    test_pg_migrate(fx->pg, "history", history_migrations, history_migration_count);
     open_parts(fx);
     fx->api.loop = fx->loop;
     fx->api.store = fx->store;

@@ -1,5 +1,5 @@
-/* The api service in the test program: real PostgreSQL with pipeline's schema, the mock Kafka
- * cluster, real HTTP on a free port. One fixture serves all tests of a program. */
+/* The api service in the test program: real PostgreSQL with the schemas of pipeline and history,
+ * the mock Kafka cluster, real HTTP on a free port. One fixture serves all tests of a program. */
 #pragma once
 
 #include <jansson.h>
