@@ -87,7 +87,7 @@ EC_RESULT bus_contract_key(const struct ec_event *ev)
                key_len = at[name_len] ? strcspn(key, ":") : strlen(key);
         memcpy(name, at, name_len < sizeof name ? name_len : sizeof name - 1);
         const char *want = belongs_to(ev->body, name);
-        if (want && !ec_span_is((struct ec_span){key, key_len}, want)) {
+        if (want && *want && !ec_span_is((struct ec_span){key, key_len}, want)) {
             return ec_reject_in(ev->arena,
                                 "the key is \"%.100s\", but the message's %s is \"%.100s\"",
                                 ev->key, name, want);

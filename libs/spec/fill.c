@@ -252,10 +252,12 @@ bool spec_switched(const struct node *node, bool otherwise)
     return on;
 }
 
+/* Stars, question marks and commas make it a rule for several branches and
+ * "refs/tags/v*" one for tags (pipeline's decide_branch). */
 static bool good_branch(const char *name)
 {
     return name[0] != '\0' && name[0] != '-' && name[0] != '/' && strlen(name) <= 255 &&
-           strpbrk(name, " ~^:?*[\\\t\r\n") == NULL && strstr(name, "..") == NULL;
+           strpbrk(name, " ~^:[\\\t\r\n") == NULL && strstr(name, "..") == NULL;
 }
 
 static void fill_repo(struct filler *f)

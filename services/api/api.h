@@ -211,7 +211,7 @@ handler on_build_create, on_build_list, on_build_get, on_build_cancel;
 handler on_build_logs, on_build_logs_stream;
 handler on_release_list, on_release_get, on_release_sbom, on_release_provenance, on_release_verify;
 handler on_deploy, on_deployment_list, on_deployment_latest, on_deployment_get, on_rollback;
-handler on_delivery_list, on_delivery_get, on_domain_list;
+handler on_delivery_list, on_delivery_get, on_delivery_redeliver, on_domain_list;
 handler on_timeline, on_history, on_why;
 handler on_channel_create, on_channel_list, on_channel_delete;
 handler on_dead_list, on_dead_get, on_dead_replay, on_dead_discard;

@@ -75,7 +75,8 @@ void repo_lock(struct ec_batch *batch, const char *repo_key)
                  ARGS(repo_key));
 }
 
-/* Said again for every further service of the repository: the topic keeps the last word only. */
+/* Said again for every further service of the repository: the topic keeps the last word only. But
+ * once the pipeline has learned the host's id of it, its word is the fuller one. */
 void repo_bind(struct call *call, struct ec_batch *batch, const char *repo_key, const char *url)
 {
     const char *slash = strchr(repo_key, '/');
@@ -83,11 +84,13 @@ void repo_bind(struct call *call, struct ec_batch *batch, const char *repo_key, 
     fact.repo_key = ec_arena_strdup(call->arena, repo_key);
     fact.clone_url = ec_arena_strdup(call->arena, url);
     fact.full_name = ec_arena_strdup(call->arena, slash ? slash + 1 : repo_key);
-    outbox_add(call, batch,
-               &(struct outbox_row){.topic = EC_TOPIC_REPOS,
-                                    .key = repo_key,
-                                    .type = "dev.enclii.repo.bound.v1",
-                                    .body = &fact.base});
+    struct ec_id id = ec_id_new();
+    ec_batch_add(batch,
+                 "insert into enclii.outbox (topic, key, type, subject, event_id, trace, body)"
+                 " select $1, $2, $3, $2, $4, $5, $6::bytea where not exists"
+                 " (select 1 from enclii.repo where repo_key = $2)",
+                 ARGS(EC_TOPIC_REPOS, repo_key, "dev.enclii.repo.bound.v1", id.text,
+                      ec_request_trace(call->req), packed(call->arena, &fact.base)));
 }
 
 /* After the row change: a tombstone, if no service uses the repository any more. */
@@ -100,4 +103,8 @@ void repo_release(struct call *call, struct ec_batch *batch, const char *repo_ke
                  " (select 1 from enclii.service where repo_key = $2 and removed_at is null)",
                  ARGS(EC_TOPIC_REPOS, repo_key, "dev.enclii.repo.bound.v1", id.text,
                       ec_request_trace(call->req)));
+    ec_batch_add(batch,
+                 "delete from enclii.repo where repo_key = $1 and not exists"
+                 " (select 1 from enclii.service where repo_key = $1 and removed_at is null)",
+                 ARGS(repo_key));
 }

@@ -90,10 +90,12 @@ const struct ec_http_route api_routes[] = {
     /* goes back to the release that was healthy before; body: to_release? */
     {"POST", "/v1/deployments/{id}/rollback", on_rollback, SMALL, DEVELOP(KIND_DEPLOYMENT)},
 
-    /* webhooks that came in, and what became of them; query: repo, limit */
+    /* webhooks that came in, and what became of them; query: repo, state, host, event, limit */
     {"GET", "/v1/deliveries", on_delivery_list, 0, VIEW(KIND_NONE)},
     /* one delivery */
     {"GET", "/v1/deliveries/{id}", on_delivery_get, 0, VIEW(KIND_NONE)},
+    /* takes a push once more, without the git host */
+    {"POST", "/v1/deliveries/{id}/redeliver", on_delivery_redeliver, SMALL, DEVELOP(KIND_NONE)},
     /* host names and their certificates; query: service_id */
     {"GET", "/v1/domains", on_domain_list, 0, VIEW(KIND_NONE)},
     /* why it is as it is, for each service it concerns: a commit, delivery, build, release or

@@ -173,6 +173,8 @@ int cmd_releases(struct cli *cli);
 int cmd_deployments(struct cli *cli);
 int cmd_builds(struct cli *cli);
 int cmd_deliveries(struct cli *cli);
+int cmd_delivery_show(struct cli *cli);
+int cmd_delivery_again(struct cli *cli);
 int cmd_logs(struct cli *cli);
 int cmd_why(struct cli *cli);
 int cmd_timeline(struct cli *cli);

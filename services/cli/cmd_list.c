@@ -1,4 +1,4 @@
-/* Lists: releases, deployments, builds, deliveries, and the status of a service. */
+/* Lists: releases, deployments, builds, and the status of a service. */
 #include "cli.h"
 
 #include <string.h>
@@ -47,21 +47,6 @@ int cmd_builds(struct cli *cli)
                                             {"QUEUED", "created_at", AGO},
                                             {"REASON", "reason", PLAIN}};
     return list_of_service(cli, "builds", columns, EC_LEN(columns));
-}
-
-int cmd_deliveries(struct cli *cli)
-{
-    struct reply reply;
-    int status = EXIT_OK;
-    if (!api_call(cli, "GET", "/v1/deliveries", NULL, &reply, &status)) {
-        return status;
-    }
-    static const struct column columns[] = {
-        {"DELIVERY", "id", PLAIN},           {"STATE", "state", STATE},
-        {"REPOSITORY", "repo_key", PLAIN},   {"REF", "ref", PLAIN},
-        {"COMMIT", "commit_sha", SHORT_SHA}, {"CAME", "received_at", AGO},
-        {"REASON", "reason", PLAIN},         {"DETAIL", "detail", PLAIN}};
-    return print_list(cli, ec_json_at(reply.body, "deliveries"), columns, EC_LEN(columns));
 }
 
 static int print_status(struct cli *cli, const json_t *service, const json_t *status)

@@ -30,7 +30,8 @@ static bool put_offsets(struct ec_batch *batch, const struct commit_offsets *off
 
 bool commit_has_work(const struct world *world)
 {
-    bool rows = world->fact_count || world->decision_count || world->seen_count;
+    bool rows =
+        world->fact_count || world->decision_count || world->seen_count || world->first_refusal;
     for (const struct build *row = world->first_build; row && !rows; row = row->next) {
         rows = row->mark != ROW_CLEAN;
     }
@@ -52,7 +53,8 @@ EC_RESULT commit_world(struct ec_store *store, const struct world *world,
         write_add_releases,    write_update_releases, write_update_deployments,
         write_add_deployments, write_update_desired,  write_add_desired,
         write_remove_domains,  write_update_domains,  write_add_domains,
-        write_put_builders,    write_add_decisions,   write_add_facts,
+        write_put_builders,    write_add_refusals,    write_move_repos,
+        write_put_repos,       write_add_decisions,   write_add_facts,
     };
     struct ec_batch *batch = ec_batch_new(store);
     bool fits = true;

@@ -90,6 +90,35 @@ static const char *want_push(struct wanted *wanted, const char *key, const void 
     return NULL;
 }
 
+/* The host's other events name their delivery, and a repository when they are about one. */
+static const char *want_host_event(struct wanted *wanted, const char *key, const void *body)
+{
+    (void)key;
+    const ProtobufCMessage *message = body;
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "delivery");
+    const Enclii__V1__DeliveryInfo *info =
+        *(Enclii__V1__DeliveryInfo *const *)((const char *)body + field->offset);
+    if (!info || !*info->delivery_id) {
+        return "an event of a host without a delivery id";
+    }
+    want(wanted, &wanted->deliveries, info->delivery_id);
+    if (message->descriptor == &enclii__v1__repository_changed__descriptor) {
+        want(wanted, &wanted->repos, info->repo_key);
+        want(wanted, &wanted->repos, ((const Enclii__V1__RepositoryChanged *)body)->new_repo_key);
+    }
+    return NULL;
+}
+
+static const char *want_refused(struct wanted *wanted, const char *key, const void *body)
+{
+    (void)wanted;
+    (void)key;
+    return ec_id_valid(((const Enclii__V1__DeliveryRefused *)body)->refusal_id)
+               ? NULL
+               : "a refusal whose id is not a UUID";
+}
+
 static const char *want_build_started(struct wanted *wanted, const char *key, const void *body)
 {
     return want_id(wanted, &wanted->builds, key,
@@ -252,6 +281,16 @@ static const char *want_request_remove(struct wanted *wanted, const char *key, c
 
 const struct event_kind event_kinds[] = {
     KIND("push.received", push_received, want_push, decide_push, true),
+    KIND("delivery.received", delivery_received, want_host_event, decide_host_event, false),
+    KIND("delivery.refused", delivery_refused, want_refused, decide_refused, true),
+    KIND("pull_request.changed", pull_request_changed, want_host_event, decide_host_event, false),
+    KIND("ci.changed", ci_changed, want_host_event, decide_host_event, false),
+    KIND("ref.changed", ref_changed, want_host_event, decide_host_event, false),
+    KIND("repository.changed", repository_changed, want_host_event, decide_repository, true),
+    KIND("installation.changed", installation_changed, want_host_event, decide_host_event, false),
+    KIND("board_item.changed", board_item_changed, want_host_event, decide_host_event, false),
+    KIND("release_tag.changed", release_tag_changed, want_host_event, decide_host_event, false),
+    KIND("image.pushed", image_pushed, want_host_event, decide_host_event, false),
     KIND("build.started", build_started, want_build_started, decide_build_started, false),
     KIND("build.step", build_step_finished, want_build_step, decide_build_step, true),
     KIND("build.succeeded", build_succeeded, want_build_succeeded, decide_build_succeeded, true),

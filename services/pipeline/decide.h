@@ -50,7 +50,21 @@ void decide_event(struct world *world, const struct event_kind *kind, const stru
 
 /* ---- decide_push.c ---- */
 void decide_push(struct world *world, const void *body);
+/* A service's branch rule against a ref: "main", "release-*" (a star stops at slashes, two do not),
+ * or a whole ref with stars, "refs/tags/v*"; several are parted by commas. */
+bool decide_branch(const char *rule, const char *ref);
+/* The marker of the list that the message has, or its trailer "skip-checks: true"; else NULL. */
+const char *decide_skip_marker(struct ec_arena *arena, const char *markers, const char *message);
+
+/* ---- decide_intake.c: what hosts say besides pushes ---- */
+void decide_host_event(struct world *world, const void *body);
+void decide_refused(struct world *world, const void *body);
+void decide_repository(struct world *world, const void *body);
+/* The host's id of a repository, and its new address once it has moved. */
+void decide_identity(struct world *world, const Enclii__V1__PushReceived *push);
+
 /* ---- paths.c: gitignore-style patterns ("docs/", "*.md", "!docs/api.md", "src/[**]/x.c") ---- */
+bool paths_glob(const char *pattern, const char *text); /* the whole text, as one pattern */
 bool paths_match(char *const *patterns, size_t pattern_count, const char *path);
 
 /* ---- decide_build.c ---- */

@@ -8,14 +8,12 @@
 #include "base/metric.h"
 #include "bus/topics.h"
 
-static struct ec_metric deliveries =
-    EC_COUNTER("enclii_deliveries_total", "Push deliveries by what became of them.", "outcome");
-
-static const char *const skip_markers[] = {"[skip ci]",     "[ci skip]",     "[no ci]",
-                                           "[skip enclii]", "[enclii skip]", "[skip actions]"};
-
 /* What a build keeps of the commit's message; the host keeps the rest. */
 #define MESSAGE_MAX_BYTES 4096
+#define KEPT_PUSH_MAX_BYTES 8192
+
+static struct ec_metric deliveries =
+    EC_COUNTER("enclii_deliveries_total", "Push deliveries by what became of them.", "outcome");
 
 /* Why this service does not build this push; rule NULL = it does. */
 struct filter {
@@ -45,11 +43,9 @@ static struct filter filter_paths(struct world *world, const struct service *svc
 static struct filter filter_service(struct world *world, const struct service *svc,
                                     const Enclii__V1__PushReceived *push)
 {
-    const char *branch = ec_arena_format(world->arena, "refs/heads/%s", svc->branch);
-    if (strcmp(branch, push->ref) != 0) {
+    if (!decide_branch(svc->branch, push->ref)) {
         return (struct filter){"branch_not_watched",
-                               ec_arena_format(world->arena,
-                                               "%s was pushed, the service builds branch %s",
+                               ec_arena_format(world->arena, "%s was pushed, the service builds %s",
                                                push->ref, svc->branch)};
     }
     for (const struct build *build = svc->first_build; build; build = build->next_of_service) {
@@ -70,12 +66,11 @@ static struct filter filter_push(struct world *world, const Enclii__V1__PushRece
         return (struct filter){"ref_deleted",
                                ec_arena_format(world->arena, "%s was deleted", push->ref)};
     }
-    for (size_t i = 0; i < EC_LEN(skip_markers); i++) {
-        if (strcasestr(push->head->message, skip_markers[i])) {
-            return (struct filter){
-                "skip_marker",
-                ec_arena_format(world->arena, "the commit message says %s", skip_markers[i])};
-        }
+    const char *message = *push->message ? push->message : push->head->message;
+    const char *marker = decide_skip_marker(world->arena, world->rules->skip_markers, message);
+    if (marker) {
+        return (struct filter){"skip_marker",
+                               ec_arena_format(world->arena, "the commit message says %s", marker)};
     }
     return (struct filter){NULL, NULL};
 }
@@ -149,6 +144,18 @@ static void build_service(struct world *world, struct service *svc,
     fact->build_ids[fact->n_build_ids++] = world_text(world, build->id);
 }
 
+/* What it takes to deliver it again. A long list of paths is left out: a push without one builds.
+ */
+static struct ec_span keep_push(struct world *world, const Enclii__V1__PushReceived *push)
+{
+    Enclii__V1__PushReceived kept = *push;
+    if (protobuf_c_message_get_packed_size(&push->base) > KEPT_PUSH_MAX_BYTES) {
+        kept.n_changed_paths = 0;
+        kept.changed_paths_complete = false;
+    }
+    return world_pack(world, &kept.base);
+}
+
 static struct delivery *new_delivery(struct world *world, const Enclii__V1__PushReceived *push)
 {
     struct delivery row = {
@@ -160,6 +167,11 @@ static struct delivery *new_delivery(struct world *world, const Enclii__V1__Push
         .reason = "",
         .detail = "",
         .trace = world_text(world, world->cause.trace),
+        .host = world_text(world, push->host),
+        .event = "push",
+        .action = "",
+        .push = keep_push(world, push),
+        .recovered = push->recovered,
         .received_ms = push->received_unix_ms ? push->received_unix_ms : world->now_ms,
         .mark = ROW_NEW,
     };
@@ -204,6 +216,7 @@ void decide_push(struct world *world, const void *body)
         return;
     }
     row = new_delivery(world, push);
+    decide_identity(world, push);
     struct filter filter = filter_push(world, push);
     if (filter.rule) {
         ignore(world, row, push, &filter);

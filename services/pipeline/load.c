@@ -86,6 +86,9 @@ static const char domains_sql[] =
 static const char deliveries_sql[] =
     "select id, repo_key, state, duplicates, enclii.ms(received_at) as received "
     "from enclii.delivery where id = any($1::text[])";
+static const char repos_sql[] =
+    "select repo_key, host_repo_id, clone_url, full_name from enclii.repo "
+    "where repo_key = any($1::text[])";
 static const char inbox_sql[] =
     "select event_id from enclii.inbox where event_id = any($1::text[])";
 static const char builders_sql[] =
@@ -328,6 +331,9 @@ static void take_delivery(const struct row *row)
         .reason = "",
         .detail = "",
         .trace = "",
+        .host = "",
+        .event = "",
+        .action = "",
         .duplicates = (int32_t)number(row, "duplicates"),
         .received_ms = number(row, "received"),
     };
@@ -335,6 +341,15 @@ static void take_delivery(const struct row *row)
                      0)) {
         world_add_delivery(row->world, &delivery);
     }
+}
+
+static void take_repo(const struct row *row)
+{
+    world_add_repo(row->world, &(struct repo){.repo_key = text(row, "repo_key"),
+                                              .host_repo_id = text(row, "host_repo_id"),
+                                              .clone_url = text(row, "clone_url"),
+                                              .full_name = text(row, "full_name"),
+                                              .renamed_from = ""});
 }
 
 static void take_inbox(const struct row *row)
@@ -385,15 +400,23 @@ enum {
     AT_DELIVERIES,
     AT_INBOX,
     AT_BUILDERS,
+    AT_REPOS,
     AT_WORK,
     AT_CLOCK,
 };
 
 static void (*const takers[])(const struct row *) = {
-    [AT_SERVICES] = take_service, [AT_ENVIRONMENTS] = take_environment, [AT_BUILDS] = take_build,
-    [AT_RELEASES] = take_release, [AT_DEPLOYMENTS] = take_deployment,   [AT_DESIRED] = take_desired,
-    [AT_DOMAINS] = take_domain,   [AT_DELIVERIES] = take_delivery,      [AT_INBOX] = take_inbox,
+    [AT_SERVICES] = take_service,
+    [AT_ENVIRONMENTS] = take_environment,
+    [AT_BUILDS] = take_build,
+    [AT_RELEASES] = take_release,
+    [AT_DEPLOYMENTS] = take_deployment,
+    [AT_DESIRED] = take_desired,
+    [AT_DOMAINS] = take_domain,
+    [AT_DELIVERIES] = take_delivery,
+    [AT_INBOX] = take_inbox,
     [AT_BUILDERS] = take_builder,
+    [AT_REPOS] = take_repo,
 };
 
 static void finish(struct load *load, struct ec_err err)
@@ -512,6 +535,7 @@ EC_RESULT load_world(struct ec_store *store, const struct wanted *wanted, const 
     ec_batch_add(batch, deliveries_sql, (const char *[]){array(arena, &wanted->deliveries)}, 1);
     ec_batch_add(batch, inbox_sql, (const char *[]){array(arena, &wanted->events)}, 1);
     ec_batch_add(batch, builders_sql, (const char *[]){array(arena, &wanted->builders), queue}, 2);
+    ec_batch_add(batch, repos_sql, (const char *[]){repos}, 1);
     ec_batch_add(batch, at_work_sql, (const char *[]){queue}, 1);
     ec_batch_add(batch, "select enclii.ms(clock_timestamp()) as now", NULL, 0);
     struct ec_err err = ec_batch_run(batch, on_loaded, load);

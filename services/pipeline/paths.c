@@ -6,40 +6,51 @@
 
 #include <string.h>
 
+struct walk {
+    int fuel;
+    bool whole; /* the pattern must take the whole text, not only a folder above */
+};
+
 /* One step of a glob; text and pattern are consumed from the front. Recursion is bounded by the
  * stars of one pattern; fuel bounds the work a hostile pattern can ask for. */
-static bool glob(const char *pattern, const char *text, int *fuel)
+static bool glob(const char *pattern, const char *text, struct walk *walk)
 {
-    if (--*fuel < 0) {
+    if (--walk->fuel < 0) {
         return false;
     }
     if (pattern[0] == 0) {
-        return text[0] == 0 || text[0] == '/'; /* the pattern names a directory above */
+        return text[0] == 0 ||
+               (text[0] == '/' && !walk->whole); /* the pattern names a directory above */
     }
     if (pattern[0] == '*' && pattern[1] == '*') {
         const char *rest = pattern + 2;
-        if (rest[0] == '/' && glob(rest + 1, text, fuel)) {
+        if (rest[0] == '/' && glob(rest + 1, text, walk)) {
             return true; /* also matches no directory at all */
         }
         for (; text[0]; text++) {
-            if (glob(rest, text, fuel)) {
+            if (glob(rest, text, walk)) {
                 return true;
             }
         }
-        return glob(rest, text, fuel);
+        return glob(rest, text, walk);
     }
     if (pattern[0] == '*') {
         for (; text[0] && text[0] != '/'; text++) {
-            if (glob(pattern + 1, text, fuel)) {
+            if (glob(pattern + 1, text, walk)) {
                 return true;
             }
         }
-        return glob(pattern + 1, text, fuel);
+        return glob(pattern + 1, text, walk);
     }
     if (text[0] == 0 || (pattern[0] != text[0] && (pattern[0] != '?' || text[0] == '/'))) {
         return false;
     }
-    return glob(pattern + 1, text + 1, fuel);
+    return glob(pattern + 1, text + 1, walk);
+}
+
+bool paths_glob(const char *pattern, const char *text)
+{
+    return glob(pattern, text, &(struct walk){20000, true});
 }
 
 static bool matches(const char *pattern, size_t len, const char *path)
@@ -58,15 +69,15 @@ static bool matches(const char *pattern, size_t len, const char *path)
     }
     memcpy(text, pattern, len);
     text[len] = 0;
-    int fuel = 20000;
-    if (glob(text, path, &fuel)) {
+    struct walk walk = {20000, false};
+    if (glob(text, path, &walk)) {
         return !folder || strlen(path) > len || strchr(text, '*') || strchr(text, '?');
     }
     if (anchored) {
         return false;
     }
     for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
-        if (glob(text, slash + 1, &fuel)) {
+        if (glob(text, slash + 1, &walk)) {
             return true;
         }
     }

@@ -145,6 +145,7 @@ struct ec_err pipeline_start(struct pipeline *pl)
         .project_builds_max = (int32_t)pl->settings.project_builds_max,
         .silence_ms = pl->settings.silence_ms,
         .domain_issuer = pl->settings.domain_issuer,
+        .skip_markers = pl->settings.skip_markers,
     };
     pl->engine = engine_new(pl);
     pl->relay = relay_new(pl);

@@ -19,7 +19,8 @@ struct pipeline_settings {
     int64_t project_builds_max; /* at once per project; 0 = no limit */
     int64_t silence_ms;         /* after which a builder counts as gone */
     const char *domain_issuer;
-    const char *member; /* of the consumer group; "" = a new one each time */
+    const char *skip_markers; /* parted by commas */
+    const char *member;       /* of the consumer group; "" = a new one each time */
     /* How long rows about the past are kept; 0 = for ever. */
     int64_t keep_seen_ms, keep_decisions_ms, keep_logs_ms, keep_audit_ms;
 };

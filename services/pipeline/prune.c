@@ -35,6 +35,8 @@ static const struct {
     {"decision", OLD("decision", "at"), offsetof(struct pipeline_settings, keep_decisions_ms)},
     {"delivery", OLD("delivery", "received_at"),
      offsetof(struct pipeline_settings, keep_decisions_ms)},
+    {"refused_delivery", OLD("refused_delivery", "received_at"),
+     offsetof(struct pipeline_settings, keep_decisions_ms)},
     {"build_log", OLD("build_log", "at"), offsetof(struct pipeline_settings, keep_logs_ms)},
     {"audit_log", OLD("audit_log", "at"), offsetof(struct pipeline_settings, keep_audit_ms)},
     {"dead_letter", OLD("dead_letter", "settled_at"), /* open ones stay */

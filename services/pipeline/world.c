@@ -28,7 +28,7 @@ static struct ec_map **maps_of(struct world *world, size_t at)
     struct ec_map **maps[] = {&world->services, &world->environments, &world->builds,
                               &world->releases, &world->deployments,  &world->desireds,
                               &world->domains,  &world->deliveries,   &world->builders,
-                              &world->inbox};
+                              &world->inbox,    &world->repos};
     return at < EC_LEN(maps) ? maps[at] : NULL;
 }
 
@@ -53,6 +53,8 @@ struct world *world_new(const struct rules *rules, int64_t now_ms)
     world->domain_end = &world->first_domain;
     world->delivery_end = &world->first_delivery;
     world->builder_end = &world->first_builder;
+    world->refusal_end = &world->first_refusal;
+    world->repo_end = &world->first_repo;
     world->fact_end = &world->first_fact;
     world->decision_end = &world->first_decision;
     world->seen_end = &world->first_seen;
@@ -217,7 +219,31 @@ struct builder *world_add_builder(struct world *world, const struct builder *row
     return copy;
 }
 
+struct repo *world_add_repo(struct world *world, const struct repo *row)
+{
+    bool added;
+    struct repo *copy = put_row(world, world->repos, row->repo_key, ROW_BYTES(row), &added);
+    if (added) {
+        *world->repo_end = copy;
+        world->repo_end = &copy->next;
+    }
+    return copy;
+}
+
+void world_add_refusal(struct world *world, const Enclii__V1__DeliveryRefused *fact)
+{
+    struct refusal *row = ec_arena_alloc(world->arena, sizeof *row);
+    row->fact = fact;
+    *world->refusal_end = row;
+    world->refusal_end = &row->next;
+}
+
 /* ---- finding ---- */
+
+struct repo *world_repo(const struct world *world, const char *repo_key)
+{
+    return ec_map_get(world->repos, repo_key);
+}
 
 struct service *world_service(const struct world *world, const char *id)
 {

@@ -12,6 +12,7 @@
 #include "base/span.h"
 #include "enclii/v1/build.pb-c.h"
 #include "enclii/v1/common.pb-c.h"
+#include "enclii/v1/intake.pb-c.h"
 #include "enclii/v1/spec.pb-c.h"
 #include "machine.h"
 
@@ -29,6 +30,7 @@ struct rules {
     int32_t project_builds_max; /* builds of one project at once; 0 = no limit */
     int64_t silence_ms;         /* a builder not heard for so long is gone */
     const char *domain_issuer;  /* "local" */
+    const char *skip_markers;   /* "[skip ci],[no ci]": a commit message with one is not built */
 };
 
 enum row_mark { ROW_CLEAN, ROW_NEW, ROW_CHANGED, ROW_REMOVED };
@@ -158,10 +160,27 @@ struct delivery {
     const char *id, *repo_key, *ref, *commit_sha, *pusher;
     struct machine_cell cell;
     const char *reason, *detail, *trace;
+    const char *host, *event, *action; /* as the host names them */
+    struct ec_span push;               /* PushReceived, packed; empty = it was none */
     int32_t duplicates;
+    bool recovered;
     int64_t received_ms;
     enum row_mark mark;
     struct delivery *next;
+};
+
+/* A delivery that webhook answered with a problem. */
+struct refusal {
+    const Enclii__V1__DeliveryRefused *fact;
+    struct refusal *next;
+};
+
+/* A repository, as the host knows it. */
+struct repo {
+    const char *repo_key, *host_repo_id, *clone_url, *full_name;
+    const char *renamed_from; /* "" = nothing to move */
+    enum row_mark mark;
+    struct repo *next;
 };
 
 struct builder {
@@ -211,7 +230,7 @@ struct world {
     struct cause cause;
     /* By id; desireds by "<service id>:<environment id>", inbox by event id. */
     struct ec_map *services, *environments, *builds, *releases, *deployments, *desireds, *domains,
-        *deliveries, *builders, *inbox;
+        *deliveries, *builders, *inbox, *repos;
     /* The same rows in the order they came. */
     struct service *first_service, **service_end;
     struct environment *first_environment, **environment_end;
@@ -222,6 +241,8 @@ struct world {
     struct domain *first_domain, **domain_end;
     struct delivery *first_delivery, **delivery_end;
     struct builder *first_builder, **builder_end;
+    struct refusal *first_refusal, **refusal_end;
+    struct repo *first_repo, **repo_end;
     struct fact *first_fact, **fact_end;
     struct decision *first_decision, **decision_end;
     struct seen *first_seen, **seen_end;
@@ -246,6 +267,8 @@ struct desired *world_add_desired(struct world *world, const struct desired *row
 struct domain *world_add_domain(struct world *world, const struct domain *row);
 struct delivery *world_add_delivery(struct world *world, const struct delivery *row);
 struct builder *world_add_builder(struct world *world, const struct builder *row);
+struct repo *world_add_repo(struct world *world, const struct repo *row);
+void world_add_refusal(struct world *world, const Enclii__V1__DeliveryRefused *fact);
 
 /* Finding rows; NULL when it is not there. */
 struct service *world_service(const struct world *world, const char *id);
@@ -257,6 +280,7 @@ struct desired *world_desired(const struct world *world, const char *service_id,
 struct domain *world_domain(const struct world *world, const char *hostname);
 struct delivery *world_delivery(const struct world *world, const char *id);
 struct builder *world_builder(const struct world *world, const char *id);
+struct repo *world_repo(const struct world *world, const char *repo_key);
 struct environment *world_environment(const struct world *world, const char *id);
 struct environment *world_environment_named(const struct world *world, const char *project_id,
                                             const char *name);

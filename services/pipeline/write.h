@@ -27,5 +27,8 @@ bool write_update_desired(struct ec_batch *batch, const struct world *world);
 bool write_add_domains(struct ec_batch *batch, const struct world *world);
 bool write_update_domains(struct ec_batch *batch, const struct world *world);
 bool write_remove_domains(struct ec_batch *batch, const struct world *world);
+bool write_add_refusals(struct ec_batch *batch, const struct world *world);
+bool write_put_repos(struct ec_batch *batch, const struct world *world);
+bool write_move_repos(struct ec_batch *batch, const struct world *world);
 bool write_add_decisions(struct ec_batch *batch, const struct world *world);
 bool write_add_facts(struct ec_batch *batch, const struct world *world);

@@ -20,7 +20,7 @@ bool write_add_seen(struct ec_batch *batch, const struct world *world)
 bool write_add_deliveries(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 11);
+    ec_columns_init(&cols, 16);
     for (const struct delivery *row = world->first_delivery; row; row = row->next) {
         if (!(row->mark == ROW_NEW)) {
             continue;
@@ -36,16 +36,23 @@ bool write_add_deliveries(struct ec_batch *batch, const struct world *world)
         ec_columns_text(&cols, row->trace);
         ec_columns_int(&cols, row->received_ms);
         ec_columns_int(&cols, row->duplicates);
+        ec_columns_text(&cols, row->host);
+        ec_columns_text(&cols, row->event);
+        ec_columns_text(&cols, row->action);
+        ec_columns_flag(&cols, row->recovered);
+        ec_columns_bytes(&cols, row->push);
     }
     return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.delivery (id, repo_key, ref, commit_sha, pusher, "
-                "state, reason, detail, trace, received_at, duplicates) select c1, c2, "
-                "c3, c4, c5, c6, c7, c8, c9, enclii.at(c10), c11 from unnest($1::text[], "
+                "state, reason, detail, trace, received_at, duplicates, host, event, action, "
+                "recovered, push) select c1, c2, c3, c4, c5, c6, c7, c8, c9, enclii.at(c10), c11, "
+                "c12, c13, c14, c15, c16 from unnest($1::text[], "
                 "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
-                "$8::text[], $9::text[], $10::bigint[], $11::int[]) as c(c1, c2, c3, c4, "
-                "c5, c6, c7, c8, c9, c10, c11) on conflict do nothing ",
-                12),
+                "$8::text[], $9::text[], $10::bigint[], $11::int[], $12::text[], $13::text[], "
+                "$14::text[], $15::boolean[], $16::bytea[]) as c(c1, c2, c3, c4, "
+                "c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16) on conflict do nothing ",
+                17),
         true);
 }
 
@@ -71,7 +78,7 @@ bool write_update_deliveries(struct ec_batch *batch, const struct world *world)
 bool write_update_services(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 6);
+    ec_columns_init(&cols, 8);
     for (const struct service *row = world->first_service; row; row = row->next) {
         if (!(row->mark == ROW_CHANGED)) {
             continue;
@@ -82,16 +89,19 @@ bool write_update_services(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->releases);
         ec_columns_int(&cols, row->builds);
         ec_columns_flag(&cols, row->removed);
+        ec_columns_text(&cols, row->repo_key);
+        ec_columns_text(&cols, row->repo_url);
     }
     return ec_columns_flush(
         &cols, batch,
         COUNTED("update enclii.service t set releases = c.releases, builds = c.builds, "
+                "repo_key = c.repo_key, repo_url = c.repo_url, "
                 "removed_at = case when c.removed then coalesce(t.removed_at, now()) end "
                 "from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], "
-                "$6::boolean[]) as c(id, releases_before, builds_before, releases, "
-                "builds, removed) where t.id = c.id and t.releases = c.releases_before "
-                "and t.builds = c.builds_before ",
-                7),
+                "$6::boolean[], $7::text[], $8::text[]) as c(id, releases_before, builds_before, "
+                "releases, builds, removed, repo_key, repo_url) where t.id = c.id and "
+                "t.releases = c.releases_before and t.builds = c.builds_before ",
+                9),
         true);
 }
 

@@ -115,11 +115,7 @@ static void write_answer(struct ec_buf *body, const struct pending *pending)
 /* One line per delivery while they come at a human pace; a flood is told by the metric. */
 static bool may_log(struct webhook *wh)
 {
-    int64_t second = ec_mono_ms() / 1000;
-    if (second != wh->logged.second) {
-        wh->logged = (struct budget){second, 0};
-    }
-    return wh->logged.used++ < LOGGED_PER_SECOND;
+    return budget_take(&wh->logged, ec_mono_ms() / 1000, LOGGED_PER_SECOND);
 }
 
 static void answer(const struct pending *pending)

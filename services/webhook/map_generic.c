@@ -86,6 +86,10 @@ static struct fault tell_image(struct mapping *m, const char *repository, const 
         return (struct fault){"tag", "is missing, and so is digest"};
     }
     image->delivery = map_info(m, "push");
+    if (m->out_count > 0) { /* each image is a delivery of its own in the ledger */
+        image->delivery->delivery_id =
+            ec_arena_format(m->arena, "%s#%zu", m->delivery_id, m->out_count + 1);
+    }
     image->repository = ec_arena_strdup(m->arena, repository);
     image->tag = ec_arena_strdup(m->arena, tag);
     image->digest = ec_arena_strdup(m->arena, digest);

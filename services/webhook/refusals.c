@@ -8,18 +8,29 @@
 #include "webhook.h"
 
 #define TOLD_PER_SECOND 10
+#define TOLD_PER_HOUR 500 /* kept for 30 days: never more than 360,000 rows */
 
 static struct ec_metric untold =
     EC_COUNTER("enclii_webhook_refusals_untold_total",
                "Refusals that were counted but not written to the ledger: too many at once.", NULL);
 
+bool budget_take(struct budget *budget, int64_t period, int most)
+{
+    if (period != budget->period) {
+        *budget = (struct budget){period, 0};
+    }
+    if (budget->used >= most) {
+        return false;
+    }
+    budget->used++;
+    return true;
+}
+
 static bool may_tell(struct webhook *wh)
 {
-    int64_t second = ec_mono_ms() / 1000;
-    if (second != wh->refusals.second) {
-        wh->refusals = (struct budget){second, 0};
-    }
-    return wh->refusals.used++ < TOLD_PER_SECOND;
+    int64_t now_ms = ec_mono_ms();
+    return budget_take(&wh->refusals, now_ms / 1000, TOLD_PER_SECOND) &&
+           budget_take(&wh->refusals_of_hour, now_ms / 3600000, TOLD_PER_HOUR);
 }
 
 static char *cut(struct ec_arena *arena, const char *text)
@@ -54,7 +65,7 @@ void refusal_tell(struct webhook *wh, struct ec_request *req, const struct refus
     struct ec_err err =
         ec_bus_publish(wh->bus,
                        &(struct ec_message){.topic = EC_TOPIC_INTAKE,
-                                            .key = "refused",
+                                            .key = *fact.repo_key ? fact.repo_key : "refused",
                                             .type = "dev.enclii.delivery.refused.v1",
                                             .subject = id.text,
                                             .id = id.text,

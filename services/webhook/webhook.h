@@ -34,10 +34,10 @@ struct repo {
     struct ec_secret *previous; /* still accepted during a rotation; NULL = none */
 };
 
-/* So many a second, the rest is only counted. */
+/* So many in a period, the rest is only counted. */
 struct budget {
-    int64_t second;
-    int used; /* in that second */
+    int64_t period; /* its number: the second or the hour */
+    int used;
 };
 
 struct webhook {
@@ -51,8 +51,8 @@ struct webhook {
     struct ec_map *repos_by_id; /* id_key → the same; a renamed repository keeps its id */
     bool repos_known;           /* the topic was read to its end: "unknown" now means unknown */
     uint32_t own_secrets;       /* repositories with a secret of their own */
-    struct budget refusals;     /* told to the ledger */
-    struct budget logged;       /* lines about what went well */
+    struct budget refusals, refusals_of_hour; /* told to the ledger */
+    struct budget logged;                     /* lines about what went well */
 };
 
 extern struct ec_metric deliveries;
@@ -227,6 +227,7 @@ struct refusal {
     int status;
     const char *reason, *detail;
 };
+bool budget_take(struct budget *budget, int64_t period, int most);
 void refusal_tell(struct webhook *wh, struct ec_request *req, const struct refusal *refusal);
 
 /* ---- repos.c: the table of known repositories ---- */

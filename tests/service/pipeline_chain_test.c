@@ -127,8 +127,9 @@ static int set_up(void **state)
     fix->kafka = test_kafka_start(
         fix->loop, "enclii.intake:2", "enclii.requests:2", "enclii.build.events:2",
         "enclii.builders:1", "enclii.release.events:2", "enclii.deployment.events:2",
-        "enclii.domain.events:1", "enclii.build.commands:2", "enclii.desired:2", "enclii.domains:1",
-        "enclii.intake.pipeline.dead:1", "enclii.build.events.pipeline.dead:1", NULL);
+        "enclii.domain.events:1", "enclii.repos:1", "enclii.build.commands:2", "enclii.desired:2",
+        "enclii.domains:1", "enclii.intake.pipeline.dead:1", "enclii.build.events.pipeline.dead:1",
+        NULL);
     start_pipeline(fix);
     *state = fix;
     return 0;
@@ -566,6 +567,50 @@ static void test_old_rows_are_pruned(void **state)
     becomes(fix, "select count(*) from enclii.build_log", "0");
 }
 
+/* ---- what hosts say besides pushes ---- */
+
+static void test_the_ledger_and_moved_repositories(void **state)
+{
+    struct fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    Enclii__V1__DeliveryInfo info = ENCLII__V1__DELIVERY_INFO__INIT;
+    info.delivery_id = mutable("hook-1");
+    info.host = mutable("github");
+    info.event = mutable("pull_request");
+    info.action = mutable("opened");
+    info.repo_key = mutable(REPO);
+    info.host_repo_id = mutable("77");
+    Enclii__V1__PullRequestChanged pr = ENCLII__V1__PULL_REQUEST_CHANGED__INIT;
+    pr.delivery = &info;
+    Enclii__V1__DeliveryRefused bad = ENCLII__V1__DELIVERY_REFUSED__INIT;
+    bad.refusal_id = mutable("00000000-0000-4000-8000-0000000000aa");
+    bad.host = mutable("github");
+    bad.reason = mutable("bad_signature");
+    bad.status = 401;
+    tell(fix, EC_TOPIC_INTAKE, REPO, "dev.enclii.pull_request.changed.v1", &pr.base, "i1");
+    tell(fix, EC_TOPIC_INTAKE, "refused", "dev.enclii.delivery.refused.v1", &bad.base, "i2");
+    becomes(fix, "select count(*) from enclii.refused_delivery where status = 401", "1");
+    becomes(
+        fix,
+        "select state || ' ' || event || ' ' || action from enclii.delivery where id = 'hook-1'",
+        "ACCEPTED pull_request opened");
+    info.delivery_id = mutable("hook-2");
+    info.event = mutable("repository");
+    info.action = mutable("renamed");
+    Enclii__V1__RepositoryChanged moved = ENCLII__V1__REPOSITORY_CHANGED__INIT;
+    moved.delivery = &info;
+    moved.new_repo_key = mutable("127.0.0.1:3000/acme/store");
+    moved.new_clone_url = mutable("http://127.0.0.1:3000/acme/store.git");
+    moved.new_full_name = mutable("acme/store");
+    tell(fix, EC_TOPIC_INTAKE, REPO, "dev.enclii.repository.changed.v1", &moved.base, "i3");
+    becomes(fix, "select repo_key || ' ' || repo_url from enclii.service where id = '" SERVICE "'",
+            "127.0.0.1:3000/acme/store http://127.0.0.1:3000/acme/store.git");
+    becomes(fix, "select repo_key || ' ' || host_repo_id from enclii.repo",
+            "127.0.0.1:3000/acme/store 77");
+}
+
 int main(void)
 {
     ec_log_setup("test", EC_LOG_ERROR);
@@ -575,6 +620,7 @@ int main(void)
         cmocka_unit_test_setup(test_bad_events_go_to_the_dead_letters_and_the_rest_goes_on,
                                one_service),
         cmocka_unit_test_setup(test_a_restart_goes_on_from_the_stored_offsets, one_service),
+        cmocka_unit_test_setup(test_the_ledger_and_moved_repositories, one_service),
         cmocka_unit_test_setup(test_overdue_rows_end, one_service),
         cmocka_unit_test_setup(test_a_refused_event_is_found_among_others, one_service),
         cmocka_unit_test_setup(test_a_push_with_too_much_behind_it, one_service),

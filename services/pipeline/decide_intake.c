@@ -1,0 +1,160 @@
+/* What hosts say besides pushes: a row of the ledger for each delivery, so that "what came of it"
+ * has an answer; and repositories that move, whose services follow them by the host's own id. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "bus/topics.h"
+#include "decide.h"
+#include "enclii/v1/repo.pb-c.h"
+
+/* Every message of a host begins with what deliveries have in common. */
+static const Enclii__V1__DeliveryInfo *info_of(const void *body)
+{
+    const ProtobufCMessage *message = body;
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "delivery");
+    return *(Enclii__V1__DeliveryInfo *const *)((const char *)body + field->offset);
+}
+
+static void add_row(struct world *world, const Enclii__V1__DeliveryInfo *info, uint8_t state,
+                    const char *reason, const char *detail)
+{
+    struct delivery *old = world_delivery(world, info->delivery_id);
+    if (old) {
+        old->duplicates++;
+        world_touch(&old->mark);
+        return;
+    }
+    struct delivery row = {.id = world_text(world, info->delivery_id),
+                           .repo_key = world_text(world, info->repo_key),
+                           .ref = "",
+                           .commit_sha = "",
+                           .pusher = world_text(world, info->sender),
+                           .reason = world_text(world, reason),
+                           .detail = world_text(world, detail),
+                           .trace = world_text(world, world->cause.trace),
+                           .host = world_text(world, info->host),
+                           .event = world_text(world, info->event),
+                           .action = world_text(world, info->action),
+                           .received_ms =
+                               info->received_unix_ms ? info->received_unix_ms : world->now_ms,
+                           .mark = ROW_NEW};
+    machine_begin(&row.cell, MACHINE_DELIVERY, world->now_ms);
+    machine_move(&row.cell, state, world->now_ms, 0);
+    world_add_delivery(world, &row);
+}
+
+void decide_host_event(struct world *world, const void *body)
+{
+    const ProtobufCMessage *message = body;
+    if (message->descriptor == &enclii__v1__delivery_received__descriptor) {
+        const Enclii__V1__DeliveryReceived *word = body;
+        add_row(world, word->delivery, DELIVERY_IGNORED, word->reason, word->detail);
+        return;
+    }
+    add_row(world, info_of(body), DELIVERY_ACCEPTED, "",
+            ec_arena_format(world->arena, "told as %s on %s", message->descriptor->short_name,
+                            EC_TOPIC_INTAKE));
+}
+
+void decide_refused(struct world *world, const void *body)
+{
+    world_add_refusal(world, body);
+}
+
+/* ---- repositories that move ---- */
+
+static void bind(struct world *world, const struct repo *repo)
+{
+    Enclii__V1__RepoBound *fact = world_message(world, &enclii__v1__repo_bound__descriptor);
+    fact->repo_key = world_text(world, repo->repo_key);
+    fact->clone_url = world_text(world, repo->clone_url);
+    fact->full_name = world_text(world, repo->full_name);
+    fact->host_repo_id = world_text(world, repo->host_repo_id);
+    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_REPOS,
+                                          .key = repo->repo_key,
+                                          .type = "dev.enclii.repo.bound.v1",
+                                          .distinct = repo->repo_key,
+                                          .body = &fact->base});
+}
+
+static size_t follow(struct world *world, const char *old_key, const struct repo *repo)
+{
+    size_t count = 0;
+    for (struct service *svc = world->first_service; svc; svc = svc->next) {
+        if (svc->removed || strcmp(svc->repo_key, old_key) != 0) {
+            continue;
+        }
+        Enclii__V1__ServiceSpec *spec = world_spec(world, svc->spec);
+        spec->repo_url = world_text(world, repo->clone_url);
+        svc->spec = world_pack(world, &spec->base);
+        svc->repo_key = repo->repo_key;
+        svc->repo_url = repo->clone_url;
+        world_touch(&svc->mark);
+        world_why(
+            world,
+            &(struct why){svc->id, "delivery", world->cause.id, "repository_moved", "followed"},
+            "the repository %s is now %s", old_key, repo->repo_key);
+        count++;
+    }
+    return count;
+}
+
+/* The services go where the repository went; deliveries under the old name are then unknown. */
+static void move(struct world *world, const char *old_key, const struct repo *to)
+{
+    struct repo row = *to;
+    row.renamed_from = world_text(world, old_key);
+    row.mark = ROW_CHANGED;
+    if (follow(world, old_key, &row) == 0) {
+        return;
+    }
+    struct repo *repo = world_add_repo(world, &row);
+    *repo = (struct repo){.repo_key = repo->repo_key,
+                          .host_repo_id = row.host_repo_id,
+                          .clone_url = row.clone_url,
+                          .full_name = row.full_name,
+                          .renamed_from = row.renamed_from,
+                          .mark = ROW_CHANGED,
+                          .next = repo->next};
+    bind(world, repo);
+    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_REPOS,
+                                          .key = world_text(world, old_key),
+                                          .type = "dev.enclii.repo.bound.v1",
+                                          .distinct = old_key});
+}
+
+void decide_repository(struct world *world, const void *body)
+{
+    const Enclii__V1__RepositoryChanged *change = body;
+    const Enclii__V1__DeliveryInfo *info = change->delivery;
+    const struct repo *known = world_repo(world, info->repo_key);
+    add_row(world, info, DELIVERY_ACCEPTED, "",
+            ec_arena_format(world->arena, "the repository was %s", info->action));
+    bool same = !known || !*known->host_repo_id || !*info->host_repo_id ||
+                strcmp(known->host_repo_id, info->host_repo_id) == 0;
+    if (*change->new_repo_key && strcmp(change->new_repo_key, info->repo_key) != 0 && same) {
+        move(world, info->repo_key,
+             &(struct repo){.repo_key = world_text(world, change->new_repo_key),
+                            .host_repo_id = world_text(world, info->host_repo_id),
+                            .clone_url = world_text(world, change->new_clone_url),
+                            .full_name = world_text(world, change->new_full_name)});
+    }
+}
+
+void decide_identity(struct world *world, const Enclii__V1__PushReceived *push)
+{
+    struct repo *repo = world_repo(world, push->repo_key);
+    if (!*push->host_repo_id || (repo && *repo->host_repo_id)) {
+        return;
+    }
+    if (!repo) {
+        repo = world_add_repo(world, &(struct repo){.repo_key = world_text(world, push->repo_key),
+                                                    .renamed_from = ""});
+    }
+    repo->host_repo_id = world_text(world, push->host_repo_id);
+    repo->clone_url = world_text(world, push->clone_url);
+    repo->full_name = world_text(world, push->repo_full_name);
+    repo->mark = ROW_CHANGED;
+    bind(world, repo);
+}

@@ -1,0 +1,67 @@
+/* SQL of the write side for intake: what was refused, and which repository is which. */
+#include "base/mem.h"
+#include "write.h"
+
+bool write_add_refusals(struct ec_batch *batch, const struct world *world)
+{
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 11);
+    for (const struct refusal *row = world->first_refusal; row; row = row->next) {
+        const Enclii__V1__DeliveryRefused *fact = row->fact;
+        ec_columns_id(&cols, fact->refusal_id);
+        ec_columns_text(&cols, fact->delivery_id);
+        ec_columns_text(&cols, fact->host);
+        ec_columns_text(&cols, fact->event);
+        ec_columns_text(&cols, fact->repo_key);
+        ec_columns_int(&cols, fact->status);
+        ec_columns_text(&cols, fact->reason);
+        ec_columns_text(&cols, fact->detail);
+        ec_columns_text(&cols, fact->peer);
+        ec_columns_int(&cols, fact->body_bytes);
+        ec_columns_int(&cols, fact->received_unix_ms);
+    }
+    return ec_columns_flush(
+        &cols, batch,
+        "insert into enclii.refused_delivery (id, delivery_id, host, event, repo_key, status, "
+        "reason, detail, peer, body_bytes, received_at) select c1, c2, c3, c4, c5, c6, c7, c8, c9, "
+        "c10, coalesce(enclii.at(c11), now()) from unnest($1::uuid[], $2::text[], $3::text[], "
+        "$4::text[], "
+        "$5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bigint[]) "
+        "as c(c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11) on conflict do nothing",
+        false);
+}
+
+/* Before the new names are written. */
+bool write_move_repos(struct ec_batch *batch, const struct world *world)
+{
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 1);
+    for (const struct repo *row = world->first_repo; row; row = row->next) {
+        if (row->mark == ROW_CHANGED && *row->renamed_from) {
+            ec_columns_text(&cols, row->renamed_from);
+        }
+    }
+    return ec_columns_flush(&cols, batch,
+                            "delete from enclii.repo where repo_key = any($1::text[])", false);
+}
+
+bool write_put_repos(struct ec_batch *batch, const struct world *world)
+{
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 4);
+    for (const struct repo *row = world->first_repo; row; row = row->next) {
+        if (row->mark == ROW_CHANGED) {
+            ec_columns_text(&cols, row->repo_key);
+            ec_columns_text(&cols, row->host_repo_id);
+            ec_columns_text(&cols, row->clone_url);
+            ec_columns_text(&cols, row->full_name);
+        }
+    }
+    return ec_columns_flush(
+        &cols, batch,
+        "insert into enclii.repo (repo_key, host_repo_id, clone_url, full_name) select c1, c2, c3, "
+        "c4 from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as c(c1, c2, c3, c4) "
+        "order by c1 on conflict (repo_key) do update set host_repo_id = excluded.host_repo_id, "
+        "clone_url = excluded.clone_url, full_name = excluded.full_name, updated_at = now()",
+        false);
+}

@@ -1,0 +1,255 @@
+/* Intake in the pipeline: branch rules, skip markers, the ledger of other events, repositories that
+ * move and the services that follow them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "bus/topics.h"
+#include "enclii/v1/repo.pb-c.h"
+#include "support.h"
+
+static void test_branch_rules(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rule, *ref;
+        bool fits;
+    } rows[] = {
+        {"main", "refs/heads/main", true},
+        {"main", "refs/heads/main/x", false},
+        {"main", "refs/heads/mainly", false},
+        {"main", "refs/tags/main", false},
+        {"release/*", "refs/heads/release/1.2", true},
+        {"release/*", "refs/heads/release/1/2", false},
+        {"release/*", "refs/heads/release", false},
+        {"release/**", "refs/heads/release/1/2", true},
+        {"feat-?", "refs/heads/feat-1", true},
+        {"feat-?", "refs/heads/feat-12", false},
+        {"main,develop", "refs/heads/develop", true},
+        {"main, develop ,x", "refs/heads/develop", true},
+        {"main,develop", "refs/heads/main,develop", false},
+        {"*", "refs/heads/anything", true},
+        {"*", "refs/heads/a/b", false},
+        {"**", "refs/heads/a/b", true},
+        {"**", "refs/tags/v1", false},
+        {"refs/tags/v*", "refs/tags/v1.2", true},
+        {"refs/tags/v*", "refs/heads/v1.2", false},
+        {"refs/**", "refs/pull/1/head", true},
+        {"", "refs/heads/main", false},
+        {",,", "refs/heads/", false},
+        {"a*a*a*a*a*a*a*a*b", "refs/heads/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac",
+         false},
+    };
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        if (decide_branch(rows[i].rule, rows[i].ref) != rows[i].fits) {
+            fail_msg("rule %s, ref %s", rows[i].rule, rows[i].ref);
+        }
+    }
+}
+
+static void test_skip_markers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *markers, *message, *found;
+    } rows[] = {
+        {"[skip ci],[no ci]", "fix [Skip CI] it", "[skip ci]"},
+        {"[skip ci],[no ci]", "fix\n\nbody\n[no ci]\n", "[no ci]"},
+        {"[skip ci]", "skip ci", NULL},
+        {"[skip ci]", "", NULL},
+        {"", "[skip ci]", NULL},
+        {NULL, "[skip ci]\n\nskip-checks: true", NULL},
+        {"[wip]", "[skip ci] is no marker here", NULL},
+        {"[wip]", "half [wip]", "[wip]"},
+        {"[skip ci]", "fix\n\n\nskip-checks:true\n", "skip-checks: true"},
+        {"[skip ci]", "fix\n\n\nSkip-Checks: true", "skip-checks: true"},
+        {"[skip ci]", "fix skip-checks: true", NULL},
+        {"[skip ci]", "fix\n\n\nskip-checks: false", NULL},
+    };
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(16384);
+        const char *found = decide_skip_marker(arena, rows[i].markers, rows[i].message);
+        if (!found != !rows[i].found || (found && strcmp(found, rows[i].found) != 0)) {
+            fail_msg("markers %s, message %s: %s", rows[i].markers, rows[i].message, found);
+        }
+    }
+}
+
+static Enclii__V1__DeliveryInfo *info(struct world *w, const char *id, const char *event)
+{
+    Enclii__V1__DeliveryInfo *made = world_message(w, &enclii__v1__delivery_info__descriptor);
+    made->delivery_id = world_text(w, id);
+    made->host = world_text(w, "github");
+    made->event = world_text(w, event);
+    made->action = world_text(w, "opened");
+    made->repo_key = world_text(w, "h/acme/shop");
+    return made;
+}
+
+static void test_every_delivery_has_a_row(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    Enclii__V1__PullRequestChanged *pr =
+        world_message(w, &enclii__v1__pull_request_changed__descriptor);
+    pr->delivery = info(w, "d1", "pull_request");
+    test_event(w, "pull_request.changed", "e1", &pr->base);
+    Enclii__V1__DeliveryReceived *star =
+        world_message(w, &enclii__v1__delivery_received__descriptor);
+    star->delivery = info(w, "d2", "star");
+    star->reason = world_text(w, "event_not_used");
+    test_event(w, "delivery.received", "e2", &star->base);
+    const struct delivery *row = world_delivery(w, "d1");
+    assert_int_equal(row->cell.state, DELIVERY_ACCEPTED);
+    assert_string_equal(row->event, "pull_request");
+    assert_string_equal(row->action, "opened");
+    row = world_delivery(w, "d2");
+    assert_int_equal(row->cell.state, DELIVERY_IGNORED);
+    assert_string_equal(row->reason, "event_not_used");
+    test_event(w, "delivery.received", "e2", &star->base); /* the host sent it again */
+    assert_int_equal(row->duplicates, 1);
+    assert_int_equal(w->fact_count, 0);
+    Enclii__V1__DeliveryRefused *bad = world_message(w, &enclii__v1__delivery_refused__descriptor);
+    bad->refusal_id = world_text(w, PROJECT);
+    bad->delivery_id =
+        world_text(w, "d1"); /* a stranger's word changes nothing about the real d1 */
+    test_event(w, "delivery.refused", "e3", &bad->base);
+    assert_int_equal(world_delivery(w, "d1")->duplicates, 0);
+    assert_non_null(w->first_refusal);
+    world_free(w);
+}
+
+static const struct fact *fact_of(const struct world *w, const char *key, bool tombstone)
+{
+    for (const struct fact *fact = w->first_fact; fact; fact = fact->next) {
+        if (strcmp(fact->topic, EC_TOPIC_REPOS) == 0 && strcmp(fact->key, key) == 0 &&
+            fact->tombstone == tombstone) {
+            return fact;
+        }
+    }
+    return NULL;
+}
+
+static Enclii__V1__RepositoryChanged *renamed(struct world *w, const char *host_repo_id)
+{
+    Enclii__V1__RepositoryChanged *change =
+        world_message(w, &enclii__v1__repository_changed__descriptor);
+    change->delivery = info(w, "d9", "repository");
+    change->delivery->host_repo_id = world_text(w, host_repo_id);
+    change->new_repo_key = world_text(w, "h/acme/store");
+    change->new_clone_url = world_text(w, "http://h/acme/store.git");
+    change->new_full_name = world_text(w, "acme/store");
+    return change;
+}
+
+static void test_services_follow_a_renamed_repository(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    struct service *one = test_service(w, 1, PROJECT), *two = test_service(w, 2, PROJECT);
+    struct service *other = test_service(w, 3, PROJECT);
+    other->repo_key = "h/acme/else";
+    Enclii__V1__RepositoryChanged *change = renamed(w, "77");
+    test_event(w, "repository.changed", "e1", &change->base);
+    assert_string_equal(one->repo_key, "h/acme/store");
+    assert_string_equal(two->repo_url, "http://h/acme/store.git");
+    assert_string_equal(world_spec(w, one->spec)->repo_url, "http://h/acme/store.git");
+    assert_int_equal(one->mark, ROW_CHANGED);
+    assert_string_equal(other->repo_key, "h/acme/else");
+    assert_int_equal(other->mark, ROW_CLEAN);
+    const struct fact *bound = fact_of(w, "h/acme/store", false);
+    assert_non_null(bound);
+    assert_non_null(fact_of(w, "h/acme/shop", true));
+    Enclii__V1__RepoBound *body =
+        enclii__v1__repo_bound__unpack(NULL, bound->body.len, (const uint8_t *)bound->body.ptr);
+    assert_string_equal(body->host_repo_id, "77");
+    assert_string_equal(body->repo_key, "h/acme/store");
+    enclii__v1__repo_bound__free_unpacked(body, NULL);
+    assert_string_equal(w->first_repo->renamed_from, "h/acme/shop");
+    world_free(w);
+}
+
+static void test_another_repository_takes_nothing(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    struct service *one = test_service(w, 1, PROJECT);
+    world_add_repo(w, &(struct repo){.repo_key = "h/acme/shop",
+                                     .host_repo_id = "12",
+                                     .clone_url = "http://h/acme/shop.git",
+                                     .full_name = "acme/shop",
+                                     .renamed_from = ""});
+    Enclii__V1__RepositoryChanged *change = renamed(w, "77"); /* not the repository we know */
+    test_event(w, "repository.changed", "e1", &change->base);
+    assert_string_equal(one->repo_key, "h/acme/shop");
+    assert_int_equal(w->fact_count, 0);
+    world_free(w);
+}
+
+static void test_the_id_is_learned_once(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    test_service(w, 1, PROJECT);
+    Enclii__V1__PushReceived *push = world_message(w, &enclii__v1__push_received__descriptor);
+    push->head = world_message(w, &enclii__v1__commit__descriptor);
+    push->after = world_text(w, "aaaa");
+    push->ref = world_text(w, "refs/heads/other");
+    push->repo_key = world_text(w, "h/acme/shop");
+    push->host_repo_id = world_text(w, "77");
+    push->delivery_id = world_text(w, "d1");
+    test_event(w, "push.received", "e1", &push->base);
+    assert_non_null(fact_of(w, "h/acme/shop", false));
+    size_t facts = w->fact_count;
+    push->delivery_id = world_text(w, "d2");
+    push->host_repo_id = world_text(w, "78");
+    test_event(w, "push.received", "e2", &push->base);
+    assert_int_equal(w->fact_count, facts + 1); /* only that it was ignored */
+    assert_string_equal(world_repo(w, "h/acme/shop")->host_repo_id, "77");
+    world_free(w);
+}
+
+static void test_what_is_needed_to_deliver_again_is_kept(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    Enclii__V1__PushReceived *push = world_message(w, &enclii__v1__push_received__descriptor);
+    char *paths[2000];
+    for (size_t i = 0; i < EC_LEN(paths); i++) {
+        paths[i] = ec_arena_format(w->arena, "some/folder/file%zu", i);
+    }
+    push->head = world_message(w, &enclii__v1__commit__descriptor);
+    push->after = world_text(w, "aaaa");
+    push->ref = world_text(w, "refs/heads/main");
+    push->repo_key = world_text(w, "h/acme/shop");
+    push->delivery_id = world_text(w, "d1");
+    push->changed_paths = paths;
+    push->n_changed_paths = EC_LEN(paths);
+    push->changed_paths_complete = true;
+    test_event(w, "push.received", "e1", &push->base);
+    struct ec_span kept = world_delivery(w, "d1")->push;
+    assert_true(kept.len > 0 && kept.len <= 8192);
+    Enclii__V1__PushReceived *again =
+        enclii__v1__push_received__unpack(NULL, kept.len, (const uint8_t *)kept.ptr);
+    assert_string_equal(again->after, "aaaa");
+    assert_false(again->changed_paths_complete); /* so it builds rather than not */
+    enclii__v1__push_received__free_unpacked(again, NULL);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_branch_rules),
+        cmocka_unit_test(test_skip_markers),
+        cmocka_unit_test(test_every_delivery_has_a_row),
+        cmocka_unit_test(test_services_follow_a_renamed_repository),
+        cmocka_unit_test(test_another_repository_takes_nothing),
+        cmocka_unit_test(test_the_id_is_learned_once),
+        cmocka_unit_test(test_what_is_needed_to_deliver_again_is_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
