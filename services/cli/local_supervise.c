@@ -1,83 +1,23 @@
 /* The supervisor: starts every component once what it needs is ready, starts it again when it ends,
  * stops all in the opposite order, and tells in state.json what is going on. It is one pass over
- * the members, `advance`, that is deferred after every change. */
-#include "local.h"
+ * the members, `advance`, that is deferred after every change. One member is in local_member.c. */
+#include "local_supervise.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "net/process.h"
 
-#define MEMBERS_MAX 32
-#define PROBE_EVERY_MS 60
-#define READY_WITHIN_MS 90000
-#define STEADY_MS 10000 /* after this long a crash counts as the first again */
-#define EXITS_BEFORE_FAILED 3
-#define STOP_GRACE_MS 5000
-#define LOG_MAX_BYTES (16 << 20)
 #define LOG_CHECK_MS 5000
 #define SCRATCH_MAX_BYTES (4 << 20)
 
-enum member_state { WAITING, STARTING, READY, PAUSING, STOPPING, ENDED };
 static const char *const state_names[] = {"waiting",    "starting", "ready",
                                           "restarting", "stopping", "stopped"};
-
-struct supervisor;
-
-struct member {
-    const struct component *component;
-    struct supervisor *sup;
-    enum member_state state;
-    bool shown;   /* false: a task that this start does not need */
-    bool probing; /* an answer is owed; the next question waits for it */
-    struct ec_process *process;
-    struct ec_timer *timer;   /* next probe, or next start */
-    struct ec_arena *scratch; /* of one start or one probe */
-    struct ec_backoff backoff;
-    int64_t start;              /* /proc start time of its process */
-    int64_t began_ms, ready_ms; /* mono: of this round; ready_ms 0 = not yet */
-    int64_t took_ms;            /* began → ready of the first round */
-    int restarts;
-    int early_exits; /* before it was ever ready */
-    char detail[256];
-};
-
-struct supervisor {
-    const struct local *local;
-    struct ec_loop *loop;
-    struct ec_fetcher *fetcher;
-    struct ec_arena *scratch; /* of one state file */
-    struct ec_timer *logs;    /* looks at the sizes of the log files */
-    bool rotating;
-    uv_signal_t signals[2];
-    struct member members[MEMBERS_MAX];
-    size_t count;
-    int64_t began_ms;
-    bool advancing; /* a pass is deferred */
-    bool stopping, ended;
-    const char *failed; /* name of what does not come up */
-};
-
-static void advance_soon(struct supervisor *sup);
-static void start_member(struct member *member);
-
-/* The same platform, with the memory of one round. */
-static struct local scratch_local(struct member *member)
-{
-    struct local local = *member->sup->local;
-    local.arena = member->scratch;
-    return local;
-}
 
 static bool active(const struct member *member)
 {
@@ -164,170 +104,6 @@ static void write_state(struct supervisor *sup)
     ec_arena_reset(sup->scratch);
 }
 
-/* ---- one member ---- */
-static void set_state(struct member *member, enum member_state state)
-{
-    member->state = state;
-    advance_soon(member->sup);
-}
-
-static void on_pause_over(void *arg)
-{
-    start_member(arg);
-}
-
-static void ask_again(void *arg);
-
-static void become_ready(struct member *member)
-{
-    member->ready_ms = ec_mono_ms();
-    if (member->took_ms == 0) {
-        member->took_ms = member->ready_ms - member->began_ms;
-    }
-    member->detail[0] = '\0';
-    set_state(member, READY);
-}
-
-static void on_probed(void *arg, bool ready)
-{
-    struct member *member = arg;
-    member->probing = false;
-    if (member->state != STARTING) {
-        advance_soon(member->sup); /* stopping may wait for this answer */
-        return;
-    }
-    if (ready) {
-        become_ready(member);
-        return;
-    }
-    if (ec_mono_ms() - member->began_ms > READY_WITHIN_MS) {
-        snprintf(member->detail, sizeof member->detail, "not ready after %d s",
-                 READY_WITHIN_MS / 1000);
-        member->sup->failed = member->component->name;
-        member->began_ms = ec_mono_ms(); /* keeps asking: it may still come */
-        advance_soon(member->sup);
-    }
-    ec_timer_start(member->timer, PROBE_EVERY_MS, 0);
-}
-
-static void ask_again(void *arg)
-{
-    struct member *member = arg;
-    if (member->state == PAUSING || member->state == WAITING) {
-        on_pause_over(member);
-        return;
-    }
-    if (member->state != STARTING || member->probing) {
-        return;
-    }
-    ec_arena_reset(member->scratch);
-    struct local local = scratch_local(member);
-    member->probing = true;
-    local_probe_start(&local, member->component, member->sup->loop, member->sup->fetcher, on_probed,
-                      member);
-}
-
-static void start_later(struct member *member)
-{
-    if (member->ready_ms && ec_mono_ms() - member->ready_ms > STEADY_MS) {
-        ec_backoff_reset(&member->backoff);
-    }
-    if (!member->ready_ms && ++member->early_exits >= EXITS_BEFORE_FAILED) {
-        member->sup->failed = member->component->name;
-    }
-    member->restarts++;
-    set_state(member, PAUSING);
-    ec_timer_start(member->timer, ec_backoff_next_ms(&member->backoff), 0);
-}
-
-static void on_process_end(void *arg, const struct ec_process_result *result)
-{
-    struct member *member = arg;
-    struct supervisor *sup = member->sup;
-    member->process = NULL;
-    member->start = 0;
-    bool well = result->exit_code == 0 && !member->component->probe;
-    if (sup->stopping) {
-        set_state(member, ENDED);
-        return;
-    }
-    if (well) {
-        become_ready(member);
-        return;
-    }
-    if (result->signal) {
-        snprintf(member->detail, sizeof member->detail, "ended by signal %d", result->signal);
-    } else {
-        snprintf(member->detail, sizeof member->detail, "ended with status %d", result->exit_code);
-    }
-    ec_log(EC_LOG_WARN, NULL, "component.ended", "a component ended and is started again",
-           EC_T("component", member->component->name), EC_T("detail", member->detail));
-    start_later(member);
-}
-
-/* A socket that a killed process left behind keeps some programs from starting. */
-static void remove_socket(const struct local *local, const struct component *component)
-{
-    const char *const *words =
-        local_words(local, component, component->probe ? component->probe : "");
-    if (words[0] && (strcmp(words[0], "unix") == 0 || strcmp(words[0], "socket") == 0)) {
-        unlink(words[1]);
-    }
-}
-
-static void start_member(struct member *member)
-{
-    const struct component *component = member->component;
-    ec_arena_reset(member->scratch);
-    struct local local = scratch_local(member);
-    if (!component->probe && !local_needed(&local, component)) {
-        member->shown = false;
-        set_state(member, READY);
-        return;
-    }
-    remove_socket(&local, component);
-    const char *input = component->input ? local_secret(&local, component->input) : NULL;
-    const struct ec_process_spec spec = {
-        .argv = local_argv(&local, component),
-        .env = local_env(&local, component),
-        .cwd = local.home,
-        .input = ec_span_of(input),
-        .output_file = ec_arena_format(local.arena, "%s/logs/%s.log", local.home, component->name),
-        .kill_grace_ms = STOP_GRACE_MS,
-        .die_with_parent = true,
-        .on_exit = on_process_end,
-        .arg = member,
-    };
-    member->began_ms = ec_mono_ms();
-    member->ready_ms = 0;
-    struct ec_err err = ec_process_start(member->sup->loop, &spec, &member->process);
-    if (ec_failed(err)) {
-        member->process = NULL;
-        snprintf(member->detail, sizeof member->detail, "%s", err.what);
-        start_later(member);
-        return;
-    }
-    member->start = local_process_start(ec_process_pid(member->process));
-    set_state(member, STARTING);
-    if (component->probe) {
-        ec_timer_start(member->timer, PROBE_EVERY_MS / 2, 0);
-    }
-}
-
-static void stop_member(struct member *member)
-{
-    ec_timer_stop(member->timer);
-    if (!member->process) {
-        set_state(member, ENDED);
-        return;
-    }
-    if (member->component->stop_signal) {
-        kill(ec_process_pid(member->process), member->component->stop_signal);
-    }
-    ec_process_cancel(member->process);
-    set_state(member, STOPPING);
-}
-
 /* ---- the whole ---- */
 static void on_signal_closed(uv_handle_t *handle)
 {
@@ -354,7 +130,7 @@ static void advance_stop(struct supervisor *sup)
     for (size_t i = 0; i < sup->count; i++) {
         struct member *member = &sup->members[i];
         if (member->state != ENDED && member->state != STOPPING && !still_needed(sup, member)) {
-            stop_member(member);
+            member_stop(member);
         }
         all = all && member->state == ENDED && !member->probing;
     }
@@ -376,13 +152,13 @@ static void advance(void *arg)
     for (size_t i = 0; i < sup->count && !sup->stopping; i++) {
         struct member *member = &sup->members[i];
         if (member->state == WAITING && needs_met(sup, member)) {
-            start_member(member);
+            member_start(member);
         }
     }
     write_state(sup);
 }
 
-static void advance_soon(struct supervisor *sup)
+void supervise_soon(struct supervisor *sup)
 {
     if (!sup->advancing && !sup->ended) {
         sup->advancing = true;
@@ -395,54 +171,21 @@ static void on_signal(uv_signal_t *handle, int number)
     struct supervisor *sup = handle->data;
     (void)number;
     sup->stopping = true;
-    advance_soon(sup);
+    supervise_soon(sup);
 }
 
-/* ---- log files: bounded, by copying and cutting, since the writers keep them open ---- */
-static void rotate_one(const char *path)
-{
-    struct stat status;
-    char old[4200], bytes[65536];
-    if (stat(path, &status) != 0 || status.st_size < LOG_MAX_BYTES) {
-        return;
-    }
-    snprintf(old, sizeof old, "%s.1", path);
-    int from = open(path, O_RDWR | O_CLOEXEC);
-    int to = open(old, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    ssize_t n = -1;
-    while (from >= 0 && to >= 0 && (n = read(from, bytes, sizeof bytes)) > 0) {
-        if (write(to, bytes, (size_t)n) != n) {
-            break; /* a full disk: the cut below is what helps */
-        }
-    }
-    if (from >= 0 && ftruncate(from, 0) != 0) {
-        perror(path);
-    }
-    if (to >= 0) {
-        close(to);
-    }
-    if (from >= 0) {
-        close(from);
-    }
-}
-
+/* ---- log files ---- */
 static void rotate(void *arg)
 {
     const struct supervisor *sup = arg;
-    char path[4200];
-    for (size_t i = 0; i < local_component_count; i++) {
-        snprintf(path, sizeof path, "%s/logs/%s.log", sup->local->home, local_components[i].name);
-        rotate_one(path);
-    }
-    snprintf(path, sizeof path, "%s/logs/supervisor.log", sup->local->home);
-    rotate_one(path);
+    local_logs_cut(sup->local->home);
 }
 
 static void on_rotated(void *arg)
 {
     struct supervisor *sup = arg;
     sup->rotating = false;
-    advance_soon(sup);
+    supervise_soon(sup);
 }
 
 static void on_logs_due(void *arg)
@@ -466,7 +209,7 @@ static EC_RESULT set_up(struct supervisor *sup)
         member->shown = true;
         member->scratch = ec_arena_new(SCRATCH_MAX_BYTES);
         member->backoff = (struct ec_backoff){.first_ms = 100, .cap_ms = 5000};
-        member->timer = ec_timer_new(sup->loop, ask_again, member);
+        member->timer = ec_timer_new(sup->loop, member_ask, member);
     }
     sup->logs = ec_timer_new(sup->loop, on_logs_due, sup);
     ec_timer_start(sup->logs, LOG_CHECK_MS, LOG_CHECK_MS);
@@ -476,7 +219,7 @@ static EC_RESULT set_up(struct supervisor *sup)
         sup->signals[i].data = sup;
         uv_signal_start(&sup->signals[i], on_signal, numbers[i]);
     }
-    advance_soon(sup);
+    supervise_soon(sup);
     return ec_ok();
 }
 
