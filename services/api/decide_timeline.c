@@ -50,9 +50,9 @@ static const struct kind kinds[] = {
     {"build.leased", "queue", "pipeline", MAIN, false, "given to a builder",
      "{builder_id}, attempt {attempt}", "the builder to begin"},
     {"build.started", "build", "builder", MAIN, false, "build begins", "{builder_id}",
-     "the builder's next step"},
+     "the builder to finish its next step"},
     {"build.step", "build", "builder", MAIN, false, "{step.name}", "{step.detail}",
-     "the builder's next step"},
+     "the builder to finish its next step"},
     {"build.succeeded", "build", "builder", MAIN, false, "image built", "{digest}",
      "pipeline to make the release"},
     {"build.failed", "build", "builder", END, true, "build failed", "{detail}", "the next attempt"},
@@ -62,7 +62,7 @@ static const struct kind kinds[] = {
     {"release.created", "sign", "pipeline", MAIN, false, "release made", "{version}",
      "the signer to take it up"},
     {"release.step", "sign", "signer", MAIN, false, "{step.name}", "{step.detail}",
-     "the signer's next step"},
+     "the signer to finish its next step"},
     {"release.signed", "sign", "signer", MAIN, false, "signed and verified",
      "{sbom_components} components", "pipeline to accept it"},
     {"release.refused", "sign", "signer", MAIN, true, "refused", "{reason}: {detail}",
@@ -231,12 +231,33 @@ static void add_total(struct lane *lane, const char *what, const char *kind, int
                                                   "duration_ms", (json_int_t)took_ms));
 }
 
-static const char *then_of(struct lane *lane, const struct mark *mark)
+/* After some steps of a rollout it is the new version that is waited for. */
+static const char *then_of_step(struct lane *lane, const struct mark *mark)
 {
+    static const char *const after[][2] = {
+        {"pull", "it to start"},
+        {"start", "it to become healthy"},
+        {"healthy", "traffic to be given to it"},
+        {"remove", "pipeline to note it"},
+    };
+    const char *name = ec_json_text(mark->event->body, "step.name");
     int64_t weight = ec_json_int(mark->event->body, "weight", 0);
-    if (is_weight(mark) && weight > 0 && weight < 100) {
+    if (strcmp(name, "weight") == 0 && weight > 0 && weight < 100) {
         return ec_arena_format(lane->arena, "it to prove itself with %lld %% of the traffic",
                                (long long)weight);
+    }
+    for (size_t i = 0; i < EC_LEN(after); i++) {
+        if (strcmp(after[i][0], name) == 0) {
+            return after[i][1];
+        }
+    }
+    return mark->kind->then;
+}
+
+static const char *then_of(struct lane *lane, const struct mark *mark)
+{
+    if (strcmp(mark->kind->type, "deployment.step") == 0) {
+        return then_of_step(lane, mark);
     }
     return mark->kind->then[0] ? mark->kind->then : "what came next";
 }

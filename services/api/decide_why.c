@@ -13,19 +13,21 @@ static bool is(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-/* "reason: detail", either may be empty; then the rule's own words. */
+/* "reason: detail", either may be empty; then the rule's own words. Of a longer detail the first
+ * line; the whole stands among the stages. */
 static const char *because(struct ec_arena *arena, const char *reason, const char *detail)
 {
     const struct why_rule *rule = why_rule_find(reason);
-    if (!detail[0]) {
+    size_t len = strcspn(detail, "\n");
+    while (len > 0 && strchr(" :.;,", detail[len - 1])) {
+        len--;
+    }
+    if (len == 0) {
         return rule        ? ec_arena_format(arena, "%s. %s", reason, rule->means)
                : reason[0] ? ec_arena_format(arena, "%s.", reason)
                            : "no reason was given.";
     }
-    /* Details are lines of other programs: they end as they like. */
-    const char *stop = strchr(".!?", detail[strlen(detail) - 1]) ? "" : ".";
-    return reason[0] ? ec_arena_format(arena, "%s: %s%s", reason, detail, stop)
-                     : ec_arena_format(arena, "%s%s", detail, stop);
+    return ec_arena_format(arena, "%s%s%.*s.", reason, reason[0] ? ": " : "", (int)len, detail);
 }
 
 static const char *or_rule(const char *reason, const char *otherwise)
@@ -304,6 +306,27 @@ static bool why_domain(const struct why_facts *f, struct ec_arena *arena, struct
     return true;
 }
 
+/* Serves, or has served: another release may have taken its place since. */
+static bool why_healthy(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
+{
+    const char *version = f->deployment.version, *serving = f->deployment.serving;
+    if (!is(f->deployment.state, "HEALTHY")) {
+        return false;
+    }
+    *ret_why =
+        serving[0] && !is(serving, version)
+            ? ended("done", "replaced",
+                    ec_arena_format(arena,
+                                    "Release %s of commit %.7s was healthy in %s; %s serves "
+                                    "there now.",
+                                    version, f->build.commit_sha, f->deployment.environment,
+                                    serving))
+            : ended("done", "healthy",
+                    ec_arena_format(arena, "Release %s of commit %.7s serves in %s.", version,
+                                    f->build.commit_sha, f->deployment.environment));
+    return true;
+}
+
 void decide_why(const struct why_facts *facts, struct ec_arena *arena, struct why *ret_why)
 {
     if (!facts->delivery.id[0] && !facts->build.id[0] && !facts->deployment.id[0]) {
@@ -320,11 +343,7 @@ void decide_why(const struct why_facts *facts, struct ec_arena *arena, struct wh
         why_domain(facts, arena, ret_why)) {
         return;
     }
-    if (is(facts->deployment.state, "HEALTHY")) {
-        *ret_why = ended("done", "healthy",
-                         ec_arena_format(arena, "Release %s of commit %.7s serves in %s.",
-                                         facts->deployment.version, facts->build.commit_sha,
-                                         facts->deployment.environment));
+    if (why_healthy(facts, arena, ret_why)) {
         return;
     }
     *ret_why = waits(arena, "delivery", "accepted",

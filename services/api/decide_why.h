@@ -29,6 +29,7 @@ struct why_facts {
     } release;
     struct {
         const char *id, *state, *reason, *detail, *version, *environment;
+        const char *serving; /* the version that serves there now */
         int64_t weight, since_ms, left_ms;
     } deployment;
     struct {

@@ -62,7 +62,10 @@ static const char release_sql[] =
 static const char deployment_sql[] =
     "select x.id, x.state, x.reason, x.detail, r.version, e.name as environment, x.weight,"
     " enclii.ms(x.created_at) as ms, enclii.ms(coalesce(x.finished_at, x.created_at))"
-    "  as since_at_ms, enclii.ms(x.deadline_at) as deadline_ms"
+    "  as since_at_ms, enclii.ms(x.deadline_at) as deadline_ms,"
+    " coalesce((select g.version from enclii.desired w join enclii.release g"
+    "  on g.id = w.good_release_id where w.service_id = x.service_id"
+    "  and w.environment_id = x.environment_id), '') as serving"
     " from enclii.deployment x join enclii.release r on r.id = x.release_id"
     " join enclii.environment e on e.id = x.environment_id"
     " where r.build_id = " NEWEST_BUILD " order by x.created_at desc limit 1";
@@ -189,6 +192,7 @@ static void read_facts(const struct chain *chain, struct why_facts *f)
     f->deployment.detail = ec_rows_text(x, row, "detail");
     f->deployment.version = ec_rows_text(x, row, "version");
     f->deployment.environment = ec_rows_text(x, row, "environment");
+    f->deployment.serving = ec_rows_text(x, row, "serving");
     f->deployment.weight = ec_rows_int(x, row, "weight");
     f->deployment.since_ms = chain->now_ms - ec_rows_int(x, row, "since_at_ms");
     f->deployment.left_ms = left_ms(chain, x, row);
@@ -361,7 +365,7 @@ static void on_lone_delivery(struct call *call, const struct ec_batch *batch)
                      ec_rows_text(d, 0, "ref"), ec_rows_text(d, 0, "commit_sha"), "", ""},
         .build = {.id = "", .state = ""},
         .release = {.state = ""},
-        .deployment = {.id = "", .state = ""},
+        .deployment = {.id = "", .state = "", .version = "", .serving = ""},
         .domain = {.hostname = ""},
     };
     struct why why;

@@ -14,7 +14,7 @@ static void print_answer(struct cli *cli, const json_t *answer)
     bool good = strcmp(ec_json_text(answer, "stage"), "done") == 0;
     printf("%s%s%s\n", paint(cli, service, "dim"), service[0] ? ": " : "",
            paint(cli, ec_json_text(answer, "summary"), "bold"));
-    printf("  %s  %s at %s\n",
+    printf("  %s  %s%s%s\n",
            paint(cli,
                  waiting ? "waiting"
                  : good  ? "done"
@@ -22,7 +22,8 @@ static void print_answer(struct cli *cli, const json_t *answer)
                  waiting ? "yellow"
                  : good  ? "green"
                          : "dim"),
-           ec_json_text(answer, "rule"), ec_json_text(answer, "stage"));
+           ec_json_text(answer, "rule"), good ? "" : " at ",
+           good ? "" : ec_json_text(answer, "stage"));
     if (next[0] && !waiting) { /* of what waits, the sentence has said what ends it */
         printf("  %s  %s\n", paint(cli, "what to do", "cyan"), next);
     }

@@ -108,7 +108,10 @@ static const char *cell(struct cli *cli, const json_t *item, const struct column
     if (column->kind == AGO) {
         return ago_text(cli, text);
     }
-    return column->kind == SHORT_SHA ? ec_arena_format(cli->arena, "%.7s", text) : text;
+    size_t line = strcspn(text, "\n");
+    return column->kind == SHORT_SHA ? ec_arena_format(cli->arena, "%.7s", text)
+           : text[line]              ? ec_arena_format(cli->arena, "%.*s …", (int)line, text)
+                                     : text;
 }
 
 size_t text_letters(const char *text)

@@ -248,6 +248,33 @@ static void test_two_services_of_one_push(void **state)
     json_decref(story);
 }
 
+/* The waits of a rollout say what of the new version was waited for. */
+static void test_waits_of_a_rollout(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"{'step':{'name':'pull','duration_ms':1}}", "it to start"},
+        {"{'step':{'name':'start','duration_ms':1}}", "it to become healthy"},
+        {"{'step':{'name':'healthy','duration_ms':1}}", "traffic to be given to it"},
+        {"{'weight':50,'step':{'name':'weight','duration_ms':1}}",
+         "it to prove itself with 50 % of the traffic"},
+        {"{'weight':100,'step':{'name':'weight','duration_ms':1}}", "the next step of the rollout"},
+        {"{'step':{'name':'drain','duration_ms':1}}", "the next step of the rollout"},
+        {"{'step':{'name':'remove','duration_ms':1}}", "pipeline to note it"},
+    };
+    for (size_t i = 0; i < EC_LEN(cases); i++) {
+        count = 0;
+        said(0, "deployment.created", SHOP, "{}");
+        said(100, "deployment.step", SHOP, cases[i][0]);
+        json_t *story = told(4100);
+        expect(lane_of(story, 0), cases[i][1], "wait", 100, 4000);
+        json_decref(story);
+        json_decref(bodies[0]);
+        json_decref(bodies[1]);
+    }
+    count = 0;
+}
+
 /* A second attempt is one story with the wait between the two. */
 static void test_attempts(void **state)
 {
@@ -314,6 +341,7 @@ int main(void)
         TEST(test_ends),
         TEST(test_an_ignored_push_has_no_service),
         TEST(test_two_services_of_one_push),
+        TEST(test_waits_of_a_rollout),
         TEST(test_attempts),
         TEST(test_odd_events),
     };

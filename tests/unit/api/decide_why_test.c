@@ -44,8 +44,13 @@ static struct why_facts nothing(void)
                     .version = "",
                     .rule = "",
                     .rule_detail = ""},
-        .deployment =
-            {.id = "", .state = "", .reason = "", .detail = "", .version = "", .environment = ""},
+        .deployment = {.id = "",
+                       .state = "",
+                       .reason = "",
+                       .detail = "",
+                       .version = "",
+                       .environment = "",
+                       .serving = ""},
         .domain = {.hostname = "", .state = "", .reason = "", .detail = ""},
     };
 }
@@ -301,7 +306,7 @@ static void test_ended_deployments(void **state)
     for (size_t i = 0; i < EC_LEN(cases); i++) {
         facts.deployment.state = cases[i].state;
         facts.deployment.reason = cases[i].reason;
-        facts.deployment.detail = "GET / answered 500";
+        facts.deployment.detail = "GET / answered 500\nlast lines of its log:\nshop\n";
         expect(&facts, "rollout", cases[i].reason, 0,
                text_of("The deployment of v7 to production ended as %s: %s: GET / answered "
                        "500.",
@@ -314,6 +319,10 @@ static void test_served(void **state)
     (void)state;
     struct why_facts facts = served();
     expect(&facts, "done", "healthy", 0, "v7 of commit 1234567 serves in production.");
+    facts.deployment.serving = "v7";
+    expect(&facts, "done", "healthy", 0, "serves in production.");
+    facts.deployment.serving = "v8";
+    expect(&facts, "done", "replaced", 0, "was healthy in production; v8 serves there now.");
 }
 
 /* ---- the table and the sources it speaks of ---- */
