@@ -184,6 +184,7 @@ int cmd_watch(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_help(struct cli *cli);
 int cmd_topics_apply(struct cli *cli);
+int cmd_topics_acls(struct cli *cli);
 int cmd_topics_list(struct cli *cli);
 int cmd_local_up(struct cli *cli);
 int cmd_local_down(struct cli *cli);

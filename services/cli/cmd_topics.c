@@ -79,3 +79,60 @@ int cmd_topics_list(struct cli *cli)
     json_decref(list);
     return status;
 }
+
+/* ---- who may do what ---- */
+struct acl_list {
+    json_t *rows;
+    const char *service; /* only this one; NULL = all */
+};
+
+static void allow(struct acl_list *list, const char *service, const char *operations,
+                  const char *resource, const char *name, const char *pattern)
+{
+    if (list->service && strcmp(list->service, service) != 0) {
+        return;
+    }
+    json_array_append_new(list->rows, json_pack("{s:s, s:s, s:s, s:s, s:s}", "service", service,
+                                                "operations", operations, "resource", resource,
+                                                "name", name, "pattern", pattern));
+}
+
+/* A reader may also write what it gives up, and keeps its place in groups that begin with its name.
+ */
+static void allow_reader(struct acl_list *list, const struct ec_topic *topic, const char *reader)
+{
+    char dead[256];
+    snprintf(dead, sizeof dead, "%s.%s.dead", topic->name, reader);
+    allow(list, reader, "Read,Describe", "topic", topic->name, "literal");
+    allow(list, reader, "Write,Describe", "topic", dead, "literal");
+}
+
+int cmd_topics_acls(struct cli *cli)
+{
+    struct acl_list list = {json_array(), cli->arg_count ? cli->args[0] : NULL};
+    char names[256], *rest = NULL, groups[1024] = ",";
+    for (size_t i = 0; i < ec_topic_count; i++) {
+        snprintf(names, sizeof names, "%s", ec_topics[i].writers);
+        for (char *at = strtok_r(names, ",", &rest); at; at = strtok_r(NULL, ",", &rest)) {
+            allow(&list, at, "Write,Describe", "topic", ec_topics[i].name, "literal");
+        }
+        snprintf(names, sizeof names, "%s", ec_topics[i].readers);
+        for (char *at = strtok_r(names, ",", &rest); at; at = strtok_r(NULL, ",", &rest)) {
+            allow_reader(&list, &ec_topics[i], at);
+            const char *mark = ec_arena_format(cli->arena, ",%s,", at);
+            size_t used = strlen(groups);
+            if (!strstr(groups, mark) && used + strlen(mark) < sizeof groups) {
+                snprintf(groups + used, sizeof groups - used, "%s", mark + 1);
+                allow(&list, at, "Read", "group", at, "prefixed");
+            }
+        }
+    }
+    static const struct column columns[] = {{"SERVICE", "service", PLAIN},
+                                            {"MAY", "operations", PLAIN},
+                                            {"ON", "resource", PLAIN},
+                                            {"NAME", "name", PLAIN},
+                                            {"PATTERN", "pattern", PLAIN}};
+    int status = print_list(cli, list.rows, columns, EC_LEN(columns));
+    json_decref(list.rows);
+    return status;
+}

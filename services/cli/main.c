@@ -62,6 +62,8 @@ const struct command commands[] = {
     {"topics apply", "", "brokers= replication=",
      "creates the Kafka topics that are missing (ENCLII_KAFKA_*)", cmd_topics_apply, true},
     {"topics list", "", "", "the topics: keys, who writes and reads them", cmd_topics_list, true},
+    {"topics acls", "[SERVICE]", "", "what each service must be allowed on Kafka", cmd_topics_acls,
+     true},
     {"local up", "", "", "starts the whole platform on this machine", cmd_local_up, true},
     {"local down", "", "purge", "stops it; --purge also removes its data", cmd_local_down, true},
     {"local status", "", "", "what runs here", cmd_local_status, true},
