@@ -2,6 +2,8 @@
  * operator sees all that is wrong at the first start and not one thing per start. */
 #include "base/settings.h"
 
+#include "base/amount.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -23,18 +25,6 @@ struct reader {
     const struct ec_setting *const *tables;
     struct ec_arena *arena;
     struct ec_buf faults; /* one line each */
-};
-
-struct unit {
-    const char *suffix;
-    int64_t factor;
-};
-
-static const struct unit duration_units[] = {
-    {"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
-};
-static const struct unit byte_units[] = {
-    {"", 1}, {"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30},
 };
 
 static const char *form_of(enum ec_setting_type type)
@@ -60,21 +50,12 @@ static const char *form_of(enum ec_setting_type type)
     return "a value";
 }
 
-static bool parse_number(const char *text, const struct unit *units, size_t unit_count,
-                         int64_t *ret_number)
+static bool parse_int(const char *text, int64_t *ret_number)
 {
     char *end = NULL;
     errno = 0;
-    long long number = strtoll(text, &end, 10);
-    if (errno != 0 || end == text || isspace((unsigned char)text[0])) {
-        return false;
-    }
-    for (size_t i = 0; i < unit_count; i++) {
-        if (strcmp(end, units[i].suffix) == 0) {
-            return !__builtin_mul_overflow(number, units[i].factor, ret_number);
-        }
-    }
-    return false;
+    *ret_number = strtoll(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && !isspace((unsigned char)text[0]);
 }
 
 static bool plain_url(const char *text)
@@ -99,18 +80,12 @@ static bool plain_url(const char *text)
 
 static bool parse_bounded(const struct ec_setting *row, const char *text, int64_t *ret_number)
 {
-    static const struct unit no_units[] = {{"", 1}};
-    const struct unit *units = no_units;
-    size_t unit_count = EC_LEN(no_units);
-    if (row->type == EC_SETTING_DURATION_MS) {
-        units = duration_units;
-        unit_count = EC_LEN(duration_units);
-    } else if (row->type == EC_SETTING_BYTES) {
-        units = byte_units;
-        unit_count = EC_LEN(byte_units);
-    }
     int64_t number = 0;
-    if (!parse_number(text, units, unit_count, &number)) {
+    bool (*parse)(const char *, int64_t *) = row->type == EC_SETTING_DURATION_MS
+                                                 ? ec_amount_duration_ms
+                                             : row->type == EC_SETTING_BYTES ? ec_amount_bytes
+                                                                             : parse_int;
+    if (!parse(text, &number)) {
         return false;
     }
     bool bounded = row->min != 0 || row->max != 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "enclii/v1/app_log.pb-c.h"
 #include "enclii/v1/audit.pb-c.h"
 #include "enclii/v1/build.pb-c.h"
 #include "enclii/v1/deployment.pb-c.h"
@@ -75,6 +76,8 @@ const struct ec_route ec_catalog[] = {
     FACT("request.cancel", request_cancel),
     FACT("request.remove_service", request_remove_service),
     FACT("audit.recorded", audit_recorded),
+    FACT("app.log.read", read_app_log),
+    FACT("app.log", app_log),
 };
 const size_t ec_catalog_count = EC_LEN(ec_catalog);
 

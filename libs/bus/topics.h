@@ -33,6 +33,8 @@ const struct ec_topic *ec_topic_find(const char *name); /* or NULL */
 #define EC_TOPIC_RELEASE_EVENTS "enclii.release.events"
 #define EC_TOPIC_DESIRED "enclii.desired"
 #define EC_TOPIC_DEPLOYMENT_EVENTS "enclii.deployment.events"
+#define EC_TOPIC_APP_LOG_REQUESTS "enclii.app.log.requests"
+#define EC_TOPIC_APP_LOGS "enclii.app.logs"
 #define EC_TOPIC_DOMAINS "enclii.domains"
 #define EC_TOPIC_DOMAIN_EVENTS "enclii.domain.events"
 #define EC_TOPIC_CHANNELS "enclii.channels"

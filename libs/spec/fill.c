@@ -1,6 +1,7 @@
 /* A checked document to the message of spec.proto, with the defaults stated there. Each value has
  * one or more places (the dialects); the first that is written wins. Values whose form the table of
  * keys cannot say (durations, host names, paths) are checked here. */
+#include "base/amount.h"
 #include "spec/fill_private.h"
 
 struct found spec_first_of(struct filler *f, enum node_kind kind, const char *const *paths)
@@ -126,12 +127,12 @@ static void fill_build(struct filler *f)
     struct found memory = spec_first_of(f, NODE_TEXT, PATHS("build.memory"));
     build->memory_max_bytes = memory.node == NULL
                                   ? 2048 * MIB
-                                  : spec_amount_of(f, memory, spec_value_bytes, memory_bounds,
+                                  : spec_amount_of(f, memory, ec_amount_bytes, memory_bounds,
                                                    "an amount of memory from 64Mi to 1Ti, as 2Gi");
     struct found timeout = spec_first_of(f, NODE_TEXT, PATHS("build.timeout"));
     build->timeout_ms = timeout.node == NULL
                             ? 1800 * 1000
-                            : spec_amount_of(f, timeout, spec_value_duration_ms, time_bounds,
+                            : spec_amount_of(f, timeout, ec_amount_duration_ms, time_bounds,
                                              "a time from 1s to 24h, as 30m");
 }
 
@@ -179,7 +180,7 @@ static int64_t probe_time_ms(struct filler *f, const struct node *probe, const c
     }
     struct found text = {spec_node_member(probe, names[2]), names[2]};
     return text.node != NULL && text.node->kind == NODE_TEXT
-               ? spec_amount_of(f, text, spec_value_duration_ms, bounds, "a time, as 30s")
+               ? spec_amount_of(f, text, ec_amount_duration_ms, bounds, "a time, as 30s")
                : otherwise;
 }
 
@@ -226,7 +227,7 @@ static void fill_run(struct filler *f)
                             "deployment.container.resources.limits.memory", "runtime.memory"));
     run->memory_max_bytes = memory.node == NULL
                                 ? 512 * MIB
-                                : spec_amount_of(f, memory, spec_value_bytes, memory_bounds,
+                                : spec_amount_of(f, memory, ec_amount_bytes, memory_bounds,
                                                  "an amount of memory from 4Mi to 1Ti, as 512Mi");
     struct found cpu =
         spec_first_of(f, NODE_TEXT,
@@ -235,7 +236,7 @@ static void fill_run(struct filler *f)
                             "deployment.container.resources.limits.cpu", "runtime.cpu"));
     run->cpu_milli = cpu.node == NULL
                          ? 500
-                         : spec_amount_of(f, cpu, spec_value_cpu_milli, cpu_bounds,
+                         : spec_amount_of(f, cpu, ec_amount_cpu_milli, cpu_bounds,
                                           "a share of processors from 10m to 256, as 500m");
 }
 

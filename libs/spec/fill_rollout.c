@@ -1,4 +1,5 @@
 /* How a release comes to serve: the steps of its rollout and the routes that lead to it. */
+#include "base/amount.h"
 #include "spec/fill_private.h"
 
 /* More is no service anyone wrote by hand, and the check for doubles compares each with each. */
@@ -34,8 +35,7 @@ static void fill_pause(struct filler *f, const struct node *step, const char *pa
     if (pause.node == NULL || pause.node->kind != NODE_TEXT) {
         return;
     }
-    int64_t ms =
-        spec_amount_of(f, pause, spec_value_duration_ms, bounds, "a time up to 24h, as 5m");
+    int64_t ms = spec_amount_of(f, pause, ec_amount_duration_ms, bounds, "a time up to 24h, as 5m");
     if (f->out->rollout->step_ms < 0) {
         f->out->rollout->step_ms = ms;
     } else if (f->out->rollout->step_ms != ms) {

@@ -57,11 +57,7 @@ void spec_keys_check(struct report *report, const struct node *document);
 /* Values with a form of their own; false when the text is not of that form. */
 bool spec_value_bool(const struct node *node, bool *ret);
 bool spec_value_int(const struct node *node, int64_t *ret);
-bool spec_value_duration_ms(const char *text,
-                            int64_t *ret_ms); /* "90", "250ms", "30s", "5m", "1h30m" */
-bool spec_value_bytes(const char *text, int64_t *ret_bytes);     /* "512Mi", "1G", "1000" */
-bool spec_value_cpu_milli(const char *text, int64_t *ret_milli); /* "500m", "0.5", "2" */
-bool spec_value_share(const char *text, double *ret);            /* "5%", "5" (percent), "0.05" */
+bool spec_value_share(const char *text, double *ret); /* "5%", "5" (percent), "0.05" */
 bool spec_value_env_name(const char *text);
 bool spec_value_label(const char *text);         /* 1-63 of a-z 0-9 -, no dash at the ends */
 bool spec_value_hostname(const char *text);      /* lower-case A-labels */

@@ -186,11 +186,10 @@ extern const char SERVICE_SQL[], BUILD_SQL[], RELEASE_SQL[], DEPLOYMENT_SQL[];
 struct hub_event;
 EC_RESULT hub_open(struct api *api);
 void hub_free(struct hub *hub);
-/* Log lines of a build as they come; `fn` gets the event's packed body in order. */
+/* Log lines of a build, or of an app's reader, as they come; `fn` gets the BuildLog or AppLog. */
 struct hub_follower;
-typedef void (*hub_log_fn)(void *arg, const void *build_log);
-struct hub_follower *hub_follow_logs(struct hub *hub, const char *build_id, hub_log_fn fn,
-                                     void *arg);
+typedef void (*hub_log_fn)(void *arg, const void *log);
+struct hub_follower *hub_follow_logs(struct hub *hub, const char *id, hub_log_fn fn, void *arg);
 void hub_unfollow(struct hub *hub, struct hub_follower *follower);
 
 /* ---- logs.c ---- */
@@ -208,7 +207,7 @@ handler on_environment_create, on_environment_list, on_environment_get;
 handler on_service_create, on_service_list, on_service_get, on_service_patch, on_service_delete;
 handler on_service_status, on_service_why, on_service_events;
 handler on_build_create, on_build_list, on_build_get, on_build_cancel;
-handler on_build_logs, on_build_logs_stream;
+handler on_build_logs, on_build_logs_stream, on_service_logs, on_service_logs_stream;
 handler on_release_list, on_release_get, on_release_sbom, on_release_provenance, on_release_verify;
 handler on_deploy, on_deployment_list, on_deployment_latest, on_deployment_get, on_rollback;
 handler on_delivery_list, on_delivery_get, on_delivery_redeliver, on_domain_list;

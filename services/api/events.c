@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "bus/catalog.h"
 #include "bus/topics.h"
+#include "enclii/v1/app_log.pb-c.h"
 #include "enclii/v1/build.pb-c.h"
 #include "enclii/v1/deployment.pb-c.h"
 #include "enclii/v1/domain.pb-c.h"
@@ -41,7 +42,7 @@ struct stream {
 };
 
 struct hub_follower {
-    char build_id[EC_ID_SIZE];
+    char id[EC_ID_SIZE]; /* of the build or the reader */
     hub_log_fn fn;
     void *arg;
     struct hub_follower *next;
@@ -57,11 +58,10 @@ struct hub {
 
 /* ---- followers of log lines ---- */
 
-struct hub_follower *hub_follow_logs(struct hub *hub, const char *build_id, hub_log_fn fn,
-                                     void *arg)
+struct hub_follower *hub_follow_logs(struct hub *hub, const char *id, hub_log_fn fn, void *arg)
 {
     struct hub_follower *follower = ec_alloc(sizeof(*follower));
-    snprintf(follower->build_id, sizeof(follower->build_id), "%s", build_id);
+    snprintf(follower->id, sizeof(follower->id), "%s", id);
     follower->fn = fn;
     follower->arg = arg;
     follower->next = hub->followers;
@@ -80,12 +80,12 @@ void hub_unfollow(struct hub *hub, struct hub_follower *follower)
     }
 }
 
-static void tell_followers(struct hub *hub, const Enclii__V1__BuildLog *log)
+static void tell_followers(struct hub *hub, const char *id, const void *log)
 {
     struct hub_follower *next = NULL;
     for (struct hub_follower *at = hub->followers; at; at = next) {
         next = at->next; /* it may leave while being told */
-        if (strcmp(at->build_id, log->build_id) == 0) {
+        if (strcmp(at->id, id) == 0) {
             at->fn(at->arg, log);
         }
     }
@@ -241,7 +241,11 @@ static void on_event(void *state, struct ec_event *ev)
         return;
     }
     if (strcmp(topic, EC_TOPIC_BUILD_LOGS) == 0) {
-        tell_followers(hub, (const Enclii__V1__BuildLog *)body);
+        tell_followers(hub, ((const Enclii__V1__BuildLog *)body)->build_id, body);
+        return;
+    }
+    if (strcmp(topic, EC_TOPIC_APP_LOGS) == 0) {
+        tell_followers(hub, ((const Enclii__V1__AppLog *)body)->reader_id, body);
         return;
     }
     ec_cleanup(ec_json_freep) json_t *fields = ec_message_json(body);
@@ -263,14 +267,9 @@ static void on_event(void *state, struct ec_event *ev)
 EC_RESULT hub_open(struct api *api)
 {
     static const char *const topics[] = {
-        EC_TOPIC_INTAKE,
-        EC_TOPIC_BUILD_EVENTS,
-        EC_TOPIC_BUILD_LOGS,
-        EC_TOPIC_RELEASE_EVENTS,
-        EC_TOPIC_DEPLOYMENT_EVENTS,
-        EC_TOPIC_DOMAIN_EVENTS,
-        EC_TOPIC_NOTIFICATION_EVENTS,
-        NULL,
+        EC_TOPIC_INTAKE,        EC_TOPIC_BUILD_EVENTS,        EC_TOPIC_BUILD_LOGS,
+        EC_TOPIC_APP_LOGS,      EC_TOPIC_RELEASE_EVENTS,      EC_TOPIC_DEPLOYMENT_EVENTS,
+        EC_TOPIC_DOMAIN_EVENTS, EC_TOPIC_NOTIFICATION_EVENTS, NULL,
     };
     api->hub = ec_alloc(sizeof(*api->hub));
     api->hub->api = api;

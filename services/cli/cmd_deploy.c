@@ -1,4 +1,4 @@
-/* enclii deploy, rollback and logs. */
+/* enclii deploy and rollback. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -7,8 +7,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "follow.h"
-
-#define LOG_DEADLINE_MS 3600000
 
 static const char *wanted_service(const struct cli *cli)
 {
@@ -129,79 +127,4 @@ int cmd_rollback(struct cli *cli)
                      : (printf("going back to %s. See:  enclii status %s\n",
                                ec_json_text(reply.body, "version"), ec_json_text(service, "name")),
                         EXIT_OK);
-}
-
-/* ---- logs ---- */
-static void print_log_line(struct cli *cli, const json_t *line)
-{
-    const char *step = ec_json_text(line, "step");
-    if (cli->json) {
-        printf("%s\n", ec_json_dump(cli->arena, line));
-    } else if (step[0]) {
-        printf("%s %s\n", paint(cli, step, "dim"), ec_json_text(line, "text"));
-    } else {
-        puts(ec_json_text(line, "text"));
-    }
-}
-
-static bool on_log_event(void *arg, const struct sse_event *event)
-{
-    struct cli *cli = arg;
-    json_t *line = NULL;
-    if (strcmp(event->name, "log") == 0 &&
-        !ec_failed(ec_json_parse(cli->arena, ec_span_of(event->data), &line))) {
-        print_log_line(cli, line);
-        fflush(stdout);
-    }
-    json_decref(line);
-    return strcmp(event->name, "end") != 0;
-}
-
-static int newest_build(struct cli *cli, const json_t *service, const char **ret_id)
-{
-    int status = EXIT_OK;
-    struct reply reply;
-    if (!api_call(cli, "GET", api_path(cli, "/v1/services/%s/builds", service_id(service)), NULL,
-                  &reply, &status)) {
-        return status;
-    }
-    *ret_id = ec_json_text(json_array_get(ec_json_at(reply.body, "builds"), 0), "id");
-    return (*ret_id)[0]
-               ? EXIT_OK
-               : give_up(EXIT_NOT_FOUND, "%s was never built. Push something, or:  enclii deploy",
-                         ec_json_text(service, "name"));
-}
-
-int cmd_logs(struct cli *cli)
-{
-    int status = EXIT_OK;
-    struct reply reply;
-    const char *build = option(cli, "build");
-    if (!build) {
-        json_t *service = find_service(cli, cli->args[0], &status);
-        status = service ? newest_build(cli, service, &build) : status;
-        if (status != EXIT_OK) {
-            return status;
-        }
-    }
-    if (option(cli, "follow")) {
-        return api_stream(cli, api_path(cli, "/v1/builds/%s/logs/stream", build), LOG_DEADLINE_MS,
-                          on_log_event, cli);
-    }
-    if (!api_call(cli, "GET", api_path(cli, "/v1/builds/%s/logs", build), NULL, &reply, &status)) {
-        return status;
-    }
-    if (cli->json) {
-        return print_json(reply.body);
-    }
-    const json_t *lines = ec_json_at(reply.body, "lines");
-    size_t count = json_array_size(lines), from = 0;
-    const char *only = option(cli, "lines");
-    if (only && (size_t)atoi(only) < count) {
-        from = count - (size_t)atoi(only);
-    }
-    for (size_t i = from; i < count; i++) {
-        print_log_line(cli, json_array_get(lines, i));
-    }
-    return EXIT_OK;
 }

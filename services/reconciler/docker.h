@@ -1,7 +1,7 @@
 /* What the files of the docker target share: the live picture of containers, and its parts. Belongs
  * to target_docker.c (the verbs), docker_watch.c (the picture), docker_probe.c (health),
- * docker_start.c (creating and removing), docker_traffic.c (weights), docker_image.c (images,
- * logs). */
+ * docker_start.c (creating and removing), docker_traffic.c (weights), docker_image.c (images),
+ * docker_logs.c (what containers print). */
 #pragma once
 
 #include "base/backoff.h"
@@ -72,7 +72,8 @@ struct target {
     bool listed_once;
     bool reached; /* the engine answered the last list */
     bool closed;
-    size_t pending; /* callbacks owed to us; the target is freed after the last */
+    size_t log_sources; /* connections of log readings */
+    size_t pending;     /* callbacks owed to us; the target is freed after the last */
 };
 
 /* docker_watch.c */
@@ -98,6 +99,14 @@ EC_RESULT docker_apply(struct target *dk, const struct target_goal *goal, target
                        void *arg);
 void docker_discard(struct instance *instance, bool gently); /* stop and delete, behind */
 
+/* docker_logs.c */
+EC_RESULT docker_last_lines(struct target *dk, const char *key, const struct target_identity *identity,
+                            int lines, target_logs_fn done, void *arg);
+EC_RESULT docker_log_open(struct target *dk, const char *key, const struct target_log_spec *spec,
+                          target_line_fn line, ec_call_fn done, void *arg,
+                          struct target_log **ret_log);
+void docker_log_close(struct target_log *log);
+
 /* docker_traffic.c */
 void docker_route(struct place *place); /* tells the router what this place should have */
 void docker_sync(struct target *dk, target_done_fn done, void *arg); /* done: the router has it */
@@ -109,8 +118,6 @@ EC_RESULT docker_set_routes(struct target *dk, const char *key,
 
 /* docker_image.c */
 EC_RESULT docker_prepare(struct target *dk, const char *image, target_done_fn done, void *arg);
-EC_RESULT docker_logs(struct target *dk, const char *key, const struct target_identity *identity,
-                      int lines, target_logs_fn done, void *arg);
 
 /* target_docker.c */
 void docker_observe(struct target *dk, const char *key, struct target_view *ret_view);

@@ -11,6 +11,7 @@
 #include "base/encode.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "log_frames.h"
 #include "trust/digest.h"
 #include "trust/token.h"
 
@@ -181,19 +182,21 @@ struct ec_err docker_read_pull(struct ec_arena *arena, int status, struct ec_spa
     return ec_ok();
 }
 
+static void add_log_line(void *arg, bool error_stream, struct ec_span text)
+{
+    (void)error_stream;
+    struct ec_buf *out = arg;
+    ec_buf_add_text(out, out->len ? "\n" : "");
+    ec_buf_add_span(out, text);
+}
+
 char *docker_read_logs(struct ec_arena *arena, struct ec_span frames)
 {
     ec_cleanup(ec_buf_done) struct ec_buf text = {0};
-    ec_buf_init(&text, 1u << 20);
-    const unsigned char *at = (const unsigned char *)frames.ptr;
-    size_t left = frames.len;
-    while (left >= 8 && at[0] <= 2) {
-        size_t len = (size_t)at[4] << 24 | (size_t)at[5] << 16 | (size_t)at[6] << 8 | at[7];
-        len = len < left - 8 ? len : left - 8;
-        ec_buf_add(&text, at + 8, len);
-        at += 8 + len;
-        left -= 8 + len;
-    }
+    ec_buf_init(&text, 2u << 20);
+    struct log_frames *state = ec_arena_alloc(arena, sizeof *state);
+    log_frames_feed(state, frames, add_log_line, &text);
+    log_frames_end(state, add_log_line, &text);
     struct ec_span tail = ec_buf_span(&text);
     if (tail.len > LOGS_MAX_BYTES) {
         tail.ptr += tail.len - LOGS_MAX_BYTES;

@@ -1,4 +1,4 @@
-/* Fetching images, and reading what containers printed. */
+/* Fetching images. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,59 +70,6 @@ struct ec_err docker_prepare(struct target *dk, const char *image, target_done_f
     if (ec_failed(err)) {
         free(prepare->image);
         free(prepare);
-    }
-    return err;
-}
-
-struct logs {
-    struct target *dk;
-    target_logs_fn done;
-    void *arg;
-};
-
-static void on_logs(void *arg, struct ec_err err, const struct ec_fetch_result *result)
-{
-    struct logs *logs = arg;
-    struct target *dk = logs->dk;
-    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(DOCKER_ARENA_MAX_BYTES);
-    char *text = ec_arena_strdup(arena, "");
-    if (!ec_failed(err)) {
-        err = ec_fetch_status_err(result->status, "the container engine has no logs of it");
-        text = ec_failed(err) ? text : docker_read_logs(arena, result->body);
-    }
-    logs->done(logs->arg, err, ec_span_of(text));
-    free(logs);
-    docker_call_ended(dk);
-}
-
-struct ec_err docker_logs(struct target *dk, const char *key,
-                          const struct target_identity *identity, int lines, target_logs_fn done,
-                          void *arg)
-{
-    const struct place *place = ec_map_get(dk->places, key);
-    const struct instance *worst = NULL;
-    struct instance *instance;
-    for (size_t at = 0; place != NULL && docker_next(place, &at, &instance);) {
-        bool same = strcmp(instance->identity.text, identity->text) == 0;
-        bool worse = worst == NULL || instance->state == CONTAINER_EXITED ||
-                     (!docker_ready(instance) && worst->state != CONTAINER_EXITED);
-        worst = same && worse ? instance : worst;
-    }
-    if (worst == NULL) {
-        return ec_reject("nothing of this version runs here");
-    }
-    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(65536);
-    const struct ec_fetch_spec call = {
-        .url = ec_arena_format(
-            arena, "http://docker/v1.41/containers/%s/logs?stdout=true&stderr=true&tail=%d",
-            worst->name, lines),
-        .deadline_ms = 5000,
-    };
-    struct logs *logs = ec_alloc(sizeof *logs);
-    *logs = (struct logs){dk, done, arg};
-    struct ec_err err = docker_call(dk, &call, on_logs, logs);
-    if (ec_failed(err)) {
-        free(logs);
     }
     return err;
 }

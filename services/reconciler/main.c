@@ -108,6 +108,7 @@ static struct ec_err start(struct ec_service *svc, void *state)
         .arg = rec,
     };
     EC_TRY(target_docker_open(&settings, &rec->target));
+    EC_TRY(app_logs_open(rec));
     static const char *const topics[] = {EC_TOPIC_DESIRED, NULL};
     const struct ec_table_spec table = {
         .topics = topics,
@@ -130,6 +131,7 @@ static void stop(struct ec_service *svc, void *state)
         ec_timer_free(EC_TAKE(ro->timer));
     }
     ec_timer_free(rec->clean_timer);
+    app_logs_close(rec);
     rec->ops->close(rec->target);
     ec_service_stopped(svc);
 }

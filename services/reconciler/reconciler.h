@@ -24,6 +24,8 @@ struct settings {
     const char *router_https;
 };
 
+struct app_logs; /* app_logs.c */
+
 /* The whole state; all of it can be lost. */
 struct reconciler {
     struct settings is;
@@ -34,6 +36,7 @@ struct reconciler {
     bool caught_up;          /* the whole topic was read once */
     bool cleaned;            /* leftovers of unknown keys were looked for */
     struct ec_timer *clean_timer;
+    struct app_logs *app_logs; /* who reads what the apps print */
 };
 
 /* One service in one environment. */
@@ -95,3 +98,7 @@ void publish_step(struct rollout *ro, const char *name, int64_t began_unix_ms, i
 void publish_rolled_out(struct rollout *ro);
 void publish_reverted(struct rollout *ro, bool previous_serves);
 void publish_status(struct rollout *ro, const struct target_view *view, const char *note);
+
+/* app_logs.c */
+EC_RESULT app_logs_open(struct reconciler *rec);
+void app_logs_close(struct reconciler *rec); /* before the target */

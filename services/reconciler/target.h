@@ -73,6 +73,21 @@ struct target; /* the implementation's own */
 typedef void (*target_done_fn)(void *arg, struct ec_err err);
 typedef void (*target_logs_fn)(void *arg, struct ec_err err, struct ec_span text);
 
+/* Reading what the replicas of a key print. */
+struct target_log_spec {
+    int tail_lines;        /* of each replica's past */
+    int64_t since_unix_ms; /* 0 = no limit */
+    bool follow;           /* also what comes, replicas that start later included */
+};
+struct target_log_line {
+    int64_t unix_ms;
+    const char *replica; /* "1a2b3c4-0"; borrowed, like text */
+    const char *text;    /* UTF-8, without control characters */
+    bool error_stream;
+};
+struct target_log; /* one reading */
+typedef void (*target_line_fn)(void *arg, const struct target_log_line *line);
+
 struct target_ops {
     const char *name;
     void (*observe)(struct target *target, const char *key, struct target_view *ret_view);
@@ -98,6 +113,12 @@ struct target_ops {
     EC_RESULT(*logs)
     (struct target *target, const char *key, const struct target_identity *identity, int lines,
      target_logs_fn done, void *arg);
+    /* Calls `line` for each, in order per replica. Without follow, `done` comes once the past is
+     * read; with follow it never comes. RETRY: too many readings. */
+    EC_RESULT(*log_open)
+    (struct target *target, const char *key, const struct target_log_spec *spec,
+     target_line_fn line, ec_call_fn done, void *arg, struct target_log **ret_log);
+    void (*log_close)(struct target_log *log); /* also after done; no callback comes any more */
     /* Keys that have anything here; borrowed until the next turn. */
     size_t (*keys)(struct target *target, const char **ret_keys, size_t max);
     /* Every wanted key was told: routes of others may go. */

@@ -84,7 +84,7 @@ static void test_logs(void **state)
     static const char frames[] =
         "\1\0\0\0\0\0\0\6hello\n\2\0\0\0\0\0\0\4ba\033\n\1\0\0\0\0\0\0\377cut";
     assert_string_equal(docker_read_logs(*state, (struct ec_span){frames, sizeof frames - 1}),
-                        "hello\nba \ncut");
+                        "hello\nba?\ncut");
     assert_string_equal(docker_read_logs(*state, EC_SPAN("no frames at all")), "");
     assert_string_equal(docker_read_logs(*state, EC_SPAN("\1\0\0")), "");
 }
