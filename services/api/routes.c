@@ -51,10 +51,12 @@ const struct ec_http_route api_routes[] = {
     {"GET", "/v1/services/{id}/status", on_service_status, 0, VIEW(KIND_SERVICE)},
     /* why things are as they are, rule by rule */
     {"GET", "/v1/services/{id}/why", on_service_why, 0, VIEW(KIND_SERVICE)},
+    /* what the app prints; query: environment, lines (100), since (RFC 3339) */
+    {"GET", "/v1/services/{id}/logs", on_service_logs, 0, VIEW(KIND_SERVICE)},
+    /* what the app prints, live (server-sent events log, gap, end) */
+    {"GET", "/v1/services/{id}/logs/stream", on_service_logs_stream, 0, VIEW(KIND_SERVICE)},
     /* everything that happens to the service, live (server-sent events, resumes by Last-Event-ID)
      */
-    {"GET", "/v1/services/{id}/logs", on_service_logs, 0, VIEW(KIND_SERVICE)},
-    {"GET", "/v1/services/{id}/logs/stream", on_service_logs_stream, 0, VIEW(KIND_SERVICE)},
     {"GET", "/v1/services/{id}/events", on_service_events, 0, VIEW(KIND_SERVICE)},
 
     /* asks for a build of a commit; body: git_sha, git_branch? */
