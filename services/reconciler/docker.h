@@ -100,8 +100,9 @@ EC_RESULT docker_apply(struct target *dk, const struct target_goal *goal, target
 void docker_discard(struct instance *instance, bool gently); /* stop and delete, behind */
 
 /* docker_logs.c */
-EC_RESULT docker_last_lines(struct target *dk, const char *key, const struct target_identity *identity,
-                            int lines, target_logs_fn done, void *arg);
+EC_RESULT docker_last_lines(struct target *dk, const char *key,
+                            const struct target_identity *identity, int lines, target_logs_fn done,
+                            void *arg);
 EC_RESULT docker_log_open(struct target *dk, const char *key, const struct target_log_spec *spec,
                           target_line_fn line, ec_call_fn done, void *arg,
                           struct target_log **ret_log);

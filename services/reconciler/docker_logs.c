@@ -1,5 +1,6 @@
-/* What containers print: the last lines of one, and readings of all of a key. Each reading follows every container of its key over a
- * connection of its own; containers that start later are found by looking again. */
+/* What containers print: the last lines of one, and readings of all of a key. Each reading follows
+ * every container of its key over a connection of its own; containers that start later are found by
+ * looking again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,22 +28,22 @@ struct last_lines {
 
 static void on_last_lines(void *arg, struct ec_err err, const struct ec_fetch_result *result)
 {
-    struct last_lines *lines_of = arg;
-    struct target *dk = lines_of->dk;
+    struct last_lines *last = arg;
+    struct target *dk = last->dk;
     ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(DOCKER_ARENA_MAX_BYTES);
     char *text = ec_arena_strdup(arena, "");
     if (!ec_failed(err)) {
         err = ec_fetch_status_err(result->status, "the container engine has no logs of it");
         text = ec_failed(err) ? text : docker_read_logs(arena, result->body);
     }
-    lines_of->done(lines_of->arg, err, ec_span_of(text));
-    free(lines_of);
+    last->done(last->arg, err, ec_span_of(text));
+    free(last);
     docker_call_ended(dk);
 }
 
 struct ec_err docker_last_lines(struct target *dk, const char *key,
-                          const struct target_identity *identity, int lines, target_logs_fn done,
-                          void *arg)
+                                const struct target_identity *identity, int lines,
+                                target_logs_fn done, void *arg)
 {
     const struct place *place = ec_map_get(dk->places, key);
     const struct instance *worst = NULL;
@@ -63,11 +64,11 @@ struct ec_err docker_last_lines(struct target *dk, const char *key,
             worst->name, lines),
         .deadline_ms = 5000,
     };
-    struct last_lines *lines_of = ec_alloc(sizeof *lines_of);
-    *lines_of = (struct last_lines){dk, done, arg};
-    struct ec_err err = docker_call(dk, &call, on_last_lines, lines_of);
+    struct last_lines *last = ec_alloc(sizeof *last);
+    *last = (struct last_lines){dk, done, arg};
+    struct ec_err err = docker_call(dk, &call, on_last_lines, last);
     if (ec_failed(err)) {
-        free(lines_of);
+        free(last);
     }
     return err;
 }
