@@ -102,6 +102,17 @@ static bool good_host(struct ec_span host)
            (name_len == host.len || is_port(host.ptr + name_len, host.len - name_len));
 }
 
+/* Whoever keeps the URL hands it to git: nothing that could be an option or two arguments. */
+static bool good_user(struct ec_span url, struct ec_span host)
+{
+    for (const char *c = url.ptr; c < host.ptr; c++) {
+        if ((unsigned char)*c <= ' ' || *c == 0x7f) {
+            return false;
+        }
+    }
+    return url.ptr == host.ptr || url.ptr[0] != '-';
+}
+
 /* Segments of letters, digits and -._~+ that are neither empty nor dots. */
 static bool good_path(struct ec_span path)
 {
@@ -156,7 +167,7 @@ char *ec_repo_key(struct ec_arena *arena, const char *url)
         }
     }
     path = trim_path(path);
-    if (!good_host(host) || !good_path(path)) {
+    if (!good_user(rest, host) || !good_host(host) || !good_path(path)) {
         return NULL;
     }
     char *key =

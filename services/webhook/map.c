@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/encode.h"
 #include "base/mem.h"
 #include "spec/spec.h"
 #include "webhook.h"
@@ -11,24 +12,13 @@ const struct fault no_fault = {NULL, NULL};
 
 char *map_cut(struct ec_arena *arena, const char *text, size_t max_bytes)
 {
-    size_t len = strnlen(text, max_bytes + 1);
-    if (len > max_bytes) {
-        len = max_bytes;
-        while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80) {
-            len--;
-        }
-    }
-    return ec_arena_text(arena, (struct ec_span){text, len});
+    return ec_text_clean(arena, (struct ec_span){text, strnlen(text, max_bytes + 4)}, max_bytes);
 }
 
 char *map_text(const struct mapping *m, const struct ec_node *from, const char *path)
 {
-    const struct ec_node *node = ec_tape_at(m->tape, from, path);
-    char *text = ec_tape_copy(m->arena, m->tape, node);
-    if (text && strlen(text) > TEXT_MAX_BYTES) {
-        return map_cut(m->arena, text, TEXT_MAX_BYTES);
-    }
-    return text ? text : ec_arena_strdup(m->arena, "");
+    const char *text = ec_tape_copy(m->arena, m->tape, ec_tape_at(m->tape, from, path));
+    return map_cut(m->arena, text ? text : "", TEXT_MAX_BYTES);
 }
 
 char *map_id(struct ec_arena *arena, const struct ec_tape *tape, const struct ec_node *from,
@@ -38,8 +28,8 @@ char *map_id(struct ec_arena *arena, const struct ec_tape *tape, const struct ec
     if (ec_tape_is(node, EC_TAPE_INT) && node->len <= 20) {
         return ec_arena_text(arena, (struct ec_span){tape->text.ptr + node->at, node->len});
     }
-    char *text = ec_tape_copy(arena, tape, node);
-    return text && strlen(text) <= 128 ? text : ec_arena_strdup(arena, "");
+    const char *text = ec_tape_copy(arena, tape, node);
+    return map_cut(arena, text && strlen(text) <= 128 ? text : "", 128);
 }
 
 bool map_all_zeros(const char *sha)

@@ -164,7 +164,7 @@ struct fault decide_delivery(struct mapping *m);
 
 /* ---- map.c: what the mappers share; pure ---- */
 extern const struct fault no_fault;
-/* Texts of strangers that only people read are cut between characters, not refused. */
+/* Texts of strangers that only people read are cut and cleaned, not refused. */
 char *map_text(const struct mapping *m, const struct ec_node *from, const char *path);
 /* A number or a text, as text. */
 char *map_id(struct ec_arena *arena, const struct ec_tape *tape, const struct ec_node *from,

@@ -81,6 +81,9 @@ static void others_have_none(void **state)
         }
     }
     assert_null(ec_repo_key(arena, NULL));
+    assert_null(ec_repo_key(arena, "--upload-pack=touch@host:acme/shop"));
+    assert_null(ec_repo_key(arena, "https://a b@host/acme/shop"));
+    assert_non_null(ec_repo_key(arena, "https://user:pass@host/acme/shop"));
     char large[5000];
     memset(large, 'a', sizeof(large));
     memcpy(large, "https://a.b/", 12);

@@ -127,6 +127,8 @@ static void faults_name_the_field(void **state)
         const char *text, *field;
     } rows[] = {
         {PUSH("main", SHA_A, SHA_B, ""), "ref"},
+        {PUSH("refs/heads/a b", SHA_A, SHA_B, ""), "ref"},
+        {PUSH("refs/heads/a\\u001b", SHA_A, SHA_B, ""), "ref"},
         {PUSH("refs/heads/x", "abc", SHA_B, ""), "before"},
         {PUSH("refs/heads/x", SHA_A, "ABCDEF1111111111111111111111111111111111", ""), "after"},
         {PUSH("refs/heads/x", SHA_A, SHA_B "; rm -rf /", ""), "after"},
@@ -154,6 +156,16 @@ static void long_messages_are_cut_between_characters(void **state)
              ",\"head_commit\":{\"message\":\"%s\"}}",
              message);
     assert_int_equal(strlen(good(text)->head->message), 198);
+}
+
+static void texts_cannot_move_a_terminal(void **state)
+{
+    (void)state;
+    Enclii__V1__PushReceived *push = good(PUSH("refs/heads/main", SHA_A, SHA_B,
+                                               ",\"head_commit\":{\"message\":\"a\\u001b[2Jb\\nc\","
+                                               "\"author\":{\"name\":\"x\\u009b\"}}"));
+    assert_string_equal(push->head->message, "a [2Jb");
+    assert_string_equal(push->head->author_name, "x ");
 }
 
 static void payloads(void **state)
@@ -222,6 +234,7 @@ int main(void)
         cmocka_unit_test(kinds_of_pushes),
         cmocka_unit_test(faults_name_the_field),
         cmocka_unit_test(long_messages_are_cut_between_characters),
+        cmocka_unit_test(texts_cannot_move_a_terminal),
         cmocka_unit_test(payloads),
         cmocka_unit_test(delivery_ids),
     };
