@@ -67,6 +67,22 @@ static const char *push_text(const struct why_facts *f, struct ec_arena *arena)
                            f->delivery.ref);
 }
 
+/* Pull requests, tags, pings and the like: nothing is built of them. */
+static bool why_other_event(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
+{
+    if (!f->delivery.id[0] || f->delivery.commit_sha[0]) {
+        return false;
+    }
+    bool ignored = is(f->delivery.state, "IGNORED");
+    const char *rule = or_rule(f->delivery.reason, ignored ? "ignored" : "told");
+    const char *why = because(arena, f->delivery.reason, f->delivery.detail);
+    *ret_why =
+        ended("delivery", rule,
+              ec_arena_format(arena, "The delivery of \"%s\" from %s is no push and was %s: %s",
+                              f->delivery.event, f->repo_key, ignored ? "ignored" : "taken", why));
+    return true;
+}
+
 static bool why_delivery(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
     const char *push = push_text(f, arena);
@@ -338,9 +354,9 @@ void decide_why(const struct why_facts *facts, struct ec_arena *arena, struct wh
                                 0, "Push a commit, or build one: enclii deploy --commit SHA."};
         return;
     }
-    if (why_delivery(facts, arena, ret_why) || why_build(facts, arena, ret_why) ||
-        why_release(facts, arena, ret_why) || why_rollout(facts, arena, ret_why) ||
-        why_domain(facts, arena, ret_why)) {
+    if (why_other_event(facts, arena, ret_why) || why_delivery(facts, arena, ret_why) ||
+        why_build(facts, arena, ret_why) || why_release(facts, arena, ret_why) ||
+        why_rollout(facts, arena, ret_why) || why_domain(facts, arena, ret_why)) {
         return;
     }
     if (why_healthy(facts, arena, ret_why)) {

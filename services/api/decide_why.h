@@ -12,7 +12,9 @@ struct why_facts {
     const char *repo_key, *branch; /* of the service; repo_key may be that of the delivery */
     int64_t auto_deploy;
     struct {
-        const char *id, *state, *reason, *detail, *ref, *commit_sha;
+        const char *id, *state, *reason, *detail, *ref;
+        const char *commit_sha; /* "" = no push: another event of the host */
+        const char *event;      /* the host's name of it */
         const char *rule,
             *rule_detail; /* decided about it for this service: why it was not built */
     } delivery;

@@ -20,14 +20,16 @@ struct why_ask {
 
 /* All of them take $1 service, $2 commit, $3 delivery ("-" = none), $4 build. */
 static const char delivery_sql[] =
-    "select d.id, d.state, d.reason, d.detail, d.ref, d.commit_sha, enclii.ms(d.received_at) as ms,"
+    "select d.id, d.state, d.reason, d.detail, d.ref, d.commit_sha, d.event, "
+    "enclii.ms(d.received_at) as ms,"
     " coalesce(c.rule, '') as rule, coalesce(c.detail, '') as rule_detail"
     " from enclii.service s join enclii.delivery d on d.repo_key = s.repo_key"
     " left join lateral (select rule, detail from enclii.decision c where c.service_id = s.id"
     "  and c.subject_kind = 'delivery' and c.subject_id = d.id and c.outcome = 'not built'"
     "  order by c.id desc limit 1) c on true"
     " where s.id = $1::uuid and ($2 = '' or d.commit_sha = $2) and ($3 = '' or d.id = $3)"
-    " and $4 = $4 and ($3 <> '' or d.received_at >= s.created_at - interval '1 day')"
+    " and $4 = $4 and d.commit_sha <> '' and ($3 <> '' or d.received_at >= s.created_at - interval "
+    "'1 day')"
     " order by d.received_at desc limit 1";
 
 #define NEWEST_BUILD                                                                               \
@@ -150,6 +152,7 @@ static void read_push(const struct chain *chain, struct why_facts *f)
     f->delivery.detail = ec_rows_text(d, row, "detail");
     f->delivery.ref = ec_rows_text(d, row, "ref");
     f->delivery.commit_sha = ec_rows_text(d, row, "commit_sha");
+    f->delivery.event = ec_rows_text(d, row, "event");
     f->delivery.rule = ec_rows_text(d, row, "rule");
     f->delivery.rule_detail = ec_rows_text(d, row, "rule_detail");
     row = chain->build;
@@ -311,7 +314,8 @@ static const char what_sql[] =
     " union all"
     " select 2, 'delivery', coalesce(mine.id::text, ''), coalesce(slug || '/' || name, ''),"
     "  d.commit_sha, d.id, '' from enclii.delivery d left join mine on mine.repo_key = d.repo_key"
-    "  and removed_at is null where d.id = $1 and ($2 = '' or mine.id is not null)"
+    "  and removed_at is null and d.commit_sha <> ''"
+    "  where d.id = $1 and ($2 = '' or d.repo_key in (select repo_key from mine))"
     " union all"
     " select 3, 'commit', mine.id::text, slug || '/' || name, sha.commit_sha, '', ''"
     "  from sha join mine on removed_at is null and (repo_key in (select repo_key"
@@ -322,8 +326,9 @@ static const char what_sql[] =
     "  on sha.commit_sha = d.commit_sha where $2 = '' order by d.received_at desc limit 1)"
     " order by rank, service limit 50";
 
-static const char lone_delivery_sql[] = "select id, repo_key, state, reason, detail, ref, "
-                                        "commit_sha from enclii.delivery where id = $1";
+static const char lone_delivery_sql[] =
+    "select id, repo_key, state, reason, detail, ref, commit_sha, event from enclii.delivery"
+    " where id = $1";
 static const char lone_decision_sql[] =
     "select subject_kind, subject_id, rule, outcome, detail, enclii.ms(at) as ms"
     " from enclii.decision where subject_kind = 'delivery' and subject_id = $1"
@@ -360,9 +365,15 @@ static void on_lone_delivery(struct call *call, const struct ec_batch *batch)
     struct why_facts facts = {
         .repo_key = ec_rows_text(d, 0, "repo_key"),
         .branch = "",
-        .delivery = {ec_rows_text(d, 0, "id"), ec_rows_text(d, 0, "state"),
-                     ec_rows_text(d, 0, "reason"), ec_rows_text(d, 0, "detail"),
-                     ec_rows_text(d, 0, "ref"), ec_rows_text(d, 0, "commit_sha"), "", ""},
+        .delivery = {.id = ec_rows_text(d, 0, "id"),
+                     .state = ec_rows_text(d, 0, "state"),
+                     .reason = ec_rows_text(d, 0, "reason"),
+                     .detail = ec_rows_text(d, 0, "detail"),
+                     .ref = ec_rows_text(d, 0, "ref"),
+                     .commit_sha = ec_rows_text(d, 0, "commit_sha"),
+                     .event = ec_rows_text(d, 0, "event"),
+                     .rule = "",
+                     .rule_detail = ""},
         .build = {.id = "", .state = ""},
         .release = {.state = ""},
         .deployment = {.id = "", .state = "", .version = "", .serving = ""},

@@ -23,6 +23,14 @@ const struct why_rule why_rules[] = {
      "Nothing: that build is the one of this push."},
     {"duplicate_delivery", "The host sent this delivery again; the first one counts.", ""},
 
+    /* ---- other words of hosts ---- */
+    {"ping", "The host asked whether the platform is there.", ""},
+    {"event_not_used", "Nothing here acts on this kind of event.", ""},
+    {"action_not_used", "Nothing here acts on this kind of change.", ""},
+    {"no_change", "The delivery names nothing that changed.", ""},
+    {"no_image", "No image was pushed.", ""},
+    {"repository_moved", "The repository has a new name; its services followed.", ""},
+
     /* ---- builds ---- */
     {"push_accepted", "The push wants a build.", ""},
     {"asked_for", "Somebody asked for the build.", ""},

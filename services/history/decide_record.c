@@ -128,23 +128,13 @@ static void speak_of(struct about *about, const char *id)
 
 static void speak_of_body(struct about *about, const json_t *body)
 {
-    static const char *const paths[] = {"delivery_id",
-                                        "build_id",
-                                        "release_id",
-                                        "deployment_id",
-                                        "subject_id",
-                                        "channel_id",
-                                        "commit.sha",
-                                        "head.sha",
-                                        "after",
-                                        "commit_sha",
-                                        "by_build_id",
-                                        "hostname",
-                                        "release.release_id",
-                                        "release.commit_sha",
-                                        "to_release_id",
-                                        "request_id",
-                                        "environment.environment_id"};
+    static const char *const paths[] = {
+        "delivery_id",   "delivery.delivery_id", "build_id",
+        "release_id",    "deployment_id",        "subject_id",
+        "channel_id",    "commit.sha",           "head.sha",
+        "after",         "commit_sha",           "by_build_id",
+        "hostname",      "release.release_id",   "release.commit_sha",
+        "to_release_id", "request_id",           "environment.environment_id"};
     for (size_t i = 0; i < EC_LEN(paths); i++) {
         speak_of(about, ec_json_text(body, paths[i]));
     }

@@ -124,6 +124,24 @@ static void test_pushes_that_are_ignored(void **state)
     assert_non_null(strstr(ec_json_text(why(SHA_3, ADMIN_TOKEN, 0), "next"), "service create"));
 }
 
+/* Deliveries that are no push are no news of a service, and say themselves what came of them. */
+static void test_other_events(void **state)
+{
+    (void)state;
+    sql("insert into enclii.delivery (id, repo_key, state, detail, event, received_at) select "
+        "'d-pr',"
+        " repo_key, 'ACCEPTED', 'told as PullRequestChanged', 'pull_request', now() + interval '1 "
+        "h'"
+        " from enclii.service limit 1");
+    expect(why("d-pr", viewer, 0), "", "told",
+           "no push and was taken: told as PullRequestChanged.");
+    assert_int_equal(json_array_size(json_object_get(fx.json, "answers")), 1);
+    char path[128];
+    snprintf(path, sizeof path, "/v1/services/%s/why", shop.service_id);
+    assert_int_equal(api_ask(&fx, "GET", path, viewer, NULL), 200);
+    assert_string_equal(api_text(&fx, "rule"), "skip_marker");
+}
+
 static void test_the_queue(void **state)
 {
     (void)state;
@@ -197,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_service_has_its_answer),
         cmocka_unit_test(test_pushes_that_are_ignored),
+        cmocka_unit_test(test_other_events),
         cmocka_unit_test(test_the_queue),
         cmocka_unit_test(test_releases_and_deployments),
         cmocka_unit_test(test_who_sees_what),

@@ -34,7 +34,15 @@ static struct why_facts nothing(void)
         .repo_key = "git.test/acme/shop",
         .branch = "main",
         .auto_deploy = 1,
-        .delivery = {"", "", "", "", "", "", "", ""},
+        .delivery = {.id = "",
+                     .state = "",
+                     .reason = "",
+                     .detail = "",
+                     .ref = "",
+                     .commit_sha = "",
+                     .event = "push",
+                     .rule = "",
+                     .rule_detail = ""},
         .build =
             {.id = "", .state = "", .reason = "", .detail = "", .commit_sha = "", .builder_id = ""},
         .release = {.id = "",
@@ -221,6 +229,29 @@ static void test_ignored_pushes(void **state)
         facts.build.builder_id = "b-1";
         expect(&facts, "build", "running", 1, "runs on builder b-1");
     }
+}
+
+/* What hosts say besides pushes. */
+static void test_other_events(void **state)
+{
+    (void)state;
+    static const char *const reasons[] = {"ping", "event_not_used", "action_not_used", "no_change",
+                                          "no_image"};
+    struct why_facts facts = nothing();
+    facts.delivery.id = "d1";
+    facts.delivery.event = "pull_request";
+    facts.delivery.state = "IGNORED";
+    for (size_t i = 0; i < EC_LEN(reasons); i++) {
+        facts.delivery.reason = reasons[i];
+        expect(&facts, "delivery", reasons[i], 0,
+               "\"pull_request\" from git.test/acme/shop is no push and was ignored: ");
+        expect(&facts, "delivery", reasons[i], 0, why_rule_find(reasons[i])->means);
+    }
+    facts.delivery.state = "ACCEPTED";
+    facts.delivery.reason = "";
+    facts.delivery.detail = "told as PullRequestChanged on enclii.intake";
+    expect(&facts, "delivery", "told", 0,
+           "was taken: told as PullRequestChanged on enclii.intake.");
 }
 
 static void test_ended_builds(void **state)
@@ -417,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_waiting_releases_and_rollouts),
         cmocka_unit_test(test_waiting_domains),
         cmocka_unit_test(test_ignored_pushes),
+        cmocka_unit_test(test_other_events),
         cmocka_unit_test(test_ended_builds),
         cmocka_unit_test(test_ended_releases),
         cmocka_unit_test(test_releases_that_are_not_deployed),
