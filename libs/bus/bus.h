@@ -58,6 +58,11 @@ void ec_bus_close(struct ec_bus *bus, uint32_t grace_ms, ec_call_fn closed, void
  * Blocks: not for services. */
 EC_RESULT ec_bus_create_topics(const struct ec_bus_spec *spec, int16_t replication);
 
+/* Gives each service its rights (topics.h), to principals like "User:CN={service}". Adds, removes
+ * none. Blocks: not for services. */
+EC_RESULT ec_bus_create_acls(const struct ec_bus_spec *spec, const char *principal,
+                             size_t *ret_count);
+
 /* ---- out ---- */
 struct ec_message {
     const char *topic;
@@ -66,7 +71,7 @@ struct ec_message {
     const char *subject;          /* the aggregate's id; NULL = key */
     const char *id;               /* ce_id; ec_id_derive for effects of a cause */
     const char *trace;            /* traceparent; NULL = none */
-    const ProtobufCMessage *body; /* packed here; NULL with raw empty = tombstone */
+    const ProtobufCMessage *body; /* packed here; NULL with raw.ptr NULL = tombstone */
     struct ec_span raw;           /* or: already packed bytes */
     struct ec_span headers; /* packed (ec_letter): exactly these instead of those made of type,
                              * subject, id, trace and time; ptr NULL = none */

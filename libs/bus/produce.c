@@ -71,7 +71,7 @@ EC_RESULT ec_bus_publish(struct ec_bus *bus, const struct ec_message *message, e
     if (bus->waiting >= bus->spec.publish_waiting_max) {
         return ec_retry(0, "bus: too many events wait for the broker");
     }
-    if (message->body || record.value_len > 0) {
+    if (message->body || message->raw.ptr) { /* an empty message is no tombstone */
         record.value = ec_alloc(record.value_len + 1);
     }
     if (message->body) {

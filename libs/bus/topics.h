@@ -23,6 +23,19 @@ extern const struct ec_topic ec_topics[];
 extern const size_t ec_topic_count;
 const struct ec_topic *ec_topic_find(const char *name); /* or NULL */
 
+/* One right of one service at the broker; all follow from the table. */
+struct ec_acl {
+    const char *service;
+    bool on_topic; /* else on consumer groups */
+    bool prefixed; /* every name that begins so */
+    const char *name;
+    const char *operation; /* "Read", "Write", "Create", "Describe" */
+};
+typedef void (*ec_acl_fn)(void *arg, const struct ec_acl *acl);
+void ec_acl_each(ec_acl_fn each, void *arg); /* borrowed until each returns */
+/* "User:CN={service}" for one service. */
+void ec_acl_principal(const char *form, const char *service, char *out, size_t size);
+
 #define EC_TOPIC_INTAKE "enclii.intake"
 #define EC_TOPIC_REPOS "enclii.repos"
 #define EC_TOPIC_REQUESTS "enclii.requests"

@@ -205,7 +205,7 @@ handler on_health, on_live, on_ready;
 handler on_project_create, on_project_list, on_project_get, on_project_delete;
 handler on_environment_create, on_environment_list, on_environment_get;
 handler on_service_create, on_service_list, on_service_get, on_service_patch, on_service_delete;
-handler on_service_status, on_service_why, on_service_events;
+handler on_service_status, on_service_why, on_service_events, on_events;
 handler on_build_create, on_build_list, on_build_get, on_build_cancel;
 handler on_build_logs, on_build_logs_stream, on_service_logs, on_service_logs_stream;
 handler on_release_list, on_release_get, on_release_sbom, on_release_provenance, on_release_verify;

@@ -50,7 +50,7 @@ static EC_RESULT on_letter(void *state, struct ec_event *ev)
     struct ec_span value = ec_event_raw(ev), headers = letter->headers, key = letter->key;
     int64_t left_out = letter->left_out_bytes;
     if (value.len > VALUE_MAX_BYTES || headers.len > HEADERS_MAX_BYTES || key.len > KEY_MAX_BYTES) {
-        left_out = (int64_t)(value.len + headers.len + key.len);
+        left_out += (int64_t)(value.len + headers.len + key.len);
         headers.len = headers.len > HEADERS_MAX_BYTES ? 0 : headers.len;
         key.len = key.len > KEY_MAX_BYTES ? KEY_MAX_BYTES : key.len;
     }

@@ -8,6 +8,7 @@
 
 #include "api.h"
 #include "base/clock.h"
+#include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "bus/catalog.h"
@@ -24,11 +25,13 @@
 #define TAIL_MS (10 * 60 * 1000)
 #define STREAM_BUFFER_MAX_BYTES (512u << 10)
 #define SHORT_MAX 128
+#define LOOK_MS 2000
 
 struct hub_event {
     char id[SHORT_MAX];
     char *json;
     char *services;      /* "id id id": what it concerns */
+    char type[64];       /* "build.queued" */
     char commit[72];     /* "" when not known */
     char subject[3][40]; /* build, release, deployment id: to find the commit of later facts */
 };
@@ -36,8 +39,14 @@ struct hub_event {
 struct stream {
     struct hub *hub;
     struct ec_stream *out;
-    char service_id[EC_ID_SIZE];
-    char commit[72]; /* "" = all */
+    char service_id[EC_ID_SIZE]; /* "" = all that the token may see */
+    char commit[72];             /* "" = all */
+    char type[64];               /* "" = all; "build" = every "build.*" */
+    /* A token of one project sees the events of its services only. */
+    char project_id[EC_ID_SIZE]; /* "" = all */
+    char *of_project;            /* its services, "id id"; NULL when project_id is "" */
+    struct ec_timer *look;       /* for services made meanwhile */
+    bool looking;
     struct stream *next;
 };
 
@@ -105,10 +114,29 @@ static void event_free(struct hub_event *event)
     free(event);
 }
 
+static bool may_see(const struct stream *stream, const struct hub_event *event)
+{
+    bool may = !stream->project_id[0];
+    for (const char *at = event->services; *at && !may; at += strcspn(at, " "), at += *at == ' ') {
+        char id[EC_ID_SIZE];
+        snprintf(id, sizeof(id), "%.*s", (int)strcspn(at, " "), at);
+        may = ec_id_valid(id) && strstr(stream->of_project, id);
+    }
+    return may;
+}
+
+static bool has_type(const struct stream *stream, const struct hub_event *event)
+{
+    size_t len = strlen(stream->type);
+    return len == 0 || (strncmp(event->type, stream->type, len) == 0 &&
+                        (!event->type[len] || event->type[len] == '.'));
+}
+
 static bool concerns(const struct stream *stream, const struct hub_event *event)
 {
     return strstr(event->services, stream->service_id) &&
-           (!stream->commit[0] || strcmp(stream->commit, event->commit) == 0);
+           (!stream->commit[0] || strcmp(stream->commit, event->commit) == 0) &&
+           has_type(stream, event) && may_see(stream, event);
 }
 
 static void send_event(struct stream *stream, const struct hub_event *event)
@@ -188,8 +216,8 @@ static void set_json(struct hub_event *event, struct ec_event *ev, json_t *field
 {
     char time[EC_RFC3339_SIZE];
     ec_rfc3339(ec_event_time_unix_ms(ev), time);
-    json_object_set_new(fields, "type",
-                        json_string(short_type(ec_event_arena(ev), ec_event_type(ev))));
+    copy_short(event->type, sizeof(event->type), short_type(ec_event_arena(ev), ec_event_type(ev)));
+    json_object_set_new(fields, "type", json_string(event->type));
     json_object_set_new(fields, "time", json_string(time));
     if (event->commit[0] && !json_object_get(fields, "commit")) {
         json_object_set_new(fields, "commit", json_pack("{s:s}", "sha", event->commit));
@@ -207,8 +235,8 @@ static void on_services_found(void *arg, struct ec_err err, const struct ec_rows
 {
     struct lookup *lookup = arg;
     lookup->event->services = ec_strdup(ec_failed(err) ? "" : ec_rows_text(rows, 0, "ids"));
-    if (lookup->event->services[0] && lookup->hub->api->hub) {
-        ring_add(lookup->hub, lookup->event);
+    if (lookup->hub->api->hub) {
+        ring_add(lookup->hub, lookup->event); /* of no service: for those who see everything */
     } else {
         event_free(lookup->event);
     }
@@ -292,7 +320,15 @@ void hub_free(struct hub *hub)
     free(hub);
 }
 
-/* ---- GET /v1/services/{id}/events ---- */
+/* ---- GET /v1/services/{id}/events and GET /v1/events ---- */
+
+static void free_if_done(struct stream *stream)
+{
+    if (!stream->out && !stream->looking) {
+        free(stream->of_project);
+        free(stream);
+    }
+}
 
 static void on_stream_closed(void *arg)
 {
@@ -304,7 +340,9 @@ static void on_stream_closed(void *arg)
         }
     }
     stream->hub->api->streams--;
-    free(stream);
+    stream->out = NULL;
+    ec_timer_free(EC_TAKE(stream->look));
+    free_if_done(stream);
 }
 
 /* Sends what came after `last`; without it, everything when asked for. */
@@ -329,27 +367,106 @@ static void replay(struct stream *stream, const char *last, bool all)
     }
 }
 
-void on_service_events(void *state, struct ec_request *req)
+/* takes the stream, which says what it wants to see. */
+static void open_stream(struct call *call, struct stream *stream)
 {
-    struct call *call = call_of(state, req);
     struct api *api = call->api;
-    if (api->streams >= STREAMS_MAX) {
-        ec_reply_header(req, "Retry-After", "5");
-        call_problem(call, 503, "too_many_streams", NULL, "too many open streams; try again later");
-        return;
-    }
-    const char *commit = ec_request_query(req, "commit");
-    const char *last = ec_request_header(req, "Last-Event-ID");
-    const char *wants_all = ec_request_query(req, "replay");
-    struct stream *stream = ec_alloc(sizeof(*stream));
+    const char *commit = ec_request_query(call->req, "commit");
+    const char *last = ec_request_header(call->req, "Last-Event-ID");
+    const char *wants_all = ec_request_query(call->req, "replay");
     stream->hub = api->hub;
-    copy_short(stream->service_id, sizeof(stream->service_id), call->service_id);
     copy_short(stream->commit, sizeof(stream->commit), commit ? commit : "");
     last = last ? ec_arena_strdup(call->arena, last) : NULL;
     bool all = stream->commit[0] || (wants_all && strcmp(wants_all, "true") == 0);
     api->streams++;
     stream->next = api->hub->streams;
     api->hub->streams = stream;
-    stream->out = ec_reply_stream(req, STREAM_BUFFER_MAX_BYTES, on_stream_closed, stream);
+    stream->out = ec_reply_stream(call->req, STREAM_BUFFER_MAX_BYTES, on_stream_closed, stream);
     replay(stream, last, all);
+}
+
+/* False = answered. */
+static bool has_room(struct call *call)
+{
+    if (call->api->streams < STREAMS_MAX) {
+        return true;
+    }
+    ec_reply_header(call->req, "Retry-After", "5");
+    call_problem(call, 503, "too_many_streams", NULL, "too many open streams; try again later");
+    return false;
+}
+
+void on_service_events(void *state, struct ec_request *req)
+{
+    struct call *call = call_of(state, req);
+    if (has_room(call)) {
+        struct stream *stream = ec_alloc(sizeof(*stream));
+        copy_short(stream->service_id, sizeof(stream->service_id), call->service_id);
+        open_stream(call, stream);
+    }
+}
+
+/* ---- of a whole project ---- */
+
+static const char of_project_sql[] = "select coalesce(string_agg(id::text, ' '), '') as ids from"
+                                     " enclii.service where project_id = $1::uuid";
+
+static void on_looked(void *arg, struct ec_err err, const struct ec_rows *rows)
+{
+    struct stream *stream = arg;
+    stream->looking = false;
+    if (!ec_failed(err)) {
+        free(stream->of_project);
+        stream->of_project = ec_strdup(ec_rows_text(rows, 0, "ids"));
+    }
+    free_if_done(stream);
+}
+
+static void look_for_services(void *arg)
+{
+    struct stream *stream = arg;
+    if (!stream->looking) {
+        struct ec_err err = ec_store_exec(stream->hub->api->store, of_project_sql,
+                                          ARGS(stream->project_id), on_looked, stream);
+        stream->looking = !ec_failed(err); /* else the next tick asks */
+    }
+}
+
+static struct stream *wanted_stream(const struct call *call)
+{
+    const char *service = ec_request_query(call->req, "service");
+    const char *type = ec_request_query(call->req, "type");
+    struct stream *stream = ec_alloc(sizeof(*stream));
+    copy_short(stream->service_id, sizeof(stream->service_id), service ? service : "");
+    copy_short(stream->type, sizeof(stream->type), type ? type : "");
+    copy_short(stream->project_id, sizeof(stream->project_id), call->who.project_id);
+    return stream;
+}
+
+static void on_services_of_project(struct call *call, const struct ec_rows *rows)
+{
+    if (has_room(call)) { /* it may have filled up meanwhile */
+        struct stream *stream = wanted_stream(call);
+        stream->of_project = ec_strdup(ec_rows_text(rows, 0, "ids"));
+        stream->look = ec_timer_new(call->api->loop, look_for_services, stream);
+        ec_timer_start(stream->look, LOOK_MS, LOOK_MS);
+        open_stream(call, stream);
+    }
+}
+
+void on_events(void *state, struct ec_request *req)
+{
+    struct call *call = call_of(state, req);
+    const char *service = ec_request_query(req, "service");
+    const char *type = ec_request_query(req, "type");
+    if (service && !ec_id_valid(service)) {
+        call_problem(call, 400, "invalid_field", "service", "service must be a service id");
+    } else if (type && strlen(type) >= sizeof(((struct stream *)NULL)->type)) {
+        call_problem(call, 400, "invalid_field", "type",
+                     "type is an event type like build.queued, or its beginning like build");
+    } else if (call->who.project_id[0]) {
+        call_query(call, of_project_sql, ARGS(call->who.project_id), on_services_of_project);
+    } else if (has_room(call)) {
+        open_stream(call, wanted_stream(call));
+    }
 }

@@ -58,6 +58,9 @@ const struct ec_http_route api_routes[] = {
     /* everything that happens to the service, live (server-sent events, resumes by Last-Event-ID)
      */
     {"GET", "/v1/services/{id}/events", on_service_events, 0, VIEW(KIND_SERVICE)},
+    /* what happens everywhere the token may see, live; ?type= (build, build.queued), ?service=,
+       ?replay=true */
+    {"GET", "/v1/events", on_events, 0, VIEW(KIND_NONE)},
 
     /* asks for a build of a commit; body: git_sha, git_branch? */
     {"POST", "/v1/services/{id}/build", on_build_create, SMALL, DEVELOP(KIND_SERVICE)},
@@ -118,7 +121,8 @@ const struct ec_http_route api_routes[] = {
     /* removes a channel */
     {"DELETE", "/v1/channels/{id}", on_channel_delete, 0, DEVELOP(KIND_CHANNEL)},
 
-    /* dead letters, newest first */
+    /* dead letters, newest first; ?state= (open, REPLAYED, DISCARDED, all), ?group=, ?topic=,
+       ?type= */
     {"GET", "/v1/dead-letters", on_dead_list, 0, ADMIN(KIND_NONE)},
     /* one dead letter, with its record */
     {"GET", "/v1/dead-letters/{id}", on_dead_get, 0, ADMIN(KIND_NONE)},

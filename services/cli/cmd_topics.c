@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "bus/bus.h"
 #include "bus/topics.h"
@@ -81,58 +82,83 @@ int cmd_topics_list(struct cli *cli)
 }
 
 /* ---- who may do what ---- */
-struct acl_list {
+
+struct right_list {
     json_t *rows;
-    const char *service; /* only this one; NULL = all */
+    const char *service;   /* only this one; NULL = all */
+    const char *principal; /* "User:CN={service}" */
 };
 
-static void allow(struct acl_list *list, const char *service, const char *operations,
-                  const char *resource, const char *name, const char *pattern)
+static void list_right(void *arg, const struct ec_acl *acl)
 {
-    if (list->service && strcmp(list->service, service) != 0) {
+    const struct right_list *list = arg;
+    char principal[256];
+    ec_acl_principal(list->principal, acl->service, principal, sizeof principal);
+    if (list->service && strcmp(list->service, acl->service) != 0) {
         return;
     }
-    json_array_append_new(list->rows, json_pack("{s:s, s:s, s:s, s:s, s:s}", "service", service,
-                                                "operations", operations, "resource", resource,
-                                                "name", name, "pattern", pattern));
+    json_array_append_new(list->rows,
+                          json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "service", acl->service,
+                                    "principal", principal, "operation", acl->operation, "resource",
+                                    acl->on_topic ? "topic" : "group", "name", acl->name, "pattern",
+                                    acl->prefixed ? "prefixed" : "literal"));
 }
 
-/* A reader may also write what it gives up, and keeps its place in groups that begin with its name.
- */
-static void allow_reader(struct acl_list *list, const struct ec_topic *topic, const char *reader)
+/* For a broker whose tools are at hand and whose admin is somebody else. */
+static void print_commands(const json_t *rights)
 {
-    char dead[256];
-    snprintf(dead, sizeof dead, "%s.%s.dead", topic->name, reader);
-    allow(list, reader, "Read,Describe", "topic", topic->name, "literal");
-    allow(list, reader, "Write,Describe", "topic", dead, "literal");
+    size_t i;
+    const json_t *right;
+    json_array_foreach(rights, i, right)
+    {
+        printf("kafka-acls --bootstrap-server \"$BROKERS\" --add --allow-principal '%s'"
+               " --operation %s --%s '%s' --resource-pattern-type %s\n",
+               ec_json_text(right, "principal"), ec_json_text(right, "operation"),
+               ec_json_text(right, "resource"), ec_json_text(right, "name"),
+               ec_json_text(right, "pattern"));
+    }
+}
+
+static int give_rights(struct cli *cli, const char *principal)
+{
+    struct ec_bus_spec spec = {0};
+    size_t count = 0;
+    if (cli->arg_count) {
+        return give_up(EXIT_ERROR, "--apply gives the rights of all services; leave out \"%s\"",
+                       cli->args[0]);
+    }
+    struct ec_err err = read_kafka(cli, &spec);
+    if (!ec_failed(err)) {
+        err = ec_bus_create_acls(&spec, principal, &count);
+    }
+    if (ec_failed(err)) {
+        return give_up(err.fate == EC_FATE_RETRY ? EXIT_UNREACHABLE : EXIT_ERROR, "rights: %s",
+                       err.what);
+    }
+    printf("%zu rights are given\n", count);
+    return EXIT_OK;
 }
 
 int cmd_topics_acls(struct cli *cli)
 {
-    struct acl_list list = {json_array(), cli->arg_count ? cli->args[0] : NULL};
-    char names[256], *rest = NULL, groups[1024] = ",";
-    for (size_t i = 0; i < ec_topic_count; i++) {
-        snprintf(names, sizeof names, "%s", ec_topics[i].writers);
-        for (char *at = strtok_r(names, ",", &rest); at; at = strtok_r(NULL, ",", &rest)) {
-            allow(&list, at, "Write,Describe", "topic", ec_topics[i].name, "literal");
-        }
-        snprintf(names, sizeof names, "%s", ec_topics[i].readers);
-        for (char *at = strtok_r(names, ",", &rest); at; at = strtok_r(NULL, ",", &rest)) {
-            allow_reader(&list, &ec_topics[i], at);
-            const char *mark = ec_arena_format(cli->arena, ",%s,", at);
-            size_t used = strlen(groups);
-            if (!strstr(groups, mark) && used + strlen(mark) < sizeof groups) {
-                snprintf(groups + used, sizeof groups - used, "%s", mark + 1);
-                allow(&list, at, "Read", "group", at, "prefixed");
-            }
-        }
-    }
     static const struct column columns[] = {{"SERVICE", "service", PLAIN},
-                                            {"MAY", "operations", PLAIN},
+                                            {"MAY", "operation", PLAIN},
                                             {"ON", "resource", PLAIN},
                                             {"NAME", "name", PLAIN},
                                             {"PATTERN", "pattern", PLAIN}};
-    int status = print_list(cli, list.rows, columns, EC_LEN(columns));
+    const char *principal = option(cli, "principal");
+    principal = principal ? principal : "User:CN={service}";
+    if (option(cli, "apply")) {
+        return give_rights(cli, principal);
+    }
+    struct right_list list = {json_array(), cli->arg_count ? cli->args[0] : NULL, principal};
+    int status = EXIT_OK;
+    ec_acl_each(list_right, &list);
+    if (option(cli, "commands")) {
+        print_commands(list.rows);
+    } else {
+        status = print_list(cli, list.rows, columns, EC_LEN(columns));
+    }
     json_decref(list.rows);
     return status;
 }

@@ -259,6 +259,21 @@ static void show(struct follow *follow, const char *type, const json_t *body, in
     }
 }
 
+const char *event_text(struct cli *cli, const char *type, const json_t *event,
+                       const char **ret_style)
+{
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        if (strcmp(rows[i].type, type) == 0) {
+            const char *text = rows[i].text;
+            const char *title = rows[i].title[0] ? "" : step_title(event, &text);
+            *ret_style = rows[i].style;
+            return ec_arena_format(cli->arena, "%s%s%s", title, title[0] ? " " : "",
+                                   fill_in(cli, text, event));
+        }
+    }
+    return "";
+}
+
 static bool on_event(void *arg, const struct sse_event *event)
 {
     struct follow *follow = arg;

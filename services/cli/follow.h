@@ -9,3 +9,7 @@
  * EXIT_BUILD, EXIT_DEPLOYMENT. */
 int follow_commit(struct cli *cli, const json_t *service, const char *commit);
 int follow_deployment(struct cli *cli, const json_t *service, const char *deployment_id);
+
+/* One event in a few words, "" when it has none; its colour is NULL for plain. */
+const char *event_text(struct cli *cli, const char *type, const json_t *event,
+                       const char **ret_style);

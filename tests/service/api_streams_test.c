@@ -251,6 +251,58 @@ static void test_log_stream_of_a_build_without_last_line_ends(void **state)
     assert_true(test_run_until(fx.loop, 3000, test_is_true, &stream.ended));
 }
 
+static bool four_streams(void *arg)
+{
+    (void)arg;
+    return fx.api.streams == 4;
+}
+
+/* GET /v1/events: who sees what. */
+static void test_all_events_by_role_and_filter(void **state)
+{
+    (void)state;
+    struct api_stream all, scoped, builds, of_other;
+    char token[80], path[128];
+    api_token(&fx, "viewer", "shop", token);
+    snprintf(path, sizeof path, "/v1/events?service=%s&type=build.started", other.service_id);
+    api_stream_open(&fx, &all, "/v1/events", ADMIN_TOKEN, NULL);
+    api_stream_open(&fx, &scoped, "/v1/events", token, NULL);
+    api_stream_open(&fx, &builds, "/v1/events?type=build", ADMIN_TOKEN, NULL);
+    api_stream_open(&fx, &of_other, path, ADMIN_TOKEN, NULL);
+    assert_true(test_run_until(fx.loop, 5000, four_streams, NULL));
+    queued(other.service_id, BUILD_2, SHA_2);
+    started(other.service_id, BUILD_2);
+    Enclii__V1__DeliveryIgnored ignored;
+    enclii__v1__delivery_ignored__init(&ignored);
+    ignored.delivery_id = (char[]){"d-nobody"};
+    publish(EC_TOPIC_INTAKE, "git.test/acme/nobody", "dev.enclii.delivery.ignored.v1",
+            &ignored.base);
+    queued(shop.service_id, BUILD_1, SHA_1);
+    started(shop.service_id, BUILD_1);
+    api_stream_until(&fx, &all, "d-nobody", 5000);
+    api_stream_until(&fx, &all, BUILD_1, 5000);
+    assert_non_null(strstr(all.text, BUILD_2));
+    api_stream_until(&fx, &scoped, "build.started", 5000);
+    assert_null(strstr(scoped.text, BUILD_2));
+    assert_null(strstr(scoped.text, "d-nobody"));
+    api_stream_until(&fx, &builds, BUILD_1, 5000);
+    assert_null(strstr(builds.text, "d-nobody"));
+    api_stream_until(&fx, &of_other, BUILD_2, 5000);
+    assert_int_equal(times(of_other.text, "\"type\":"), 1); /* not its build.queued */
+    snprintf(path, sizeof path, "/v1/events?replay=true&service=%s", other.service_id);
+    struct api_stream foreign; /* a token of shop asks for other's: nothing */
+    api_stream_open(&fx, &foreign, path, token, NULL);
+    started(other.service_id, BUILD_2);
+    api_stream_until(&fx, &builds, "build.started", 5000);
+    assert_int_equal(times(foreign.text, "\"type\":"), 0);
+    api_stream_close(&fx, &foreign);
+    api_stream_close(&fx, &all);
+    api_stream_close(&fx, &scoped);
+    api_stream_close(&fx, &builds);
+    api_stream_close(&fx, &of_other);
+    assert_int_equal(api_ask(&fx, "GET", "/v1/events?service=x", ADMIN_TOKEN, NULL), 400);
+}
+
 static bool no_streams(void *arg)
 {
     (void)arg;
@@ -284,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_logs_are_kept_once),
         cmocka_unit_test(test_log_stream_goes_from_stored_to_live_to_end),
         cmocka_unit_test(test_log_stream_of_a_build_without_last_line_ends),
+        cmocka_unit_test(test_all_events_by_role_and_filter),
         cmocka_unit_test(test_streams_are_given_back),
     };
     if (!api_fixture_open(&fx, "")) {

@@ -208,6 +208,12 @@ static void a_table_is_read_whole_and_followed(void **state)
     assert_false(test_run_until(seen.loop, 300, enough_rows, &seen));
     ec_consumer_pause(table, false);
     assert_true(test_run_until(seen.loop, 5000, enough_rows, &seen));
+    test_kafka_publish(seen.kafka, seen.bus,
+                       &(struct ec_message){
+                           .topic = "t", .key = "f", .id = "6", .type = TYPE, .raw = EC_SPAN("")});
+    seen.want = 6;
+    assert_true(test_run_until(seen.loop, 5000, enough_rows, &seen));
+    assert_int_equal(seen.removed, 1); /* an empty message is no tombstone */
     teardown(&seen);
 }
 
