@@ -27,6 +27,14 @@ static size_t count_of(const struct ec_header *headers, size_t count, const char
     return found;
 }
 
+/* Anything but the plain bytes. */
+static bool is_encoded(const struct ec_header *headers, size_t count)
+{
+    const char *coding = NULL;
+    size_t codings = count_of(headers, count, "content-encoding", &coding);
+    return codings > 1 || (codings == 1 && strcasecmp(coding, "identity") != 0);
+}
+
 static bool has_control(const char *text)
 {
     for (; *text; text++) {
@@ -63,6 +71,10 @@ struct ec_guard_fault ec_guard_headers(const struct ec_header *headers, size_t c
     }
     if (count_of(headers, count, "host", &host) > 1) {
         return bad("Host is given more than once");
+    }
+    if (is_encoded(headers, count)) {
+        return (struct ec_guard_fault){415, "encoding_not_supported",
+                                       "bodies are taken as they are: send no Content-Encoding"};
     }
     for (size_t i = 0; i < count; i++) {
         if (has_control(headers[i].name) || has_control(headers[i].value)) {

@@ -76,6 +76,20 @@ static void guard_route(struct ec_request *req)
     }
 }
 
+/* Of a request that is refused for its form: only to say which route it was for. */
+static const struct ec_http_route *known_route(const struct ec_request *req)
+{
+    const struct ec_http_server_spec *spec = &req->server->spec;
+    const char *target = req->conn->target ? req->conn->target : "";
+    for (size_t i = 0; i < spec->route_count; i++) {
+        if (strcmp(spec->routes[i].path, target) == 0 &&
+            strcmp(spec->routes[i].method, req->method) == 0) {
+            return &spec->routes[i];
+        }
+    }
+    return NULL;
+}
+
 void ec_request_guard(struct ec_request *req)
 {
     struct header_copy copy = {.req = req};
@@ -92,6 +106,7 @@ void ec_request_guard(struct ec_request *req)
         fault = ec_guard_target(req->arena, raw, &req->target);
     }
     if (fault.status != 0) {
+        req->route = known_route(req);
         ec_request_refuse(req, fault.status, fault.code, fault.detail);
     } else if (req->server->closing) {
         ec_request_refuse(req, 503, "stopping", "this instance is stopping; try again");

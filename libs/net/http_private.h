@@ -49,6 +49,7 @@ struct ec_request {
     struct ec_header headers[EC_REQUEST_HEADERS_MAX];
     size_t header_count;
     struct ec_buf body;
+    size_t counted_bytes;   /* of the body, in the server's sum */
     size_t discarded_bytes; /* of a chunked body over the limit */
     struct ec_trace trace;
     void *user;
@@ -74,6 +75,7 @@ struct ec_http_server {
     struct ec_request *requests;
     struct ec_arena *arenas[EC_ARENAS_KEPT];
     size_t arena_count;
+    size_t body_bytes; /* in memory, of all requests */
     unsigned sweeps;
     bool kick_waiting; /* a deferred kick is on its way */
     bool closing;

@@ -110,6 +110,7 @@ void ec_http_on_request_end(void *arg, struct MHD_Connection *mhd, void **reques
                             (double)(ec_mono_ms() - req->began_ms) / 1000.0);
     }
     struct ec_http_server *server = req->server;
+    server->body_bytes -= req->counted_bytes;
     request_unlink(req);
     req->conn = NULL;
     req->server = NULL;
@@ -140,6 +141,10 @@ void ec_request_replied(struct ec_request *req)
 void ec_request_refuse(struct ec_request *req, int status, const char *code, const char *detail)
 {
     if (ec_request_may_reply(req)) {
+        const struct ec_http_server_spec *spec = &req->server->spec;
+        if (req->route && spec->refused) {
+            spec->refused(spec->state, req, status, code, detail);
+        }
         ec_reply_make_problem(req, status, code, NULL, detail);
         ec_request_resume(req); /* the handler still owes: its reply will be dropped */
     }
@@ -160,11 +165,19 @@ bool ec_request_peer_gone(const struct ec_request *req)
 
 static bool take_piece(struct ec_request *req, const char *piece, size_t len)
 {
-    if (req->state == EC_REQUEST_READING && req->body.len + len <= req->body.max_bytes) {
+    struct ec_http_server *server = req->server;
+    bool fits = req->body.len + len <= req->body.max_bytes;
+    if (req->state == EC_REQUEST_READING && fits &&
+        server->body_bytes + len <= server->spec.bodies_max_bytes) {
         ec_buf_add(&req->body, piece, len);
+        req->counted_bytes += len;
+        server->body_bytes += len;
         return true;
     }
-    if (req->state == EC_REQUEST_READING) { /* a chunked body tells its size too late */
+    if (req->state == EC_REQUEST_READING && fits) {
+        ec_reply_header(req, "Retry-After", "5");
+        ec_request_refuse(req, 503, "overloaded", "too many large bodies at once; try again");
+    } else if (req->state == EC_REQUEST_READING) { /* a chunked body tells its size too late */
         ec_request_refuse(req, 413, "body_too_large",
                           ec_arena_format(req->arena,
                                           "this route takes a body of at most %zu bytes",

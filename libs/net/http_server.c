@@ -206,6 +206,8 @@ EC_RESULT ec_http_server_open(struct ec_loop *loop, const struct ec_http_server_
     server->listen_text = ec_strdup(spec->listen);
     server->spec.listen = server->listen_text;
     server->spec.connections_max = spec->connections_max ? spec->connections_max : 2000;
+    server->spec.bodies_max_bytes =
+        spec->bodies_max_bytes ? spec->bodies_max_bytes : (size_t)256 << 20;
     server->spec.request_deadline_ms =
         spec->request_deadline_ms ? spec->request_deadline_ms : 30000;
     server->spec.reply_deadline_ms = spec->reply_deadline_ms ? spec->reply_deadline_ms : 30000;

@@ -1,9 +1,9 @@
 /* HTTP/1.1 in, on libmicrohttpd's epoll inside our loop. One table of routes per server. Before a
  * handler runs, the guard has refused what smuggles requests (RFC 9112 §6.3: duplicate or
  * conflicting Content-Length, Transfer-Encoding with Content-Length, second Host, control
- * characters in values), unknown methods (405), unknown paths (404), bodies over the route's limit
- * (413, before reading them where Content-Length tells), and slow senders (408 after
- * request_deadline_ms).
+ * characters in values), compressed bodies (415: nobody can be made to unpack a bomb), unknown
+ * methods (405), unknown paths (404), bodies over the route's limit (413, before reading them where
+ * Content-Length tells), and slow senders (408 after request_deadline_ms).
  *
  * A handler owes exactly one reply, now or later (the connection is suspended meanwhile). If
  * nothing came by reply_deadline_ms the server answers 503 itself and later replies are dropped. */
@@ -40,8 +40,13 @@ struct ec_http_server_spec {
     uint32_t connections_max;     /* 0 = 2000 */
     uint32_t request_deadline_ms; /* 0 = 30 s */
     uint32_t reply_deadline_ms;   /* 0 = 30 s; streams are exempt */
+    size_t bodies_max_bytes;      /* of all bodies in memory; 0 = 256 MiB; above: 503 */
     /* Runs before every handler; false = it has replied (auth, rate limits). May be NULL. */
     bool (*before)(void *state, struct ec_request *req);
+    /* Told what the server itself refuses of a known route (its guard, limits and deadlines),
+     * before the answer goes out. Must not reply. May be NULL. */
+    void (*refused)(void *state, struct ec_request *req, int status, const char *code,
+                    const char *detail);
 };
 
 EC_RESULT ec_http_server_open(struct ec_loop *loop, const struct ec_http_server_spec *spec,

@@ -368,6 +368,18 @@ static bool known(struct delivery *d)
     return true;
 }
 
+/* What never became a delivery: a body over the limit, a smuggling header. */
+void on_refused(void *state, struct ec_request *req, int status, const char *code,
+                const char *detail)
+{
+    const struct ec_http_route *route = ec_request_route(req);
+    ec_metric_add(&deliveries, code, 1);
+    refusal_tell(
+        state, req,
+        &(struct refusal){
+            .host = &hosts[route->tag], .status = status, .reason = code, .detail = detail});
+}
+
 void on_delivery(void *state, struct ec_request *req)
 {
     struct delivery *d = ec_arena_alloc(ec_request_arena(req), sizeof *d);

@@ -22,6 +22,7 @@ static struct ec_err webhook_start(struct ec_service *svc, void *state)
                                              .routes = webhook_routes,
                                              .route_count = webhook_route_count,
                                              .state = wh,
+                                             .refused = on_refused,
                                              .reply_deadline_ms = ACK_DEADLINE_MS + 2000};
     wh->svc = svc;
     wh->loop = ec_service_loop(svc);

@@ -219,6 +219,8 @@ extern const struct event_row github_events[], gitlab_events[], gitea_events[], 
 
 /* ---- handlers.c ---- */
 void on_delivery(void *state, struct ec_request *req);
+void on_refused(void *state, struct ec_request *req, int status, const char *code,
+                const char *detail);
 
 /* ---- refusals.c: the bounded part of the ledger ---- */
 struct refusal {

@@ -34,6 +34,9 @@ static void test_framing_headers(void **state)
     assert_int_equal(STATUS({"Content-Length", ""}), 400);
     assert_int_equal(STATUS({"Content-Length", "9999999999999999999"}), 400);
     assert_int_equal(STATUS({"Host", "a"}, {"HOST", "b"}), 400);
+    assert_int_equal(STATUS({"Content-Encoding", "gzip"}), 415);
+    assert_int_equal(STATUS({"Content-Encoding", "identity"}), 0);
+    assert_int_equal(STATUS({"Content-Encoding", "identity"}, {"Content-Encoding", "br"}), 415);
     assert_int_equal(STATUS({"X-A", "one\rtwo"}), 400);
     assert_int_equal(STATUS({"X-A", "one\ttwo"}), 0);
     assert_int_equal(STATUS({"X-A", "del\177"}), 400);
