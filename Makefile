@@ -45,7 +45,7 @@ PROGRAMS := $(foreach s,$(SERVICES),$(call bin_of,$(s)))
 # A service's objects without main.o: what its tests link.
 objs_of   = $(patsubst %.c,$(B)/obj/%.o,$(wildcard services/$(1)/*.c)) $(if $(wildcard services/$(1)/sql),$(B)/obj/gen/sql/$(1).o)
 
-.PHONY: all build check test demo run bench chaos chaos-programs fuzz asan tsan lint format docs clean setup proto-lock images
+.PHONY: all build check test demo run bench bench-engine chaos chaos-programs fuzz asan tsan lint format docs clean setup proto-lock images
 all: build
 build: $(PROGRAMS)
 
@@ -131,6 +131,9 @@ asan:
 	$(MAKE) MODE=asan check
 tsan:
 	TEST_SECONDS=300 TEST_JOBS=3 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan/suppressions $(MAKE) MODE=tsan check
+bench-engine: build $(B)/tests/bench/pipeline_engine_bench $(B)/tests/bench/pipeline_relay_bench
+	TEST_PG_REAL=1 $(B)/tests/bench/pipeline_engine_bench $(PUSHES)
+	TEST_PG_REAL=1 $(B)/tests/bench/pipeline_relay_bench $(ROWS) $(EVENTS)
 bench: setup
 	$(MAKE) -s -j2 build
 	tools/bench

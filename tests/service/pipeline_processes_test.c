@@ -9,12 +9,10 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <libgen.h>
 #include <libpq-fe.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +24,7 @@
 #include "enclii/v1/intake.pb-c.h"
 #include "support/kafka.h"
 #include "support/pg.h"
+#include "support/pipeline.h"
 
 #define SERVICES 20
 #define SEEN_MAX 4096
@@ -49,36 +48,12 @@ struct fixture {
 
 /* ---- processes ---- */
 
-static void run_pipeline(const struct fixture *fix, const char *log)
-{
-    char self[512] = "", path[600], url[256];
-    struct ec_span secret = ec_secret_use(test_pg_url(fix->pg));
-    snprintf(url, sizeof url, "%.*s", (int)secret.len, secret.ptr);
-    if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) {
-        _exit(127);
-    }
-    snprintf(path, sizeof path, "%s/../../bin/enclii-pipeline", dirname(self));
-    setenv("ENCLII_KAFKA_BROKERS", test_kafka_brokers(fix->kafka), 1);
-    setenv("ENCLII_KAFKA_FETCH_WAIT", "10ms", 1);
-    setenv("ENCLII_DATABASE_URL", url, 1);
-    setenv("ENCLII_REGISTRY", "127.0.0.1:5000", 1);
-    int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dup2(fd, 1);
-    dup2(fd, 2);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    execl(path, path, NULL);
-    _exit(127);
-}
-
 static unsigned start_pipeline(struct fixture *fix)
 {
     unsigned at = fix->started++;
     assert_true(at < EC_LEN(fix->pids));
     snprintf(fix->logs[at], sizeof fix->logs[at], "%s/log%u", fix->folder, at);
-    fix->pids[at] = fork();
-    if (fix->pids[at] == 0) {
-        run_pipeline(fix, fix->logs[at]);
-    }
+    fix->pids[at] = test_pipeline_start(fix->pg, fix->kafka, fix->logs[at]);
     return at;
 }
 
