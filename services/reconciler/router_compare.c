@@ -53,8 +53,9 @@ static void compare_servers(struct router *router)
     const char *key;
     void *value;
     for (size_t at = 0; ec_map_next(router->wanted, &at, &key, &value);) {
-        const struct wanted_servers *wanted = value;
+        struct wanted_servers *wanted = value;
         const char *backend = router_files_backend(&router->files, key);
+        wanted->compared = true;
         if (backend == NULL && wanted->count > 0) {
             snprintf(router->fault, sizeof router->fault,
                      "all backends of HAProxy's pool are in use: declare more be_NNN");
@@ -119,7 +120,7 @@ struct ec_err router_check_wanted(struct router *router)
     void *value;
     for (size_t at = 0; ec_map_next(router->wanted, &at, &key, &value);) {
         const struct wanted_servers *wanted = value;
-        for (size_t i = 0; i < wanted->count; i++) {
+        for (size_t i = 0; i < wanted->count && wanted->compared; i++) {
             const struct ec_haproxy_server *seen = find_seen(router, wanted->servers[i].name);
             if (seen == NULL || seen->weight != wanted->servers[i].weight) {
                 return ec_reject(router->fault[0] ? router->fault

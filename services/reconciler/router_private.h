@@ -47,10 +47,12 @@ struct router {
 struct wanted_servers {
     struct router_server *servers;
     size_t count;
+    bool
+        compared; /* HAProxy was told what it lacks of it; what came since waits for the next run */
 };
 
 /* Adds to router->commands what HAProxy has to be told; router->fault: what cannot be told. */
 void router_compare(struct router *router);
-/* Whether HAProxy now has every server that is wanted, with its weight. */
+/* Whether HAProxy now has every server that was wanted when it was compared, with its weight. */
 EC_RESULT router_check_wanted(struct router *router);
 uint64_t router_sum(const struct router *router); /* of what callers see, to tell changes */
