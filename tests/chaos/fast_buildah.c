@@ -2,12 +2,12 @@
  * It makes a tiny OCI image of the commit that was checked out, always the same bytes for the same
  * commit, and pushes it to a real registry: config with the commit as its revision label, and one
  * layer, a tar with the file "version" of the source tree. Strict: what it does not know, it
- * refuses. What it must remember between "bud" and "push" are two files in TMPDIR. */
+ * refuses. What it must remember between "bud" and "push" is a small file in TMPDIR, one for each
+ * image. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <curl/curl.h>
 
@@ -268,7 +268,6 @@ static void inspect(int argc, char **argv)
     struct image image;
     remembered(&image, argv[argc - 1]);
     puts(image.manifest);
-    unlink(note_path(argv[argc - 1]));
 }
 
 int main(int argc, char **argv)
