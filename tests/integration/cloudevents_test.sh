@@ -30,14 +30,14 @@ check "the SDK reads what webhook wrote" reads enclii.intake 1 dev.enclii.push.r
 check "it is CloudEvents 1.0" attribute '.attributes.specversion == "1.0"'
 check "id, source, type, subject, time and content type are there" attribute '.attributes | (.id | test("^[0-9a-f-]{36}$")) and
     .source == "/enclii/webhook" and (.time | test("^20..-..-..T..:..:..")) and .subject != "" and .datacontenttype == "application/protobuf"'
-check "so is the trace" attribute '.attributes.traceparent | test("^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")'
+check "so is the trace" attribute '.trace | test("^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")'
 check "the message is the push" attribute ".message.after == \"$sha\" and .key == .message.repo_key"
-trace=$(of .attributes.traceparent | head -1 | cut -d- -f2)
+trace=$(of .trace | head -1 | cut -d- -f2)
 
 for topic in build.events:build.succeeded release.events:release.signed deployment.events:deployment.healthy; do
     type=dev.enclii.${topic#*:}.v1
     check "the SDK reads $type" reads "enclii.${topic%:*}" 1 "$type"
-    check "its key is the service, its trace is that of the push" attribute ".key == \"$service\" and (.attributes.traceparent | contains(\"$trace\"))"
+    check "its key is the service, its trace is that of the push" attribute ".key == \"$service\" and (.trace | contains(\"$trace\"))"
 done
 check "and the desired state" reads enclii.desired 1
 check "its image is by digest" attribute '.message.release.image | test("@sha256:[0-9a-f]{64}$")'

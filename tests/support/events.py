@@ -60,8 +60,10 @@ def read(brokers, topic, count, wanted=""):
             if wanted not in ("", event["type"]):
                 continue
             body = classes[event["type"]].FromString(event.data)
-            print(json.dumps({"attributes": event.get_attributes(), "key": record.key.decode(),
-                              "message": json_format.MessageToDict(body, preserving_proto_field_name=True)}),
+            trace = dict(record.headers).get("traceparent", b"").decode()  # a header of Kafka's own, not of CloudEvents
+            print(json.dumps({"attributes": dict(event.get_attributes()), "key": record.key.decode(), "trace": trace,
+                              "message": json_format.MessageToDict(body, preserving_proto_field_name=True)},
+                             default=bytes.decode),
                   flush=True)
             left -= 1
             if not left:
