@@ -19,7 +19,7 @@
 #define WINDOW 2000               /* rows in memory */
 #define READ_MAX_BYTES (16 << 20) /* of bodies in one read; a larger row comes alone */
 #define POLL_MS 1000              /* in case a NOTIFY was missed */
-#define HIDDEN_MS 10 /* rows are there, but an older transaction is still running; doubles */
+#define HIDDEN_MS 2 /* rows are there, but an older transaction is still running; doubles */
 #define HIDDEN_MAX_MS 40
 #define AGAIN_FIRST_MS 200 /* after the broker did not take a row */
 #define AGAIN_MAX_MS 10000
@@ -282,6 +282,7 @@ static void on_deleted(void *arg, struct ec_err err, const struct ec_batch *batc
         ec_metric_add(&relayed, NULL, 1);
         free_row(row);
     }
+    relay->more = relay->more || relay->hidden_ms > 0; /* this delete may have hidden them */
     if (!ec_failed(err)) {
         go_on(relay);
     } else if (relay->stopping) {
