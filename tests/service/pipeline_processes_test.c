@@ -250,7 +250,7 @@ static void test_the_leader_is_killed(void **state)
     for (int n = 0; n < 40; n++) {
         push(fix);
     }
-    all_decided_once(fix, 20000);
+    all_decided_once(fix, 40000);
     unsigned leader = log_says(fix, 0, "leader.gained") ? 0 : second;
     int64_t killed_ms = ec_mono_ms();
     end_pipeline(fix, leader, SIGKILL);
@@ -263,7 +263,7 @@ static void test_the_leader_is_killed(void **state)
     for (int n = 0; n < 40; n++) {
         push(fix);
     }
-    all_decided_once(fix, 25000);
+    all_decided_once(fix, 40000);
 }
 
 static void test_rolling_restart_while_pushes_come(void **state)
@@ -287,7 +287,7 @@ static void test_rolling_restart_while_pushes_come(void **state)
     for (int n = 0; n < 20; n++) {
         push(fix);
     }
-    all_decided_once(fix, 20000);
+    all_decided_once(fix, 40000);
 }
 
 /* Two sessions: the smaller id is committed last. */
