@@ -130,7 +130,7 @@ static void open_all(struct bench *bench)
     struct ec_bus_spec source = {
         .brokers = test_kafka_brokers(bench->kafka), .service = "bench", .linger_ms = 20};
     on_failed(NULL, ec_bus_open(bench->loop, &source, &bench->source));
-    struct ec_store_spec spec = {.url = test_pg_url(bench->pg)};
+    struct ec_store_spec spec = {.url = test_pg_url(bench->pg), .application_name = "history"};
     on_failed(NULL, ec_store_open(bench->loop, &spec, &bench->store));
     bench->hi = (struct history){
         .settings = {.retention_ms = (int64_t)90 * 86400000, .months_ahead = 2},
@@ -184,6 +184,16 @@ static double busy_s(void)
     return at ? strtod(at + strlen(name), NULL) : 0;
 }
 
+/* CPU that PostgreSQL used for history's connections: whatever else runs here, this stays. */
+static double database_cpu_s(struct bench *bench)
+{
+    return strtod(test_pg_value(bench->pg,
+                                "select sum((f)[14]::numeric + (f)[15]::numeric) / 100 from (select"
+                                " string_to_array(pg_read_file('/proc/' || pid || '/stat'), ' ') as"
+                                " f from pg_stat_activity where application_name = 'history') x"),
+                  NULL);
+}
+
 int main(int argc, char **argv)
 {
     static struct bench bench;
@@ -199,13 +209,16 @@ int main(int argc, char **argv)
     test_run_until(bench.loop, 30000, first_stored, &bench);
     long before = atol(test_pg_value(bench.pg, "select count(*) from history.event"));
     int64_t began_ms = ec_mono_ms();
-    double began_cpu_s = cpu_s();
+    double began_cpu_s = cpu_s(), began_database_s = database_cpu_s(&bench);
     bool done = test_run_until(bench.loop, 300000, all_stored, &bench);
     double took_s = (double)(ec_mono_ms() - began_ms) / 1000;
     printf("history: %s %ld rows in %.2f s = %.0f rows/s; this process (with mock Kafka) used "
            "%.2f s of CPU\n",
            done ? "stored" : "NOT ALL STORED,", bench.seen - before, took_s,
            (double)(bench.seen - before) / took_s, cpu_s() - began_cpu_s);
+    double database_s = database_cpu_s(&bench) - began_database_s;
+    printf("  CPU of PostgreSQL for it: %.2f s; %.0f rows per second of CPU, all together\n",
+           database_s, (double)(bench.seen - before) / (database_s + cpu_s() - began_cpu_s));
     printf("  storing alone: %.0f rows/s\n", (double)bench.events / busy_s());
     printf("  %s bytes per row with its indexes\n",
            test_pg_value(bench.pg, "select (sum(pg_total_relation_size(inhrelid)) / (select "
