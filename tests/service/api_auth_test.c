@@ -77,7 +77,9 @@ static void test_every_route_asks_for_its_role(void **state)
                 continue;
             }
             const char *body = route->body_max_bytes ? "{}" : NULL;
-            int status = api_ask(&fx, route->method, route->path, who[w].token, body);
+            /* ?service=x: a live stream would never end its answer; the rest does not look at it */
+            int status =
+                api_ask(&fx, route->method, path("%s?service=x", route->path), who[w].token, body);
             /* 503: what other services keep (the history) is not here */
             if (status == 401 || (status >= 500 && status != 503)) {
                 fail_msg("%s %s: %d", route->method, route->path, status);
