@@ -280,7 +280,8 @@ static const char *want_request_remove(struct wanted *wanted, const char *key, c
     }
 
 const struct event_kind event_kinds[] = {
-    KIND("push.received", push_received, want_push, decide_push, true),
+    /* The same delivery again is counted by decide_push, so it must get there. */
+    KIND("push.received", push_received, want_push, decide_push, false),
     KIND("delivery.received", delivery_received, want_host_event, decide_host_event, false),
     KIND("delivery.refused", delivery_refused, want_refused, decide_refused, true),
     KIND("pull_request.changed", pull_request_changed, want_host_event, decide_host_event, false),

@@ -22,7 +22,7 @@ struct pipeline_settings {
     const char *skip_markers; /* parted by commas */
     const char *member;       /* of the consumer group; "" = a new one each time */
     /* How long rows about the past are kept; 0 = for ever. */
-    int64_t keep_seen_ms, keep_decisions_ms, keep_logs_ms, keep_audit_ms;
+    int64_t keep_seen_ms, keep_deliveries_ms, keep_decisions_ms, keep_logs_ms, keep_audit_ms;
 };
 
 struct engine;

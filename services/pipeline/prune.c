@@ -34,9 +34,9 @@ static const struct {
     {"inbox", OLD("inbox", "seen_at"), offsetof(struct pipeline_settings, keep_seen_ms)},
     {"decision", OLD("decision", "at"), offsetof(struct pipeline_settings, keep_decisions_ms)},
     {"delivery", OLD("delivery", "received_at"),
-     offsetof(struct pipeline_settings, keep_decisions_ms)},
+     offsetof(struct pipeline_settings, keep_deliveries_ms)},
     {"refused_delivery", OLD("refused_delivery", "received_at"),
-     offsetof(struct pipeline_settings, keep_decisions_ms)},
+     offsetof(struct pipeline_settings, keep_deliveries_ms)},
     {"build_log", OLD("build_log", "at"), offsetof(struct pipeline_settings, keep_logs_ms)},
     {"audit_log", OLD("audit_log", "at"), offsetof(struct pipeline_settings, keep_audit_ms)},
     {"dead_letter", OLD("dead_letter", "settled_at"), /* open ones stay */
