@@ -80,6 +80,9 @@ static void letters_find_their_way(void **state)
     (void)state;
     for (size_t i = 0; i < ec_topic_count; i++) {
         const struct ec_topic *topic = &ec_topics[i];
+        if (strcmp(topic->name, EC_TOPIC_APP_LOGS) == 0) {
+            continue; /* only a live view reads it, which writes no letters */
+        }
         assert_true(may("pipeline", "Write", topic->name));
         for (const char *at = topic->readers; *at; at += strcspn(at, ","), at += *at == ',') {
             char service[64], letters[256];
