@@ -295,10 +295,13 @@ static void work(struct ec_consumer *c)
     if (b->dead > 0 || b->phase > BURYING || c->stopping) {
         return;
     }
+    bool buried = b->phase == BURYING;
     b->phase = COLLECTING;
     if (b->batch.count > 0) {
         note_offsets(b);
         give_out(b);
+    } else if (buried) {
+        bus_source_wake(&c->source); /* what came meanwhile rang already */
     }
 }
 
