@@ -23,8 +23,8 @@ PKG_LIBS   = $(shell pkg-config --libs $(PKGS))
 WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wmissing-prototypes -Wstrict-prototypes -Wundef \
         -Wcast-qual -Werror=unused-result -Werror=implicit-function-declaration $(if $(CI),-Werror)
 OPT_     := -O2 -D_FORTIFY_SOURCE=2
-OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
+OPT_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-format-truncation
+OPT_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer -Wno-format-truncation
 OPT_cov  := -O0 --coverage
 CFLAGS  ?= -std=gnu17 -g $(OPT_$(MODE)) -fstack-protector-strong -fPIE $(WARN)
 # Generated headers are system headers (their macros cast const away); -MD tracks them all the same.
