@@ -216,7 +216,9 @@ void ec_offsets_loaded(void *token, struct ec_err err)
     if (ec_failed(err)) {
         ec_log(EC_LOG_WARN, NULL, "bus.offsets_not_loaded", "asking again", EC_ERR(err),
                EC_T("group", b->base.group));
-        ec_timer_start(b->timer, 100 + ec_backoff_next_ms(&b->backoff), 0);
+        if (!b->base.stopping) {
+            ec_timer_start(b->timer, 100 + ec_backoff_next_ms(&b->backoff), 0);
+        }
         return;
     }
     ec_backoff_reset(&b->backoff);
@@ -311,6 +313,12 @@ static bool idle(const struct ec_consumer *c)
     return b->phase != HANDLING && b->dead == 0 && !(b->load && b->load_asked);
 }
 
+static void mute_batcher(struct ec_consumer *c)
+{
+    struct batcher *b = (struct batcher *)c;
+    ec_timer_free(EC_TAKE(b->timer));
+}
+
 static void free_batcher(struct ec_consumer *c)
 {
     struct batcher *b = (struct batcher *)c;
@@ -323,8 +331,8 @@ static void free_batcher(struct ec_consumer *c)
     free(b->batch.offsets);
 }
 
-static const struct bus_kind batch_kind = {assigned, revoked, on_record,   NULL,
-                                           work,     idle,    free_batcher};
+static const struct bus_kind batch_kind = {assigned, revoked, on_record,    NULL,
+                                           work,     idle,    mute_batcher, free_batcher};
 
 EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch_spec *spec,
                                struct ec_consumer **ret_consumer)

@@ -289,6 +289,17 @@ static bool idle(const struct ec_consumer *c)
     return g->running == 0 && g->dead == 0;
 }
 
+static void mute_group(struct ec_consumer *c)
+{
+    struct group *g = (struct group *)c;
+    void *value;
+    for (size_t at = 0; ec_map_next(g->lanes, &at, NULL, &value);) {
+        for (struct ec_event *ev = ((struct bus_lane *)value)->first; ev; ev = ev->next_in_lane) {
+            ec_timer_free(EC_TAKE(ev->timer));
+        }
+    }
+}
+
 static void free_group(struct ec_consumer *c)
 {
     struct group *g = (struct group *)c;
@@ -304,8 +315,8 @@ static void free_group(struct ec_consumer *c)
     ec_map_free(g->lanes, NULL);
 }
 
-static const struct bus_kind group_kind = {assigned, revoked, on_record, NULL,
-                                           work,     idle,    free_group};
+static const struct bus_kind group_kind = {assigned, revoked, on_record,  NULL,
+                                           work,     idle,    mute_group, free_group};
 
 EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer)

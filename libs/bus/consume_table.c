@@ -211,6 +211,12 @@ static bool idle(const struct ec_consumer *c)
     return !t->asking && t->dead == 0;
 }
 
+static void mute_table(struct ec_consumer *c)
+{
+    struct table *t = (struct table *)c;
+    ec_timer_free(EC_TAKE(t->timer));
+}
+
 static void free_table(struct ec_consumer *c)
 {
     struct table *t = (struct table *)c;
@@ -218,8 +224,8 @@ static void free_table(struct ec_consumer *c)
     free(t->question.topics);
 }
 
-static const struct bus_kind table_kind = {assigned, revoked, on_record, on_end,
-                                           work,     idle,    free_table};
+static const struct bus_kind table_kind = {assigned, revoked, on_record,  on_end,
+                                           work,     idle,    mute_table, free_table};
 
 EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
                        struct ec_consumer **ret_consumer)

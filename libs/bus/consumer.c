@@ -279,6 +279,7 @@ void bus_consumer_kill(struct ec_consumer *c)
 {
     ec_log(EC_LOG_WARN, NULL, "bus.killed",
            "a consumer did not stop in time; its events come again", EC_T("group", c->group));
+    c->kind->mute(c);
     bus_source_close(&c->source, false);
 }
 

@@ -182,6 +182,7 @@ struct bus_kind {
     void (*end)(struct ec_consumer *c, struct bus_partition *part); /* nothing follows for now */
     void (*work)(struct ec_consumer *c); /* each turn: take records, run handlers */
     bool (*idle)(const struct ec_consumer *c);
+    void (*mute)(struct ec_consumer *c); /* killed: no timer of it may go off any more */
     void (*free)(struct ec_consumer *c);
 };
 

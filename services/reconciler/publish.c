@@ -19,6 +19,8 @@ static struct ec_metric ended =
 static struct ec_metric step_seconds =
     EC_HISTOGRAM("enclii_rollout_step_seconds", "Time of rollout steps.", "step");
 
+#define EVENT_ARENA_MAX_BYTES (1u << 20)
+
 struct final_event {
     struct reconciler *rec;
     char *key;
@@ -122,17 +124,19 @@ static const char *port_part(const char *address, const char *usual)
     return port == NULL || strcmp(port, usual) == 0 ? "" : port;
 }
 
-static char *url_of(struct rollout *ro, const Enclii__V1__RouteSpec *route)
+static char *url_of(struct ec_arena *arena, const struct settings *is,
+                    const Enclii__V1__RouteSpec *route)
 {
-    const struct settings *is = &ro->rec->is;
     const char *port =
         route->tls ? port_part(is->router_https, ":443") : port_part(is->router_http, ":80");
-    return ec_arena_format(ro->arena, "%s://%s%s%s", route->tls ? "https" : "http", route->hostname,
+    return ec_arena_format(arena, "%s://%s%s%s", route->tls ? "https" : "http", route->hostname,
                            port, route->path[0] ? route->path : "/");
 }
 
 void publish_rolled_out(struct rollout *ro)
 {
+    /* Not the rollout's arena: while Kafka is away this is tried again and again. */
+    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(EVENT_ARENA_MAX_BYTES);
     Enclii__V1__DeploymentRolledOut body;
     enclii__v1__deployment_rolled_out__init(&body);
     Enclii__V1__StepTime *steps[STEPS_MAX];
@@ -140,9 +144,9 @@ void publish_rolled_out(struct rollout *ro)
     body.n_steps = list_steps(ro, steps);
     body.steps = steps;
     body.n_urls = ro->desired->n_routes;
-    body.urls = ec_arena_alloc(ro->arena, (body.n_urls + 1) * sizeof *body.urls);
+    body.urls = ec_arena_alloc(arena, (body.n_urls + 1) * sizeof *body.urls);
     for (size_t i = 0; i < body.n_urls; i++) {
-        body.urls[i] = url_of(ro, ro->desired->routes[i]);
+        body.urls[i] = url_of(arena, &ro->rec->is, ro->desired->routes[i]);
     }
     ec_metric_add(&ended, "rolled_out", 1);
     ec_log(EC_LOG_INFO, ro->trace, "deployment.rolled_out", "the new version has all traffic",
@@ -158,7 +162,7 @@ void publish_reverted(struct rollout *ro, bool previous_serves)
     enclii__v1__deployment_reverted__init(&body);
     Enclii__V1__StepTime *steps[STEPS_MAX];
     body.deployment_id = ro->desired->deployment_id;
-    body.reason = ec_arena_strdup(ro->arena, ro->failure);
+    body.reason = (char *)(uintptr_t)ro->failure;
     body.detail = ro->detail;
     body.previous_serves = previous_serves;
     body.n_steps = list_steps(ro, steps);
