@@ -1,7 +1,7 @@
 /* Dead letters for administrators of the whole platform: list, look at, put back, let go. Putting
  * back is an outbox row with the record's own headers and ce_replayfor, in one transaction with the
  * letter's new state and the audit record; `pipeline` relays it. The rules are in
- * docs/decisions/0010-dead-letters.md. */
+ * docs/decisions/0008-dead-letters.md. */
 #include <string.h>
 
 #include "api.h"
