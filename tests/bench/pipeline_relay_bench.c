@@ -29,6 +29,7 @@
 #define UNKNOWN "00000000-0000-4000-8000-00000000dead"
 
 struct bench {
+    struct ec_consumer *watch; /* of enclii.domains */
     struct test_pg *pg;
     struct ec_loop *loop;
     struct test_kafka *kafka;
@@ -143,7 +144,7 @@ static void open_all(struct bench *bench)
         bench->bus,
         &(struct ec_consume_spec){
             .group = "watch", .topics = topics, .routes = routes, .route_count = 1, .state = bench},
-        NULL);
+        &bench->watch);
     if (ec_failed(err)) {
         exit(1);
     }
@@ -180,6 +181,11 @@ static bool all_received(void *arg)
     return ((const struct bench *)arg)->received == LATENCY_ROWS;
 }
 
+static bool watches(void *arg)
+{
+    return ec_consumer_assigned(((const struct bench *)arg)->watch);
+}
+
 static int by_size(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -189,6 +195,8 @@ static int by_size(const void *a, const void *b)
 static void latency(struct bench *bench)
 {
     bool never = false;
+    test_run_until(bench->loop, 10000, watches, bench); /* the mock cluster lets groups wait 3 s */
+    test_run_until(bench->loop, 500, test_is_true, &never);
     for (int n = 0; n < LATENCY_ROWS; n++) {
         char sql[200];
         int64_t due_us = ec_mono_us() + LATENCY_GAP_US;
