@@ -41,7 +41,8 @@ EC_RESULT bus_source_open(struct bus_source *source, struct ec_loop *loop, rd_ka
                           bool consumer, ec_call_fn turn, void *owner);
 void bus_source_wake(struct bus_source *source);
 void bus_source_tick(struct bus_source *source, uint32_t every_ms);
-/* Frees queues and the handle; answered: the consumer was closed properly. */
+/* Frees queues and the handle. Not answered: a consumer that could not leave its group in time; its
+ * handle stays until the process ends, which is soon. */
 void bus_source_close(struct bus_source *source, bool answered);
 /* LOG and ERROR events of either kind; true = it was one of these. */
 bool bus_source_common(struct ec_bus *bus, rd_kafka_t *rk, rd_kafka_event_t *event);

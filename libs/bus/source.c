@@ -87,7 +87,9 @@ void bus_source_close(struct bus_source *source, bool answered)
         rd_kafka_queue_io_event_enable(source->data, -1, NULL, 0);
         rd_kafka_queue_destroy(source->data);
     }
-    rd_kafka_destroy_flags(source->rk, answered ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (answered) {
+        rd_kafka_destroy(source->rk);
+    } /* else it waits for its group; waiting with it would cost the others their orderly end */
     close(source->wake_fd);
     memset(source, 0, sizeof *source);
     source->wake_fd = -1;
