@@ -65,6 +65,22 @@ struct ec_arena *ec_service_arena(struct ec_service *svc)
 {
     return svc->arena;
 }
+
+static void owner_failed(void *svc, struct ec_err err)
+{
+    ec_service_fail(svc, err);
+}
+
+static void owner_stopped(void *svc)
+{
+    ec_service_stopped(svc);
+}
+
+struct ec_owner ec_service_owner(struct ec_service *svc)
+{
+    return (struct ec_owner){svc, owner_failed, owner_stopped};
+}
+
 bool ec_service_stopping(const struct ec_service *svc)
 {
     return svc->stopping;

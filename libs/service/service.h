@@ -16,6 +16,13 @@
 
 struct ec_service;
 
+/* Whom the core of a service tells how it ends: the frame, or a test in its place. */
+struct ec_owner {
+    void *arg;
+    void (*failed)(void *arg, struct ec_err err); /* it cannot go on */
+    ec_call_fn stopped; /* after its stop function: nothing is under way */
+};
+
 struct ec_service_spec {
     const char *name;                       /* "webhook" */
     const char *help;                       /* one line for --help */
@@ -47,6 +54,8 @@ struct ec_arena *ec_service_arena(struct ec_service *svc); /* for start-up data;
 void ec_service_stopped(struct ec_service *svc);
 /* Ends the process in order, with that error and a non-zero status. */
 void ec_service_fail(struct ec_service *svc, struct ec_err err);
+/* An owner that does the two above. */
+struct ec_owner ec_service_owner(struct ec_service *svc);
 bool ec_service_stopping(const struct ec_service *svc);
 
 /* The version of this build, from git at compile time: "0.1.0+abc1234". */

@@ -29,7 +29,7 @@ static void on_migrated(void *arg, struct ec_err err)
         return;
     }
     if (ec_failed(err)) {
-        hi->failed(hi->owner, err);
+        hi->owner.failed(hi->owner.arg, err);
         return;
     }
     hi->migrated = true;
@@ -48,7 +48,7 @@ static void on_tend(void *arg)
                                          history_migration_count, on_migrated, hi);
     if (ec_failed(err)) {
         hi->busy--;
-        hi->failed(hi->owner, err);
+        hi->owner.failed(hi->owner.arg, err);
     }
 }
 
@@ -61,9 +61,9 @@ EC_RESULT history_start(struct history *hi)
 
 void history_rest(struct history *hi)
 {
-    if (hi->stopping && hi->busy == 0 && !hi->batch && hi->stopped) {
-        ec_call_fn stopped = EC_TAKE(hi->stopped);
-        ec_loop_defer(hi->loop, stopped, hi->owner);
+    if (hi->stopping && hi->busy == 0 && !hi->batch && hi->owner.stopped) {
+        ec_call_fn stopped = EC_TAKE(hi->owner.stopped);
+        ec_loop_defer(hi->loop, stopped, hi->owner.arg);
     }
 }
 

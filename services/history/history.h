@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "bus/bus.h"
 #include "net/loop.h"
+#include "service/service.h"
 #include "store/store.h"
 
 #define HISTORY_GROUP "history"
@@ -32,12 +33,10 @@ struct history {
     struct ec_loop *loop; /* these four are the owner's */
     struct ec_bus *bus;
     struct ec_store *store;
-    void *owner; /* of this struct; gets one of the two calls below */
-    void (*failed)(void *owner, struct ec_err err); /* it cannot go on */
-    ec_call_fn stopped;                             /* after history_stop */
-    int64_t (*now_unix_ms)(void);                   /* NULL: the clock (tests move it) */
-    bool migrated;                                  /* the schema is in place */
-    bool ready;                                     /* and so are the partitions */
+    struct ec_owner owner;        /* of this struct: told when it fails, and when it has stopped */
+    int64_t (*now_unix_ms)(void); /* NULL: the clock (tests move it) */
+    bool migrated;                /* the schema is in place */
+    bool ready;                   /* and so are the partitions */
     bool stopping;
     bool tending;  /* months are being looked at */
     uint32_t busy; /* transactions on their way */

@@ -17,25 +17,13 @@ static const struct ec_setting settings[] = {
     {0},
 };
 
-static void on_failed(void *owner, struct ec_err err)
-{
-    ec_service_fail(owner, err);
-}
-
-static void on_stopped(void *owner)
-{
-    ec_service_stopped(owner);
-}
-
 static struct ec_err start(struct ec_service *svc, void *state)
 {
     struct history *hi = state;
     hi->loop = ec_service_loop(svc);
     hi->bus = ec_service_bus(svc);
     hi->store = ec_service_store(svc);
-    hi->owner = svc;
-    hi->failed = on_failed;
-    hi->stopped = on_stopped;
+    hi->owner = ec_service_owner(svc);
     return history_start(hi);
 }
 

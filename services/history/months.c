@@ -53,7 +53,7 @@ static void tended(struct history *hi, struct ec_err err)
         hi->ready = true;
         err = ingest_start(hi);
         if (ec_failed(err)) {
-            hi->failed(hi->owner, err);
+            hi->owner.failed(hi->owner.arg, err);
         }
     }
 }

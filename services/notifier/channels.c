@@ -76,7 +76,7 @@ static void on_caught_up(void *state)
     struct ec_err err = events_follow(no);
     no->channels_known = true;
     if (ec_failed(err)) {
-        no->failed(no->owner, err);
+        no->owner.failed(no->owner.arg, err);
     }
 }
 

@@ -22,16 +22,6 @@ static const struct ec_setting settings[] = {
     {0},
 };
 
-static void on_failed(void *owner, struct ec_err err)
-{
-    ec_service_fail(owner, err);
-}
-
-static void on_stopped(void *owner)
-{
-    ec_service_stopped(owner);
-}
-
 static struct ec_err start(struct ec_service *svc, void *state)
 {
     struct notifier *no = state;
@@ -39,9 +29,7 @@ static struct ec_err start(struct ec_service *svc, void *state)
     no->bus = ec_service_bus(svc);
     no->store = ec_service_store(svc);
     no->fetcher = ec_service_fetcher(svc);
-    no->owner = svc;
-    no->failed = on_failed;
-    no->stopped = on_stopped;
+    no->owner = ec_service_owner(svc);
     return notifier_start(no);
 }
 

@@ -51,7 +51,8 @@ static void on_migrated(void *arg, struct ec_err err)
         err = channels_follow(no);
     }
     if (ec_failed(err)) {
-        no->failed(no->owner, err); /* also when the database is away: we are started again */
+        no->owner.failed(no->owner.arg,
+                         err); /* also when the database is away: we are started again */
         return;
     }
     ec_timer_start(no->tick, TICK_MS, TICK_MS);
@@ -66,13 +67,11 @@ EC_RESULT notifier_start(struct notifier *no)
                             on_migrated, no);
 }
 
-static void call_stopped(void *arg)
+void notifier_rest(struct notifier *no)
 {
-    struct notifier *no = arg;
-    void (*stopped)(void *) = no->stopped;
-    no->stopped = NULL;
-    if (stopped) {
-        stopped(no->owner);
+    if (no->stopping && no->sending == 0 && !no->claiming && no->owner.stopped) {
+        ec_call_fn stopped = EC_TAKE(no->owner.stopped);
+        ec_loop_defer(no->loop, stopped, no->owner.arg);
     }
 }
 
@@ -81,9 +80,7 @@ void notifier_stop(struct notifier *no)
     no->stopping = true;
     ec_timer_free(EC_TAKE(no->tick));
     ec_timer_free(EC_TAKE(no->sweep));
-    if (no->sending == 0 && !no->claiming) {
-        ec_loop_defer(no->loop, call_stopped, no);
-    }
+    notifier_rest(no);
 }
 
 void notifier_done(struct notifier *no)

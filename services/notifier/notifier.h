@@ -44,8 +44,7 @@ struct notifier {
     struct ec_bus *bus;
     struct ec_store *store;
     struct ec_fetcher *fetcher;
-    void *owner; /* struct ec_service, NULL in tests */
-    void (*failed)(void *owner, struct ec_err err);
+    struct ec_owner owner;   /* of this struct: told when it fails, and when it has stopped */
     struct ec_map *channels; /* channel id → struct channel */
     bool channels_known;     /* read to the end of the topic: events may be handled now */
     struct ec_consumer *events;
@@ -55,12 +54,12 @@ struct notifier {
     bool claiming;          /* a claim is being asked for */
     bool claim_again;
     bool stopping;
-    void (*stopped)(void *owner); /* called once nothing is under way */
 };
 
 /* ---- notifier.c ---- */
 EC_RESULT notifier_start(struct notifier *no); /* fields above `channels` are filled in */
 void notifier_stop(struct notifier *no);       /* then `stopped` */
+void notifier_rest(struct notifier *no);       /* stopping and nothing under way: says so */
 void notifier_done(struct notifier *no);
 
 /* ---- decide_notice.c: pure ---- */

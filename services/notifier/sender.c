@@ -41,22 +41,13 @@ struct ec_metric notifications =
     "   and o.channel_id = n.channel_id and o.commit_sha = n.commit_sha"                           \
     "   and o.context = n.context) then 'dropped' else $2 end where id = $1::uuid"
 
-static void end_if_stopping(struct notifier *no)
-{
-    if (no->stopping && no->sending == 0 && !no->claiming && no->stopped) {
-        void (*stopped)(void *) = no->stopped;
-        no->stopped = NULL;
-        stopped(no->owner);
-    }
-}
-
 static void finish(struct outgoing *out)
 {
     struct notifier *no = out->no;
     ec_arena_free(out->arena); /* out lives in it */
     no->sending--;
     sender_wake(no);
-    end_if_stopping(no);
+    notifier_rest(no);
 }
 
 static void on_settled(void *arg, struct ec_err err, const struct ec_rows *rows)
@@ -183,7 +174,7 @@ static void on_claimed(void *arg, struct ec_err err, const struct ec_rows *rows)
     if (no->claim_again) {
         sender_wake(no);
     }
-    end_if_stopping(no);
+    notifier_rest(no);
 }
 
 static void claim(struct notifier *no)

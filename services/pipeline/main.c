@@ -50,16 +50,6 @@ static const struct ec_setting settings[] = {
     {0},
 };
 
-static void on_failed(void *owner, struct ec_err err)
-{
-    ec_service_fail(owner, err);
-}
-
-static void on_stopped(void *owner)
-{
-    ec_service_stopped(owner);
-}
-
 static struct ec_err start(struct ec_service *svc, void *state)
 {
     struct pipeline *pl = state;
@@ -67,9 +57,7 @@ static struct ec_err start(struct ec_service *svc, void *state)
     pl->bus = ec_service_bus(svc);
     pl->store = ec_service_store(svc);
     pl->store_spec = ec_service_store_spec(svc);
-    pl->owner = svc;
-    pl->failed = on_failed;
-    pl->stopped = on_stopped;
+    pl->owner = ec_service_owner(svc);
     return pipeline_start(pl);
 }
 

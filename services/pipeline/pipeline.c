@@ -122,7 +122,7 @@ static void on_migrated(void *arg, struct ec_err err)
         err = consume(pl);
     }
     if (ec_failed(err)) {
-        pl->failed(pl->owner, err);
+        pl->owner.failed(pl->owner.arg, err);
     }
 }
 
@@ -132,7 +132,7 @@ static void migrate(void *arg)
     struct ec_err err = ec_store_migrate(pl->store, "enclii", pipeline_migrations,
                                          pipeline_migration_count, on_migrated, pl);
     if (ec_failed(err)) {
-        pl->failed(pl->owner, err);
+        pl->owner.failed(pl->owner.arg, err);
     }
 }
 
@@ -162,7 +162,7 @@ static void on_relay_stopped(void *arg)
     ec_listener_close(EC_TAKE(pl->listener));
     ec_leader_close(EC_TAKE(pl->leader));
     relay_free(EC_TAKE(pl->relay));
-    pl->stopped(pl->owner);
+    pl->owner.stopped(pl->owner.arg);
 }
 
 static void on_engine_stopped(void *arg)

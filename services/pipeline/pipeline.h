@@ -7,6 +7,7 @@
 #include "bus/bus.h"
 #include "decide.h"
 #include "net/loop.h"
+#include "service/service.h"
 #include "store/leader.h"
 
 #define PIPELINE_GROUP "pipeline"
@@ -36,9 +37,7 @@ struct pipeline {
     struct ec_bus *bus;
     struct ec_store *store;
     const struct ec_store_spec *store_spec;
-    void *owner; /* of this struct; gets one of the two calls below */
-    void (*failed)(void *owner, struct ec_err err); /* it cannot go on */
-    ec_call_fn stopped;                             /* after pipeline_stop */
+    struct ec_owner owner; /* of this struct: told when it fails, and when it has stopped */
     bool stopping;
     struct engine *engine;
     struct relay *relay;

@@ -137,9 +137,9 @@ static void open_all(struct bench *bench)
         .loop = bench->loop,
         .bus = bench->bus,
         .store = bench->store,
-        .owner = bench,
-        .failed = on_failed,
-        .stopped = on_stopped,
+        .owner.arg = bench,
+        .owner.failed = on_failed,
+        .owner.stopped = on_stopped,
     };
 }
 

@@ -209,9 +209,9 @@ static void start(struct bench *bench)
         .bus = bench->bus,
         .store = bench->store,
         .store_spec = &bench->store_spec,
-        .owner = bench,
-        .failed = on_failed,
-        .stopped = on_stopped,
+        .owner.arg = bench,
+        .owner.failed = on_failed,
+        .owner.stopped = on_stopped,
     };
     bench->stopped = false;
     on_failed(NULL, pipeline_start(&bench->pl));

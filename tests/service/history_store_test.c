@@ -67,8 +67,8 @@ static void service_up(void)
         .loop = loop,
         .bus = bus,
         .store = store,
-        .failed = on_failed,
-        .stopped = on_stopped,
+        .owner.failed = on_failed,
+        .owner.stopped = on_stopped,
         .now_unix_ms = moved_clock,
     };
     assert_false(ec_failed(history_start(&hi)));

@@ -283,7 +283,7 @@ static int start(void **state)
         &(struct ec_http_server_spec){
             .listen = "127.0.0.1:0", .routes = routes, .route_count = EC_LEN(routes)},
         &outside)));
-    no = (struct notifier){.loop = loop, .failed = on_failed};
+    no = (struct notifier){.loop = loop, .owner.failed = on_failed};
     no.settings.github_api_url =
         ec_arena_format(arena, "http://127.0.0.1:%u/", ec_http_server_port(outside));
     no.settings.github_token = ec_secret_new(EC_SPAN(TOKEN));
@@ -312,8 +312,8 @@ static int stop(void **state)
     if (!pg) {
         return 0;
     }
-    no.owner = &stopped;
-    no.stopped = set_true;
+    no.owner.arg = &stopped;
+    no.owner.stopped = set_true;
     notifier_stop(&no);
     assert_true(test_run_until(loop, 5000, test_is_true, &stopped));
     ec_fetcher_close(no.fetcher);

@@ -94,9 +94,9 @@ static void start_pipeline(struct fixture *fix)
         .bus = fix->bus,
         .store = fix->store,
         .store_spec = &fix->store_spec,
-        .owner = fix,
-        .failed = on_failed,
-        .stopped = on_stopped,
+        .owner.arg = fix,
+        .owner.failed = on_failed,
+        .owner.stopped = on_stopped,
     };
     fix->stopped = fix->store_closed = false;
     assert_false(ec_failed(pipeline_start(&fix->pl)));
