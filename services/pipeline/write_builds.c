@@ -22,7 +22,7 @@ bool write_add_deliveries(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 16);
     for (const struct delivery *row = world->first_delivery; row; row = row->next) {
-        if (!(row->mark == ROW_NEW)) {
+        if (row->mark != ROW_NEW) {
             continue;
         }
         ec_columns_text(&cols, row->id);
@@ -61,7 +61,7 @@ bool write_update_deliveries(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 2);
     for (const struct delivery *row = world->first_delivery; row; row = row->next) {
-        if (!(row->mark == ROW_CHANGED)) {
+        if (row->mark != ROW_CHANGED) {
             continue;
         }
         ec_columns_text(&cols, row->id);
@@ -80,7 +80,7 @@ bool write_update_services(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 8);
     for (const struct service *row = world->first_service; row; row = row->next) {
-        if (!(row->mark == ROW_CHANGED)) {
+        if (row->mark != ROW_CHANGED) {
             continue;
         }
         ec_columns_id(&cols, row->id);
@@ -110,7 +110,7 @@ bool write_add_builds(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 19);
     for (const struct build *row = world->first_build; row; row = row->next) {
-        if (!(row->mark == ROW_NEW)) {
+        if (row->mark != ROW_NEW) {
             continue;
         }
         ec_columns_id(&cols, row->id);
@@ -158,7 +158,7 @@ bool write_update_builds(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 16);
     for (const struct build *row = world->first_build; row; row = row->next) {
-        if (!(row->mark == ROW_CHANGED)) {
+        if (row->mark != ROW_CHANGED) {
             continue;
         }
         ec_columns_id(&cols, row->id);
@@ -202,7 +202,7 @@ bool write_add_releases(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 19);
     for (const struct release *row = world->first_release; row; row = row->next) {
-        if (!(row->mark == ROW_NEW)) {
+        if (row->mark != ROW_NEW) {
             continue;
         }
         ec_columns_id(&cols, row->id);
@@ -250,7 +250,7 @@ bool write_update_releases(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 17);
     for (const struct release *row = world->first_release; row; row = row->next) {
-        if (!(row->mark == ROW_CHANGED)) {
+        if (row->mark != ROW_CHANGED) {
             continue;
         }
         ec_columns_id(&cols, row->id);

@@ -7,7 +7,7 @@ bool write_add_deployments(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 16);
     for (const struct deployment *row = world->first_deployment; row; row = row->next) {
-        if (!(row->mark == ROW_NEW)) {
+        if (row->mark != ROW_NEW) {
             continue;
         }
         ec_columns_id(&cols, row->id);
@@ -51,7 +51,7 @@ bool write_update_deployments(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 12);
     for (const struct deployment *row = world->first_deployment; row; row = row->next) {
-        if (!(row->mark == ROW_CHANGED)) {
+        if (row->mark != ROW_CHANGED) {
             continue;
         }
         ec_columns_id(&cols, row->id);
@@ -83,22 +83,28 @@ bool write_update_deployments(struct ec_batch *batch, const struct world *world)
         true);
 }
 
+/* Columns 1 to 8 of both statements. */
+static void add_desired_row(struct ec_columns *cols, const struct desired *row)
+{
+    ec_columns_id(cols, row->service->id);
+    ec_columns_id(cols, row->environment_id);
+    ec_columns_int(cols, row->revision);
+    ec_columns_id(cols, row->deployment_id);
+    ec_columns_id(cols, row->release_id);
+    ec_columns_id(cols, row->good_release_id);
+    ec_columns_id(cols, row->good_deployment_id);
+    ec_columns_int(cols, row->newest_build);
+}
+
 bool write_add_desired(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 8);
     for (const struct desired *row = world->first_desired; row; row = row->next) {
-        if (!(row->mark == ROW_NEW)) {
+        if (row->mark != ROW_NEW) {
             continue;
         }
-        ec_columns_id(&cols, row->service->id);
-        ec_columns_id(&cols, row->environment_id);
-        ec_columns_int(&cols, row->revision);
-        ec_columns_id(&cols, row->deployment_id);
-        ec_columns_id(&cols, row->release_id);
-        ec_columns_id(&cols, row->good_release_id);
-        ec_columns_id(&cols, row->good_deployment_id);
-        ec_columns_int(&cols, row->newest_build);
+        add_desired_row(&cols, row);
     }
     return ec_columns_flush(
         &cols, batch,
@@ -116,17 +122,10 @@ bool write_update_desired(struct ec_batch *batch, const struct world *world)
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, 9);
     for (const struct desired *row = world->first_desired; row; row = row->next) {
-        if (!(row->mark == ROW_CHANGED)) {
+        if (row->mark != ROW_CHANGED) {
             continue;
         }
-        ec_columns_id(&cols, row->service->id);
-        ec_columns_id(&cols, row->environment_id);
-        ec_columns_int(&cols, row->revision);
-        ec_columns_id(&cols, row->deployment_id);
-        ec_columns_id(&cols, row->release_id);
-        ec_columns_id(&cols, row->good_release_id);
-        ec_columns_id(&cols, row->good_deployment_id);
-        ec_columns_int(&cols, row->newest_build);
+        add_desired_row(&cols, row);
         ec_columns_int(&cols, row->revision_before);
     }
     return ec_columns_flush(
@@ -144,6 +143,23 @@ bool write_update_desired(struct ec_batch *batch, const struct world *world)
         true);
 }
 
+/* Columns 1 to 12 of both statements. */
+static void add_domain_row(struct ec_columns *cols, const struct domain *row)
+{
+    ec_columns_text(cols, row->hostname);
+    ec_columns_id(cols, row->service_id);
+    ec_columns_id(cols, row->environment_id);
+    ec_columns_flag(cols, row->tls);
+    ec_columns_text(cols, machine_text(&row->cell));
+    ec_columns_text(cols, row->issuer);
+    ec_columns_text(cols, row->fingerprint);
+    ec_columns_int(cols, row->not_after_ms);
+    ec_columns_text(cols, row->reason);
+    ec_columns_text(cols, row->detail);
+    ec_columns_int(cols, row->next_try_ms);
+    ec_columns_int(cols, row->cell.deadline_unix_ms);
+}
+
 bool write_add_domains(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
@@ -152,18 +168,7 @@ bool write_add_domains(struct ec_batch *batch, const struct world *world)
         if (!(!row->stored && row->mark != ROW_REMOVED)) {
             continue;
         }
-        ec_columns_text(&cols, row->hostname);
-        ec_columns_id(&cols, row->service_id);
-        ec_columns_id(&cols, row->environment_id);
-        ec_columns_flag(&cols, row->tls);
-        ec_columns_text(&cols, machine_text(&row->cell));
-        ec_columns_text(&cols, row->issuer);
-        ec_columns_text(&cols, row->fingerprint);
-        ec_columns_int(&cols, row->not_after_ms);
-        ec_columns_text(&cols, row->reason);
-        ec_columns_text(&cols, row->detail);
-        ec_columns_int(&cols, row->next_try_ms);
-        ec_columns_int(&cols, row->cell.deadline_unix_ms);
+        add_domain_row(&cols, row);
     }
     return ec_columns_flush(
         &cols, batch,
@@ -189,18 +194,7 @@ bool write_update_domains(struct ec_batch *batch, const struct world *world)
         if (!(row->stored && (row->mark == ROW_CHANGED || row->mark == ROW_NEW))) {
             continue;
         }
-        ec_columns_text(&cols, row->hostname);
-        ec_columns_id(&cols, row->service_id);
-        ec_columns_id(&cols, row->environment_id);
-        ec_columns_flag(&cols, row->tls);
-        ec_columns_text(&cols, machine_text(&row->cell));
-        ec_columns_text(&cols, row->issuer);
-        ec_columns_text(&cols, row->fingerprint);
-        ec_columns_int(&cols, row->not_after_ms);
-        ec_columns_text(&cols, row->reason);
-        ec_columns_text(&cols, row->detail);
-        ec_columns_int(&cols, row->next_try_ms);
-        ec_columns_int(&cols, row->cell.deadline_unix_ms);
+        add_domain_row(&cols, row);
         ec_columns_int(&cols, row->cas);
     }
     return ec_columns_flush(
