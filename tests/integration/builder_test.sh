@@ -99,7 +99,7 @@ until_true 5 test -s "$lab/events"
 broker=$(head -n 1 "$lab/events")
 start_builder() {
     env -i PATH="$PATH" HOME="$HOME" CONTAINERS_REGISTRIES_CONF="$lab/registries.conf" ENCLII_KAFKA_BROKERS="$broker" \
-        ENCLII_BUILDER_ID=b1 ENCLII_BUILDER_SLOTS=2 ENCLII_WORK_DIR="$lab/work" ENCLII_REGISTRY_INSECURE=true \
+        ENCLII_BUILDER_ID=b1 ENCLII_BUILDER_SLOTS=2 ENCLII_WORK_DIR="$lab/scratch" ENCLII_REGISTRY_INSECURE=true \
         ENCLII_KAFKA_FETCH_WAIT=10ms ENCLII_GIT_PROTOCOLS=file build/bin/enclii-builder >>"$lab/builder.log" 2>&1 &
     builder_pid=$!
 }
@@ -165,7 +165,7 @@ ends 10 8 "failed.v1 $(id 8) .*reason=7 .*a newer push"
 took=$(($(now_ms) - began))
 [ $took -lt 2500 ]
 ok $? "cancel ends a build ($took ms)"
-[ -z "$(find "$lab/work/jobs" -mindepth 1 -maxdepth 1 -name "$(id 8)*" 2>/dev/null)" ]
+[ -z "$(find "$lab/scratch/jobs" -mindepth 1 -maxdepth 1 -name "$(id 8)*" 2>/dev/null)" ]
 ok $? "and leaves nothing of it"
 
 kill "$registry_pid" && wait "$registry_pid" 2>/dev/null
@@ -188,9 +188,9 @@ kill -9 "$builder_pid" && wait "$builder_pid" 2>/dev/null
 start_builder
 until_true 30 sh -c "tail -n +$((lines + 1)) $lab/events | grep -q 'heartbeat.v1 running=0 draining=0'"
 ok $? "after kill -9 the builder is back and offers its slots"
-until_true 10 sh -c "[ ! -d $lab/work/jobs.old ] && ! ls $lab/work/jobs 2>/dev/null | grep -q ."
+until_true 10 sh -c "[ ! -d $lab/scratch/jobs.old ] && ! ls $lab/scratch/jobs 2>/dev/null | grep -q ."
 ok $? "and what was left of the build is gone"
-until_true 5 sh -c "! ps -eo args | grep -v grep | grep -q '$lab/work/jobs'"
+until_true 5 sh -c "! ps -eo args | grep -v grep | grep -q '$lab/scratch/jobs'"
 ok $? "also its processes"
 run 11 "$sha1" . 1024 120000 trusted 2
 until_true 60 event "succeeded.v1 $(id 11) attempt=2"

@@ -304,7 +304,7 @@ static void commit_becomes_digest(void **state)
     assert_int_equal(seen.image_bytes, 22);
     assert_true(seen.heartbeats_with_it > 0);
     assert_non_null(strstr(seen.log, "hello from the commit"));
-    assert_int_equal(shell("test -z \"$(ls %s/work/jobs)\"", dir), 0);
+    assert_int_equal(shell("test -z \"$(ls %s/scratch/jobs)\"", dir), 0);
     begin(); /* again, from the warm cache */
     run_to_end();
     assert_int_equal(seen.succeeded, 1);
@@ -511,14 +511,14 @@ static int group_setup(void **state)
     strcpy(dir, "/tmp/ec_builder_test.XXXXXX");
     assert_non_null(mkdtemp(dir));
     make_repo();
-    shell("mkdir -p %s/work/jobs/left-over/deep", dir);
+    shell("mkdir -p %s/scratch/jobs/left-over/deep", dir);
     loop = ec_loop_new();
     kafka = test_kafka_start(loop, "enclii.build.commands:1", "enclii.build.events:1",
                              "enclii.build.logs:1", "enclii.builders:1", NULL);
     bus = test_kafka_bus(kafka, "builder");
     watch_bus = test_kafka_bus(kafka, "watch");
     static char work[100];
-    snprintf(work, sizeof(work), "%s/work", dir);
+    snprintf(work, sizeof(work), "%s/scratch", dir);
     b = (struct builder){.loop = loop, .bus = bus, .engine = fake};
     b.settings = (struct builder_settings){
         .builder_id = "b1",
