@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 
 #define KEY_MAX_BYTES 512
@@ -119,43 +120,15 @@ static struct ec_err same_as_stored(const struct job *job)
     return same ? ec_ok() : ec_reject("the object exists with other bytes: objects never change");
 }
 
-static struct ec_err write_temporary(const char *path, const struct job *job)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    if (fd < 0) {
-        return ec_retry(-errno, "cannot write into the object store");
-    }
-    size_t at = 0;
-    int code = 0;
-    while (at < job->len && code == 0) {
-        ssize_t put = write(fd, job->bytes + at, job->len - at);
-        if (put < 0 && errno != EINTR) {
-            code = -errno;
-        }
-        at += put > 0 ? (size_t)put : 0;
-    }
-    if (code == 0 && fsync(fd) != 0) { /* lint: blocks, a thread of the pool */
-        code = -errno;
-    }
-    close(fd);
-    return code ? ec_retry(code, "cannot write into the object store") : ec_ok();
-}
-
 static struct ec_err folder_put(struct job *job)
 {
     EC_TRY(make_folders(job->path));
-    static unsigned counter;
-    unsigned number = __atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED);
-    ec_cleanup(ec_freep) char *temporary =
-        ec_format("%s.new-%d-%u", job->path, (int)getpid(), number);
-    unlink(temporary); /* of a process with our number that was killed */
-    struct ec_err err = write_temporary(temporary, job);
-    if (!ec_failed(err) && link(temporary, job->path) != 0) {
-        err = errno == EEXIST ? same_as_stored(job)
-                              : ec_retry(-errno, "cannot name an object in the object store");
+    struct ec_span bytes = {(const char *)job->bytes, job->len};
+    int code = ec_file_create(&(struct ec_file_spec){job->path, 0640, true, &bytes, 1});
+    if (code == -EEXIST) {
+        return same_as_stored(job);
     }
-    unlink(temporary);
-    return err;
+    return code ? ec_retry(code, "cannot write into the object store") : ec_ok();
 }
 
 static const struct driver folder_driver = {folder_put, folder_get};

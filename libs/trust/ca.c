@@ -3,12 +3,9 @@
  * OpenSSL's extension syntax. Serials are 127 random bits (positive, as RFC 5280 asks). */
 #include "trust/ca.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +16,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "trust/key.h"
 #include "trust/token.h"
@@ -204,23 +202,8 @@ static X509 *read_cert(struct ec_span pem)
 
 static struct ec_err save_root(struct ec_arena *arena, const char *path, struct ec_span pem)
 {
-    char *temporary = ec_arena_format(arena, "%s.XXXXXX", path);
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0) {
-        return ec_retry_in(arena, -errno, "cannot make a file beside %s", path);
-    }
-    bool good = write(fd, pem.ptr, pem.len) == (ssize_t)pem.len && fchmod(fd, 0644) == 0 &&
-                fsync(fd) == 0; /* lint: blocks, once at the first start */
-    int code = good ? 0 : -errno;
-    close(fd);
-    if (good && rename(temporary, path) != 0) {
-        code = -errno;
-    }
-    if (code) {
-        unlink(temporary);
-        return ec_retry_in(arena, code, "cannot write %s", path);
-    }
-    return ec_ok();
+    int code = ec_file_replace(&(struct ec_file_spec){path, 0644, true, &pem, 1});
+    return code ? ec_retry_in(arena, code, "cannot write %s", path) : ec_ok();
 }
 
 static struct ec_err make_root(struct ec_arena *arena, const char *path, struct ec_ca *ca)

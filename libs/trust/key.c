@@ -5,11 +5,8 @@
 #include "trust/key.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/bio.h>
@@ -20,6 +17,7 @@
 #include <openssl/x509.h>
 
 #include "base/encode.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "trust/digest.h"
 
@@ -194,67 +192,26 @@ struct ec_err ec_key_private_pem(const struct ec_key *key, struct ec_secret **re
 
 /* ---- files ---- */
 
-static struct ec_err write_all(struct ec_arena *arena, int fd, const char *path,
-                               struct ec_span bytes)
-{
-    size_t at = 0;
-    while (at < bytes.len) {
-        ssize_t put = write(fd, bytes.ptr + at, bytes.len - at);
-        if (put < 0 && errno != EINTR) {
-            return ec_retry_in(arena, -errno, "cannot write %s", path);
-        }
-        at += put > 0 ? (size_t)put : 0;
-    }
-    /* lint: blocks, once at the first start */
-    return fsync(fd) == 0 ? ec_ok() : ec_retry_in(arena, -errno, "cannot flush %s", path);
-}
-
-static struct ec_err write_temporary(struct ec_arena *arena, const char *path, mode_t mode,
-                                     struct ec_span bytes, char **ret_temporary)
-{
-    char *temporary = ec_arena_format(arena, "%s.XXXXXX", path);
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0) {
-        return ec_retry_in(arena, -errno, "cannot make a file beside %s", path);
-    }
-    struct ec_err err = write_all(arena, fd, temporary, bytes);
-    if (!ec_failed(err) && fchmod(fd, mode) != 0) {
-        err = ec_retry_in(arena, -errno, "cannot set the mode of %s", temporary);
-    }
-    close(fd);
-    if (ec_failed(err)) {
-        unlink(temporary);
-        return err;
-    }
-    *ret_temporary = temporary;
-    return ec_ok();
-}
-
+/* Another process may be first: then its key is everybody's. */
 static struct ec_err create_file(struct ec_arena *arena, const char *path)
 {
     ec_cleanup(ec_key_freep) struct ec_key *key = NULL;
     ec_cleanup(ec_secret_freep) struct ec_secret *pem = NULL;
-    char *temporary = NULL;
     EC_TRY(ec_key_new(&key));
     EC_TRY(ec_key_private_pem(key, &pem));
-    EC_TRY(write_temporary(arena, path, 0600, ec_secret_use(pem), &temporary));
-    int code = link(temporary, path) == 0 || errno == EEXIST ? 0 : -errno;
-    unlink(temporary);
-    return code ? ec_retry_in(arena, code, "cannot create the key file %s", path) : ec_ok();
+    struct ec_span bytes = ec_secret_use(pem);
+    int code = ec_file_create(&(struct ec_file_spec){path, 0600, true, &bytes, 1});
+    return code && code != -EEXIST ? ec_retry_in(arena, code, "cannot create the key file %s", path)
+                                   : ec_ok();
 }
 
 static struct ec_err write_public_half(struct ec_arena *arena, const char *path,
                                        const struct ec_key *key)
 {
-    char *temporary = NULL;
-    char *target = ec_arena_format(arena, "%s.pub", path);
-    EC_TRY(write_temporary(arena, target, 0644, ec_span_of(key->public_pem), &temporary));
-    if (rename(temporary, target) != 0) {
-        int code = -errno;
-        unlink(temporary);
-        return ec_retry_in(arena, code, "cannot write %s", target);
-    }
-    return ec_ok();
+    const char *target = ec_arena_format(arena, "%s.pub", path);
+    struct ec_span bytes = ec_span_of(key->public_pem);
+    int code = ec_file_replace(&(struct ec_file_spec){target, 0644, true, &bytes, 1});
+    return code ? ec_retry_in(arena, code, "cannot write %s", target) : ec_ok();
 }
 
 struct ec_err ec_key_open(struct ec_arena *arena, const char *path, struct ec_key **ret_key,

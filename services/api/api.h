@@ -122,6 +122,8 @@ void call_write(struct call *call, struct ec_batch *batch, batch_fn then);
 void call_reply(struct call *call, int status, json_t *body); /* takes body */
 void call_problem(struct call *call, int status, const char *code, const char *field,
                   const char *detail);
+/* One more stream may be opened; false = answered 503. */
+bool call_stream_room(struct call *call);
 /* The body as a JSON object; NULL = answered 400. Freed with json_decref. */
 json_t *call_body(struct call *call);
 /* A text member: NULL = answered 400 because it is missing, no text or longer than max. */

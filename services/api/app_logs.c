@@ -234,9 +234,7 @@ static void on_live_closed(void *arg)
 static void begin_stream(struct call *call, const struct ec_rows *rows)
 {
     struct api *api = call->api;
-    if (api->streams >= STREAMS_MAX) {
-        ec_reply_header(call->req, "Retry-After", "5");
-        call_problem(call, 503, "too_many_streams", NULL, "too many open streams; try again later");
+    if (!call_stream_room(call)) {
         return;
     }
     struct app_reader *reader = reader_new(call, on_live_lines);

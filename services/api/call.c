@@ -35,6 +35,16 @@ void call_problem(struct call *call, int status, const char *code, const char *f
     ec_reply_problem(call->req, status, code, field, detail);
 }
 
+bool call_stream_room(struct call *call)
+{
+    if (call->api->streams < STREAMS_MAX) {
+        return true;
+    }
+    ec_reply_header(call->req, "Retry-After", "5");
+    call_problem(call, 503, "too_many_streams", NULL, "too many open streams; try again later");
+    return false;
+}
+
 static const struct {
     const char *constraint, *code, *field, *detail;
 } conflicts[] = {

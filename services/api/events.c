@@ -386,20 +386,10 @@ static void open_stream(struct call *call, struct stream *stream)
 }
 
 /* False = answered. */
-static bool has_room(struct call *call)
-{
-    if (call->api->streams < STREAMS_MAX) {
-        return true;
-    }
-    ec_reply_header(call->req, "Retry-After", "5");
-    call_problem(call, 503, "too_many_streams", NULL, "too many open streams; try again later");
-    return false;
-}
-
 void on_service_events(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
-    if (has_room(call)) {
+    if (call_stream_room(call)) {
         struct stream *stream = ec_alloc(sizeof(*stream));
         copy_short(stream->service_id, sizeof(stream->service_id), call->service_id);
         open_stream(call, stream);
@@ -445,7 +435,7 @@ static struct stream *wanted_stream(const struct call *call)
 
 static void on_services_of_project(struct call *call, const struct ec_rows *rows)
 {
-    if (has_room(call)) { /* it may have filled up meanwhile */
+    if (call_stream_room(call)) { /* it may have filled up meanwhile */
         struct stream *stream = wanted_stream(call);
         stream->of_project = ec_strdup(ec_rows_text(rows, 0, "ids"));
         stream->look = ec_timer_new(call->api->loop, look_for_services, stream);
@@ -466,7 +456,7 @@ void on_events(void *state, struct ec_request *req)
                      "type is an event type like build.queued, or its beginning like build");
     } else if (call->who.project_id[0]) {
         call_query(call, of_project_sql, ARGS(call->who.project_id), on_services_of_project);
-    } else if (has_room(call)) {
+    } else if (call_stream_room(call)) {
         open_stream(call, wanted_stream(call));
     }
 }

@@ -315,9 +315,7 @@ void on_build_logs_stream(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
     struct api *api = call->api;
-    if (api->streams >= STREAMS_MAX) {
-        ec_reply_header(req, "Retry-After", "5");
-        call_problem(call, 503, "too_many_streams", NULL, "too many open streams; try again later");
+    if (!call_stream_room(call)) {
         return;
     }
     struct tail *tail = ec_alloc(sizeof(*tail));

@@ -5,8 +5,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "builder.h"
 
@@ -77,13 +77,9 @@ const char *const *tool_env(struct ec_arena *arena, const char *home, const char
 
 static EC_RESULT write_text(struct builder *b, const char *path, const char *content)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    size_t len = strlen(content);
-    bool ok = fd >= 0 && write(fd, content, len) == (ssize_t)len;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return ok ? ec_ok() : ec_fatal(0, ec_arena_format(b->arena, "cannot write %s", path));
+    struct ec_span bytes = ec_span_of(content);
+    int code = ec_file_replace(&(struct ec_file_spec){path, 0600, false, &bytes, 1});
+    return code ? ec_fatal(code, ec_arena_format(b->arena, "cannot write %s", path)) : ec_ok();
 }
 
 static struct ec_err buildah_open(struct builder *b)

@@ -4,12 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -57,37 +57,13 @@ char *local_read_file(const struct local *local, const char *path)
     return n < 0 ? NULL : text;
 }
 
-static bool write_all(int fd, const char *text)
-{
-    size_t len = strlen(text), at = 0;
-    while (at < len) {
-        ssize_t n = write(fd, text + at, len - at);
-        if (n < 0) {
-            return false;
-        }
-        at += (size_t)n;
-    }
-    return true;
-}
-
 EC_RESULT local_write_file(const struct local *local, const char *path, const char *text,
                            mode_t mode)
 {
-    const char *beside = ec_arena_format(local->arena, "%s.new", path);
-    unlink(beside);
-    int fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (fd < 0) {
-        return ec_retry_in(local->arena, errno, "cannot write %s: %s", path, strerror(errno));
-    }
-    bool written = write_all(fd, text) && fchmod(fd, mode) == 0;
-    int why = errno;
-    close(fd);
-    if (!written || rename(beside, path) != 0) {
-        why = written ? errno : why;
-        unlink(beside);
-        return ec_retry_in(local->arena, why, "cannot write %s: %s", path, strerror(why));
-    }
-    return ec_ok();
+    struct ec_span bytes = ec_span_of(text);
+    int code = ec_file_replace(&(struct ec_file_spec){path, mode, false, &bytes, 1});
+    return code ? ec_retry_in(local->arena, -code, "cannot write %s: %s", path, strerror(-code))
+                : ec_ok();
 }
 
 EC_RESULT local_make_folder(const struct local *local, const char *path, mode_t mode)

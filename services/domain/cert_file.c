@@ -2,16 +2,12 @@
  * renamed, so that a crash never leaves half a file. */
 #include "domain.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/pem.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/encode.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "trust/ca.h"
 
@@ -20,40 +16,14 @@ char *cert_path(struct ec_arena *arena, const struct domain *dom, const char *ho
     return ec_arena_format(arena, "%s/certs/%s.pem", dom->settings.haproxy_dir, hostname);
 }
 
-static bool write_all(int fd, struct ec_span bytes)
-{
-    while (bytes.len > 0) {
-        ssize_t written = write(fd, bytes.ptr, bytes.len);
-        if (written < 0 && errno != EINTR) {
-            return false;
-        }
-        if (written > 0) {
-            bytes.ptr += written;
-            bytes.len -= (size_t)written;
-        }
-    }
-    return true;
-}
-
 EC_RESULT cert_write(struct ec_arena *arena, const struct domain *dom, const char *hostname,
                      const char *chain_pem, const struct ec_secret *key_pem)
 {
     const char *path = cert_path(arena, dom, hostname);
-    const char *fresh = ec_arena_format(arena, "%s.new", path);
     mkdir(ec_arena_format(arena, "%s/certs", dom->settings.haproxy_dir), 0700);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return ec_retry_in(arena, errno, "cannot write %s: %s", fresh, strerror(errno));
-    }
-    bool written = write_all(fd, ec_span_of(chain_pem)) && write_all(fd, ec_secret_use(key_pem));
-    int failure = errno;
-    close(fd);
-    if (!written || rename(fresh, path) != 0) {
-        failure = written ? errno : failure;
-        unlink(fresh);
-        return ec_retry_in(arena, failure, "cannot write %s: %s", path, strerror(failure));
-    }
-    return ec_ok();
+    const struct ec_span parts[] = {ec_span_of(chain_pem), ec_secret_use(key_pem)};
+    int code = ec_file_replace(&(struct ec_file_spec){path, 0600, false, parts, EC_LEN(parts)});
+    return code ? ec_retry_in(arena, -code, "cannot write %s: %s", path, strerror(-code)) : ec_ok();
 }
 
 static EC_RESULT fingerprint_of(struct ec_arena *arena, struct ec_span pem,

@@ -5,11 +5,11 @@
 #include "domain.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/mem.h"
 
 #define LIST_MAX_BYTES (4u << 20)
@@ -22,24 +22,21 @@ static const char *list_path(struct ec_arena *arena, const struct domain *dom)
 EC_RESULT router_write_list(const struct domain *dom)
 {
     ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(LIST_MAX_BYTES);
-    const char *path = list_path(arena, dom);
-    const char *fresh = ec_arena_format(arena, "%s.new", path);
-    FILE *file = fopen(fresh, "we");
-    if (!file) {
-        return ec_retry(errno, "crt.list cannot be written in ENCLII_HAPROXY_DIR");
-    }
+    ec_cleanup(ec_buf_done) struct ec_buf text = {0};
+    ec_buf_init(&text, LIST_MAX_BYTES);
     const char *hostname;
     void *value;
     for (size_t at = 0; ec_map_next(dom->sites, &at, &hostname, &value);) {
         const struct site *site = value;
         if (site->wanted && site->cert.fingerprint[0]) {
-            fprintf(file, "%s/certs/%s.pem %s\n", dom->settings.haproxy_dir, hostname, hostname);
+            ec_buf_addf(&text, "%s/certs/%s.pem %s\n", dom->settings.haproxy_dir, hostname,
+                        hostname);
         }
     }
-    if (fclose(file) != 0 || rename(fresh, path) != 0) {
-        return ec_retry(errno, "crt.list cannot be written in ENCLII_HAPROXY_DIR");
-    }
-    return ec_ok();
+    struct ec_span bytes = ec_buf_span(&text);
+    int code =
+        ec_file_replace(&(struct ec_file_spec){list_path(arena, dom), 0644, false, &bytes, 1});
+    return code ? ec_retry(-code, "crt.list cannot be written in ENCLII_HAPROXY_DIR") : ec_ok();
 }
 
 /* ---- load: new (refused when known: fine) → set → commit → crt-list (refused when listed: fine)

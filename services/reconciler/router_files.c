@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -186,17 +186,14 @@ const char *router_files_route(const struct router_files *files, const char *rou
     return ec_map_get(files->routes, route);
 }
 
-static void replace_file(struct router_files *files, const char *name, const char *text)
+static void replace_file(struct router_files *files, const char *name, struct ec_span text)
 {
     ec_cleanup(ec_freep) char *path = ec_format("%s/%s", files->dir, name);
-    ec_cleanup(ec_freep) char *fresh = ec_format("%s.new", path);
-    FILE *file = fopen(fresh, "we");
-    bool good = file != NULL && fputs(text, file) >= 0;
-    good = (file == NULL || fclose(file) == 0) && good;
-    if (!good || rename(fresh, path) != 0) {
+    int code = ec_file_replace(&(struct ec_file_spec){path, 0644, false, &text, 1});
+    if (code != 0) {
         files->dirty = true;
         ec_log(EC_LOG_ERROR, NULL, "router.file_failed", "cannot write a router file",
-               EC_T("path", path));
+               EC_T("path", path), EC_T("error", strerror(-code)));
     }
 }
 
@@ -213,12 +210,12 @@ void router_files_save(struct router_files *files)
             ec_buf_addf(&text, "%s %s\n", files->pool[i].key, files->pool[i].backend);
         }
     }
-    replace_file(files, "backends.map", text.len > 0 ? text.ptr : "");
+    replace_file(files, "backends.map", ec_buf_span(&text));
     ec_buf_clear(&text);
     const char *route;
     void *backend;
     for (size_t at = 0; router_files_next(files, &at, &route, &backend);) {
         ec_buf_addf(&text, "%s %s\n", route, (const char *)backend);
     }
-    replace_file(files, "hosts.map", text.len > 0 ? text.ptr : "");
+    replace_file(files, "hosts.map", ec_buf_span(&text));
 }
