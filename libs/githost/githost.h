@@ -1,0 +1,94 @@
+/* Calls back to git hosts, with the credentials for it: GitHub (an App or a token), GitLab, Gitea
+ * and Forgejo. Which servers, and how to reach them: the file ENCLII_GIT_HOSTS_FILE, and for
+ * github.com alone ENCLII_GITHUB_TOKEN or ENCLII_GITHUB_APP_ID with ENCLII_GITHUB_APP_KEY_FILE.
+ *
+ *   {"hosts": [{"server": "github.com", "kind": "github", "api": "https://api.github.com",
+ *               "app_id": "12345", "app_key_file": "/run/secrets/app.pem"},
+ *              {"server": "git.example.org:3000", "kind": "gitea", "token_file": "..."}]}
+ *
+ * A server is what a repository key begins with ("github.com/acme/shop"). Of a server that is not
+ * listed only the git protocol is spoken, without credentials. Every call has a deadline and calls
+ * back exactly once, later, unless it returned an error. Limits of the host (x-ratelimit-*,
+ * retry-after) are kept per server: while one is used up, calls fail at once with RETRY and
+ * ec_githost_wait_ms says for how long. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/secret.h"
+#include "base/settings.h"
+#include "net/fetch.h"
+#include "net/loop.h"
+
+enum ec_githost_kind {
+    EC_GITHOST_GIT, /* not listed: the git protocol only */
+    EC_GITHOST_GITHUB,
+    EC_GITHOST_GITLAB,
+    EC_GITHOST_GITEA, /* and Forgejo */
+};
+
+/* What a service that calls hosts reads from its settings; EC_GITHOST_SETTINGS makes the rows. */
+struct ec_githost_settings {
+    const char *hosts_file;
+    struct ec_secret *github_token;
+    const char *github_app_id; /* App id or client id */
+    const char *github_app_key_file;
+};
+
+struct ec_githosts; /* one per process */
+
+/* Reads the file and the keys; REJECT says which line or member is wrong. For start-up. */
+EC_RESULT ec_githosts_open(struct ec_loop *loop, struct ec_fetcher *fetcher,
+                           const struct ec_githost_settings *settings,
+                           struct ec_githosts **ret_hosts);
+/* Before the fetcher closes; calls under way end with REJECT "cancelled". */
+void ec_githosts_close(struct ec_githosts *hosts); /* accepts NULL */
+
+enum ec_githost_kind ec_githost_kind(const struct ec_githosts *hosts, const char *repo_key);
+/* True when its API can be called: it is listed, with a credential. */
+bool ec_githost_has_api(const struct ec_githosts *hosts, const char *repo_key);
+/* 0 = a call may go out now. */
+int64_t ec_githost_wait_ms(const struct ec_githosts *hosts, const char *repo_key);
+
+/* ---- for git itself ---- */
+/* `header`: "Authorization: Basic ..." for git's http.extraHeader, by environment
+ * (GIT_CONFIG_COUNT...), never by argument; NULL = none is needed. Borrowed until the callback
+ * returns. */
+typedef void (*ec_githost_auth_fn)(void *arg, struct ec_err err, const struct ec_secret *header);
+EC_RESULT ec_githost_git_auth(struct ec_githosts *hosts, const char *repo_key,
+                              ec_githost_auth_fn done, void *arg);
+
+/* ---- what the host delivered ---- */
+struct ec_githost_delivery {
+    const char *id;   /* the host's number of this attempt */
+    const char *guid; /* what came in X-GitHub-Delivery: the same for all attempts */
+    const char *event, *action;
+    const char *status; /* as the host says it: "OK" */
+    int status_code;    /* of our answer; 0 = none */
+    bool redelivery;
+    int64_t delivered_unix_ms;
+};
+struct ec_githost_deliveries {
+    const struct ec_githost_delivery *list; /* newest first */
+    size_t count;
+    bool unchanged;     /* the same as at the etag that was given: the list is empty */
+    const char *etag;   /* for the next time; NULL = none */
+    const char *cursor; /* of the next page; NULL = this was the last */
+};
+struct ec_githost_deliveries_query {
+    const char *repo_key, *hook_id; /* hook_id "app": the App's own deliveries */
+    const char *etag;               /* or NULL; for the first page only */
+    const char *cursor;             /* or NULL: the first page */
+};
+typedef void (*ec_githost_deliveries_fn)(void *arg, struct ec_err err,
+                                         const struct ec_githost_deliveries *page);
+EC_RESULT ec_githost_deliveries(struct ec_githosts *hosts,
+                                const struct ec_githost_deliveries_query *query,
+                                ec_githost_deliveries_fn done, void *arg);
+typedef void (*ec_githost_done_fn)(void *arg, struct ec_err err);
+/* Asks the host to deliver that attempt again, with the same guid. */
+EC_RESULT ec_githost_redeliver(struct ec_githosts *hosts, const char *repo_key, const char *hook_id,
+                               const char *delivery_id, ec_githost_done_fn done, void *arg);
