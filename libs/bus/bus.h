@@ -158,6 +158,9 @@ EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer); /* ret may be NULL */
 /* Partitions are ours: what is published now will come to us, not to a member that is gone. */
 bool ec_consumer_assigned(const struct ec_consumer *consumer);
+/* Of a batch consumer with `ends`: it has partitions, all that stands in them was given out, and
+ * the last batch is finished. */
+bool ec_consumer_at_end(const struct ec_consumer *consumer);
 
 /* ---- in: batches with offsets of the caller's own ---- */
 struct ec_offset {
@@ -187,6 +190,7 @@ struct ec_consume_batch_spec {
     uint32_t batch_max;       /* 0 = 500 */
     uint32_t batch_max_bytes; /* of values; 0 = 16 MiB; a larger event comes alone */
     const char *member;       /* as in ec_consume_spec */
+    bool ends;                /* ec_consumer_at_end will be asked */
     void *state;
     /* On assignment: look up `count` offsets (fill next), then call ec_offsets_loaded(token, err).
      */

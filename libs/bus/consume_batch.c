@@ -88,6 +88,7 @@ static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
     }
     ev->part->next = ev->offset + 1;
     ev->part->dirty = true;
+    ev->part->caught_up = false;
     struct ec_err err = bus_event_decode(ev, message);
     if (ec_failed(err)) {
         ec_metric_add(&bus_events, "undecodable", 1);
@@ -100,6 +101,12 @@ static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
         b->batch.events[b->batch.count++] = ev;
         b->batch_bytes += ev->raw.len;
     }
+}
+
+static void on_end(struct ec_consumer *c, struct bus_partition *part)
+{
+    (void)c;
+    part->caught_up = true;
 }
 
 static bool has_room(struct ec_consumer *c)
@@ -331,14 +338,28 @@ static void free_batcher(struct ec_consumer *c)
     free(b->batch.offsets);
 }
 
-static const struct bus_kind batch_kind = {assigned, revoked, on_record,    NULL,
+bool ec_consumer_at_end(const struct ec_consumer *c)
+{
+    const struct batcher *b = (const struct batcher *)c;
+    bool any = false;
+    for (size_t i = 0; i < c->part_count; i++) {
+        if (c->parts[i]->owned && !c->parts[i]->caught_up) {
+            return false;
+        }
+        any |= c->parts[i]->owned;
+    }
+    return any && b->phase == COLLECTING && b->batch.count == 0 && b->dead == 0 && c->bus->up;
+}
+
+static const struct bus_kind batch_kind = {assigned, revoked, on_record,    on_end,
                                            work,     idle,    mute_batcher, free_batcher};
 
 EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch_spec *spec,
                                struct ec_consumer **ret_consumer)
 {
     rd_kafka_t *rk = NULL;
-    struct bus_consumer_conf want = {.group = spec->group, .commit = true, .member = spec->member};
+    struct bus_consumer_conf want = {
+        .group = spec->group, .commit = true, .eof = spec->ends, .member = spec->member};
     EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct batcher *b = ec_alloc(sizeof *b);
     b->base.kind = &batch_kind;

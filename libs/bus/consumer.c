@@ -56,6 +56,7 @@ void bus_consumer_take(struct ec_consumer *c, rd_kafka_topic_partition_list_t *l
         struct bus_partition *part =
             bus_consumer_part(c, list->elems[i].topic, list->elems[i].partition);
         part->owned = true;
+        part->caught_up = false;
         part->next = -1;
         rd_kafka_queue_t *queue =
             rd_kafka_queue_get_partition(c->source.rk, part->topic, part->number);

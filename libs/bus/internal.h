@@ -172,7 +172,7 @@ struct bus_partition {
     uint32_t epoch;               /* grows when it is taken away */
     int64_t next;                 /* offset after the last finished record; -1 = none yet */
     bool dirty;                   /* next is not stored yet */
-    bool caught_up;               /* table: the end was seen once */
+    bool caught_up;               /* table: the end was seen once; batch: it is there now */
     struct ec_event *head, *tail; /* group: unfinished and finished ones behind them, by offset */
 };
 

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "builder.h"
+#include "githost/git.h"
 
 #define ARGS_MAX 32
 
@@ -14,49 +15,28 @@ static void on_checked_out(struct job *job, const struct ec_process_result *resu
 
 static const char *const *git_env(struct job *job)
 {
-    const char *protocols = job->builder->settings.git_protocols;
-    const char *more[] = {
-        "GIT_CONFIG_GLOBAL=/dev/null",
-        "GIT_CONFIG_SYSTEM=/dev/null",
-        "GIT_CONFIG_NOSYSTEM=1",
-        "GIT_TERMINAL_PROMPT=0",
-        "GIT_ASKPASS=true",
-        "GIT_SSH_COMMAND=ssh -oBatchMode=yes",
-        "GIT_LFS_SKIP_SMUDGE=1",
-        ec_arena_format(job->arena, "GIT_ALLOW_PROTOCOL=%s", protocols),
-        ec_arena_format(job->arena, "GIT_INDEX_FILE=%s/index", job->dir),
-        NULL,
-    };
-    return tool_env(job->arena, job->home_dir, more);
+    const char *more[] = {ec_arena_format(job->arena, "GIT_INDEX_FILE=%s/index", job->dir), NULL};
+    return ec_git_env(job->arena,
+                      &(struct ec_git_env_spec){.home = job->home_dir,
+                                                .protocols = job->builder->settings.git_protocols,
+                                                .more = more});
 }
 
 /* Runs "git --git-dir=G -c ... <args>". */
 static struct ec_err git(struct job *job, const char *const *args,
                          void (*ended)(struct job *, const struct ec_process_result *))
 {
-    const char **argv = ec_arena_alloc(job->arena, ARGS_MAX * sizeof(*argv));
-    const char *usual[] = {
-        "git", ec_arena_format(job->arena, "--git-dir=%s", job->git_dir),
-        "-c",  "core.hooksPath=/dev/null",
-        "-c",  "gc.auto=0",
-        "-c",  "maintenance.auto=false",
-        "-c",  "advice.detachedHead=false",
-        "-c",  "http.lowSpeedLimit=1000",
-        "-c",  "http.lowSpeedTime=30",
-        "-c",  "remote.origin.promisor=true",
-        "-c",  "remote.origin.partialclonefilter=blob:none",
-        "-c",  ec_arena_format(job->arena, "remote.origin.url=%s", job->run->clone_url),
+    const char *words[ARGS_MAX] = {
+        "-c", "remote.origin.promisor=true",
+        "-c", "remote.origin.partialclonefilter=blob:none",
+        "-c", ec_arena_format(job->arena, "remote.origin.url=%s", job->run->clone_url),
     };
-    size_t count = 0;
-    for (size_t i = 0; i < EC_LEN(usual); i++) {
-        argv[count++] = usual[i];
-    }
-    for (; *args && count + 1 < ARGS_MAX; args++) {
-        argv[count++] = *args;
+    for (size_t count = 6; *args && count + 1 < ARGS_MAX; args++) {
+        words[count++] = *args;
     }
     return job_run(job,
                    &(struct command){
-                       .argv = argv,
+                       .argv = ec_git_argv(job->arena, job->git_dir, words),
                        .env = git_env(job),
                        .cwd = job->dir,
                        .deadline_ms = job_deadline_ms(job, job->builder->settings.fetch_timeout_ms),

@@ -177,6 +177,43 @@ static void offsets_come_from_the_caller(void **state)
     teardown(&seen);
 }
 
+static bool at_end(void *arg)
+{
+    return ec_consumer_at_end(arg);
+}
+
+/* Whoever concludes from what did not come has to know that everything was read. */
+static void the_end_is_known(void **state)
+{
+    (void)state;
+    static const char *const topics[] = {"t", NULL};
+    struct seen seen;
+    setup(&seen);
+    struct ec_consume_batch_spec spec = {.group = "b",
+                                         .topics = topics,
+                                         .routes = routes,
+                                         .route_count = 1,
+                                         .ends = true,
+                                         .state = &seen,
+                                         .load_offsets = load_offsets,
+                                         .on_batch = on_batch};
+    struct ec_consumer *consumer;
+    publish(&seen, "k1", "id-1", TYPE);
+    assert_false(ec_failed(ec_bus_consume_batch(seen.bus, &spec, &consumer)));
+    assert_false(ec_consumer_at_end(consumer));
+    assert_true(test_run_until(seen.loop, 15000, at_end, consumer));
+    assert_int_equal(seen.events, 1); /* not before that was given out */
+    seen.fail_batches = 1000;
+    publish(&seen, "k2", "id-2", TYPE);
+    seen.want = 2;
+    assert_false(test_run_until(seen.loop, 300, enough_events, &seen));
+    assert_false(ec_consumer_at_end(consumer)); /* its batch is still tried */
+    seen.fail_batches = 0;
+    assert_true(test_run_until(seen.loop, 15000, enough_events, &seen));
+    assert_true(test_run_until(seen.loop, 15000, at_end, consumer));
+    teardown(&seen);
+}
+
 static void a_table_is_read_whole_and_followed(void **state)
 {
     (void)state;
@@ -251,6 +288,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(offsets_come_from_the_caller),
+        cmocka_unit_test(the_end_is_known),
         cmocka_unit_test(a_table_is_read_whole_and_followed),
         cmocka_unit_test(a_dead_broker_is_told),
     };
