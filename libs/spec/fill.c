@@ -280,6 +280,22 @@ static void fill_repo(struct filler *f)
     }
 }
 
+/* What comes from others than the branch's own writers, and what the host's CI says of it. */
+static void fill_gates(struct filler *f)
+{
+    struct found pulls = spec_first_of(
+        f, NODE_TEXT, PATHS("build.source.git.pullRequests", "source.git.pullRequests"));
+    const char *rule = pulls.node != NULL ? pulls.node->text : "trusted";
+    if (pulls.node != NULL && strcmp(rule, "off") != 0 && strcmp(rule, "trusted") != 0 &&
+        strcmp(rule, "all") != 0) {
+        spec_fault_form(f, pulls, "off, trusted or all");
+    }
+    f->out->pull_requests = spec_copy(f, rule);
+    const struct node *ci = spec_node_at(f->spec, "build.source.git.waitForCI");
+    ci = ci != NULL ? ci : spec_node_at(f->spec, "source.git.waitForCI");
+    f->out->wait_for_ci = spec_switched(ci, false);
+}
+
 static void fill_source(struct filler *f)
 {
     fill_repo(f);
@@ -330,6 +346,7 @@ void spec_fill_service(struct report *report, const struct node *document,
     service->rollout = ec_arena_alloc(arena, sizeof(*service->rollout));
     enclii__v1__rollout_spec__init(service->rollout);
     fill_source(&f);
+    fill_gates(&f);
     fill_build(&f);
     fill_run(&f);
     spec_fill_rollout(&f);

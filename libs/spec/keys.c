@@ -122,6 +122,8 @@ static const struct key keys[] = {
     {"git", "path", TEXT, 0, 0, 0},
     {"git", "autoDeploy", BOOL, 0, 0, 0},
     {"git", "watchPaths", LIST | TEXTS, 0, 0, 0},
+    {"git", "pullRequests", TEXT, 0, 0, 0},
+    {"git", "waitForCI", BOOL, 0, 0, 0},
 
     {"github", "repo", TEXT, 0, 0, 0},
     {"github", "branch", TEXT, 0, 0, 0},

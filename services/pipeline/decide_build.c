@@ -96,6 +96,7 @@ struct build *decide_new_build(struct world *world, const struct build_order *or
         .mark = ROW_NEW,
     };
     machine_begin(&row.cell, MACHINE_BUILD, world->now_ms);
+    machine_move(&row.cell, BUILD_QUEUED, world->now_ms, 0);
     struct build *build = world_add_build(world, &row);
     supersede_older(world, build);
     tell_queued(world, build);

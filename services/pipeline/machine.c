@@ -36,8 +36,13 @@ const struct machine machines[MACHINE_KINDS] = {
     [MACHINE_BUILD] =
         {
             "build",
-            8,
+            9,
             {
+                [BUILD_WAITING] = {"waiting",
+                                   TO(BUILD_QUEUED) | TO(BUILD_CANCELLED) | TO(BUILD_TIMED_OUT) |
+                                       TO(BUILD_SUPERSEDED),
+                                   SECONDS(1), true, "the git host's CI",
+                                   "TIMED_OUT: the CI said nothing in time"},
                 [BUILD_QUEUED] = {"queued",
                                   TO(BUILD_LEASED) | TO(BUILD_FAILED) | TO(BUILD_CANCELLED) |
                                       TO(BUILD_TIMED_OUT) | TO(BUILD_SUPERSEDED),
@@ -119,11 +124,17 @@ static void set_deadline(struct machine_cell *cell, int64_t now_unix_ms, int64_t
     cell->deadline_unix_ms = now_unix_ms + state->dwell_ms + (state->plus ? extra_ms : 0);
 }
 
-void machine_begin(struct machine_cell *cell, enum machine_kind kind, int64_t now_unix_ms)
+void machine_begin_plus(struct machine_cell *cell, enum machine_kind kind, int64_t now_unix_ms,
+                        int64_t extra_ms)
 {
     cell->kind = kind;
     cell->state = 0;
-    set_deadline(cell, now_unix_ms, 0);
+    set_deadline(cell, now_unix_ms, extra_ms);
+}
+
+void machine_begin(struct machine_cell *cell, enum machine_kind kind, int64_t now_unix_ms)
+{
+    machine_begin_plus(cell, kind, now_unix_ms, 0);
 }
 
 bool machine_load(struct machine_cell *cell, enum machine_kind kind, const char *state,

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MACHINE_STATES_MAX 8
+#define MACHINE_STATES_MAX 9
 
 enum machine_kind {
     MACHINE_DELIVERY,
@@ -22,6 +22,7 @@ enum machine_kind {
 /* Indexes into the table's states, in its order. */
 enum delivery_state { DELIVERY_RECEIVED, DELIVERY_IGNORED, DELIVERY_ACCEPTED, DELIVERY_DUPLICATE };
 enum build_state {
+    BUILD_WAITING,
     BUILD_QUEUED,
     BUILD_LEASED,
     BUILD_RUNNING,
@@ -75,6 +76,9 @@ struct machine_cell {
 
 /* A new row, in its first state (index 0). */
 void machine_begin(struct machine_cell *cell, enum machine_kind kind, int64_t now_unix_ms);
+/* The same, where the first state lasts extra_ms longer (the table says `plus`). */
+void machine_begin_plus(struct machine_cell *cell, enum machine_kind kind, int64_t now_unix_ms,
+                        int64_t extra_ms);
 /* A row read from the database; false when there is no such state. */
 bool machine_load(struct machine_cell *cell, enum machine_kind kind, const char *state,
                   int64_t deadline_unix_ms);

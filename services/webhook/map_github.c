@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "spec/spec.h"
 #include "webhook.h"
@@ -43,6 +44,8 @@ static struct fault finish_pull_request(struct mapping *m, void *body,
     pr->head_repo_key = key ? key : pr->head_repo_key;
     pr->from_fork =
         !*head || !*base || strcmp(head, base) != 0; /* unknown counts as a stranger's */
+    int64_t updated = ec_rfc3339_parse(map_text(m, m->root, "pull_request.updated_at"));
+    pr->updated_unix_ms = updated > 0 ? updated : 0;
     pr->labels = ec_arena_alloc(m->arena, (ec_tape_count(m->tape, labels) + 1) * sizeof(char *));
     for (const struct ec_node *n = ec_tape_first(m->tape, labels); n;
          n = ec_tape_next(m->tape, labels, n)) {
@@ -74,6 +77,7 @@ static const struct field workflow_run_fields[] = {
     {"workflow_run.status", CI(status), FIELD_TEXT},
     {"workflow_run.conclusion", CI(conclusion), FIELD_TEXT},
     {"workflow_run.html_url", CI(url), FIELD_TEXT},
+    {"workflow_run.run_attempt", CI(run_attempt), FIELD_INT},
     {0},
 };
 static const struct field check_suite_fields[] = {

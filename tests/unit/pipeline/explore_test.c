@@ -381,7 +381,8 @@ static void note_pairs(const struct world *w, size_t happening)
 /* States that live only inside one decision. */
 static bool passing(size_t kind, size_t state)
 {
-    return kind == MACHINE_DELIVERY || (kind == MACHINE_RELEASE && state == RELEASE_BUILDING) ||
+    return kind == MACHINE_DELIVERY || (kind == MACHINE_BUILD && state == BUILD_WAITING) ||
+           (kind == MACHINE_RELEASE && state == RELEASE_BUILDING) ||
            (kind == MACHINE_DEPLOYMENT && state == DEPLOYMENT_PENDING) ||
            (kind == MACHINE_DOMAIN && state == DOMAIN_PENDING);
 }

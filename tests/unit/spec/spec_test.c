@@ -121,6 +121,8 @@ static void defaults_are_those_of_the_contract(void **state)
     assert_string_equal(s->environment, "production");
     assert_int_equal(s->n_watch_paths, 0);
     assert_string_equal(s->repo_url, "");
+    assert_string_equal(s->pull_requests, "trusted");
+    assert_false(s->wait_for_ci);
 }
 
 static void dialect_a(void **state)
@@ -208,6 +210,8 @@ static void dialect_c_among_other_documents(void **state)
     assert_string_equal(s->branch, "develop");
     assert_string_equal(s->build->context, "services/api");
     assert_false(s->auto_deploy); /* the nearer of two places */
+    assert_string_equal(s->pull_requests, "off");
+    assert_true(s->wait_for_ci);
     assert_int_equal(s->build->n_args, 1);
     assert_int_equal(s->run->port, 8000);
     assert_int_equal(s->run->replicas, 3);
@@ -302,6 +306,16 @@ static void faults_have_position_path_and_hint(void **state)
     for (size_t i = 0; i < EC_LEN(cases); i++) {
         assert_fault(cases[i][0], cases[i][1]);
     }
+}
+
+static void gates_have_their_words(void **state)
+{
+    (void)state;
+    assert_fault("  source: {git: {pullRequests: everybody}}",
+                 "f:5:32: spec.source.git.pullRequests must be off, trusted or all, is "
+                 "\"everybody\"\n");
+    assert_fault("  source: {git: {waitForCI: maybe}}",
+                 "f:5:29: spec.source.git.waitForCI must be true or false, is \"maybe\"\n");
 }
 
 static void all_faults_are_told_in_order(void **state)
