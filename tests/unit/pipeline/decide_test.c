@@ -104,6 +104,7 @@ static struct build *queued(struct world *w, struct service *svc, int number, in
                         .image_repo = "",
                         .queued_ms = NOW - waited_ms};
     machine_begin(&row.cell, MACHINE_BUILD, NOW);
+    machine_move(&row.cell, BUILD_QUEUED, NOW, 0);
     return world_add_build(w, &row);
 }
 

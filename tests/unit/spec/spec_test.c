@@ -470,6 +470,7 @@ int main(void)
         TEST(dialect_c_among_other_documents),
         TEST(other_spellings),
         TEST(faults_have_position_path_and_hint),
+        TEST(gates_have_their_words),
         TEST(all_faults_are_told_in_order),
         TEST(missing_parts),
         TEST(bad_yaml_has_a_position),
