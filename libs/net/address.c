@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/span.h"
 
 struct range4 {
     uint32_t first;
@@ -67,4 +68,17 @@ bool ec_address_public(const struct sockaddr *address)
         return ipv6_public(in6.sin6_addr.s6_addr);
     }
     return false;
+}
+
+bool ec_host_loopback(const char *host)
+{
+    struct ec_span name = {host, strcspn(host, ":")};
+    if (host[0] == '[') {
+        return strncmp(host, "[::1]", 5) == 0 && (host[5] == '\0' || host[5] == ':');
+    }
+    if (ec_span_is(name, "localhost")) {
+        return true;
+    }
+    /* "127.evil.example" is a name, not an address. */
+    return ec_span_starts(name, "127.") && strspn(host, "0123456789.") == name.len;
 }

@@ -9,3 +9,5 @@
  * link-local, carrier-grade NAT, multicast, documentation and reserved ranges, IPv4 addresses
  * embedded in IPv6 that are one of these, and every other address family, are not. */
 bool ec_address_public(const struct sockaddr *address);
+/* True when "host[:port]" can only be this machine: localhost, 127.0.0.0/8, [::1]. */
+bool ec_host_loopback(const char *host);

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "net/address.h"
 #include "oci/auth.h"
 
 #define TRIES_MAX 3

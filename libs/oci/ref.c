@@ -79,19 +79,6 @@ static bool host_valid(const char *host)
     return strpbrk(host, ".:") || strcmp(host, "localhost") == 0;
 }
 
-bool ec_host_loopback(const char *host)
-{
-    struct ec_span name = {host, strcspn(host, ":")};
-    if (host[0] == '[') {
-        return strncmp(host, "[::1]", 5) == 0 && (host[5] == '\0' || host[5] == ':');
-    }
-    if (ec_span_is(name, "localhost")) {
-        return true;
-    }
-    /* "127.evil.example" is a name, not an address. */
-    return ec_span_starts(name, "127.") && strspn(host, "0123456789.") == name.len;
-}
-
 char *ec_fallback_tag(struct ec_arena *arena, const char *digest)
 {
     char *tag = ec_arena_strdup(arena, digest);

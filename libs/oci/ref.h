@@ -18,7 +18,6 @@ EC_RESULT ec_ref_parse(struct ec_arena *arena, const char *text, struct ec_ref *
 char *ec_ref_text(struct ec_arena *arena, const struct ec_ref *ref);
 bool ec_repo_valid(const char *repo);
 bool ec_tag_valid(const char *tag);
-bool ec_host_loopback(const char *host); /* of "host[:port]" */
 /* The tag under which registries without the referrers API keep a subject's list: "sha256-<hex>".
  */
 char *ec_fallback_tag(struct ec_arena *arena, const char *digest);

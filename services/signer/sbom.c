@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "net/address.h"
 #include "signer.h"
 #include "trust/bundle.h"
 #include "trust/digest.h"

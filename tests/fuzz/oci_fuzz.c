@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "fuzz.h"
+#include "net/address.h"
 #include "oci/auth.h"
 #include "oci/object_store.h"
 #include "oci/registry.h"

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "net/address.h"
 #include "oci/auth.h"
 #include "oci/registry.h"
 
