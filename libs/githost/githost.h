@@ -4,16 +4,22 @@
  *
  *   {"hosts": [{"server": "github.com", "kind": "github", "api": "https://api.github.com",
  *               "app_id": "12345", "app_key_file": "/run/secrets/app.pem"},
- *              {"server": "git.example.org:3000", "kind": "gitea", "token_file": "..."}]}
+ *              {"server": "git.example.org:3000", "kind": "gitea", "token_file": "..."},
+ *              {"server": "code.example.org", "kind": "git", "user": "deploy",
+ *               "token_file": "..."}]}
  *
- * A server is what a repository key begins with ("github.com/acme/shop"). Of a server that is not
- * listed only the git protocol is spoken, without credentials. Every call has a deadline and calls
- * back exactly once, later, unless it returned an error. Limits of the host (x-ratelimit-*,
+ * A server is what a repository key begins with ("github.com/acme/shop"). "api" may be left out:
+ * then it is where that kind has it. "plaintext": true allows http:// to another machine, for git
+ * and the API. Of a server that is not listed only the git protocol is spoken, without credentials.
+ *
+ * Every call has a deadline and calls back exactly once, later, unless it returned an error; texts
+ * of errors and results are borrowed until the callback returns. Limits of the host (x-ratelimit-*,
  * retry-after) are kept per server: while one is used up, calls fail at once with RETRY and
- * ec_githost_wait_ms says for how long. */
+ * ec_githost_wait_ms says for how long. At most 256 calls are under way. */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/arena.h"
@@ -36,11 +42,53 @@ struct ec_githost_settings {
     struct ec_secret *github_token;
     const char *github_app_id; /* App id or client id */
     const char *github_app_key_file;
+    const char *github_api_url; /* of github.com; "" or NULL: https://api.github.com */
 };
+
+/* Rows for a settings table: `member` of `type` is a struct ec_githost_settings. */
+#define EC_GITHOST_SETTINGS(type, member)                                                          \
+    {"ENCLII_GIT_HOSTS_FILE",                                                                      \
+     EC_SETTING_PATH,                                                                              \
+     offsetof(type, member.hosts_file),                                                            \
+     "",                                                                                           \
+     "JSON file of git hosts that are called back, with their credentials (docs: webhooks).",      \
+     "/etc/enclii/git-hosts.json",                                                                 \
+     0,                                                                                            \
+     0},                                                                                           \
+        {"ENCLII_GITHUB_TOKEN",                                                                    \
+         EC_SETTING_SECRET,                                                                        \
+         offsetof(type, member.github_token),                                                      \
+         "",                                                                                       \
+         "Token for github.com: private repositories, webhooks, commit statuses.",                 \
+         "ghp_0123...",                                                                            \
+         0,                                                                                        \
+         0},                                                                                       \
+        {"ENCLII_GITHUB_APP_ID",                                                                   \
+         EC_SETTING_TEXT,                                                                          \
+         offsetof(type, member.github_app_id),                                                     \
+         "",                                                                                       \
+         "Id or client id of a GitHub App, instead of a token.",                                   \
+         "123456",                                                                                 \
+         0,                                                                                        \
+         0},                                                                                       \
+        {"ENCLII_GITHUB_APP_KEY_FILE",                                                             \
+         EC_SETTING_PATH,                                                                          \
+         offsetof(type, member.github_app_key_file),                                               \
+         "",                                                                                       \
+         "PEM file of the GitHub App's private key.",                                              \
+         "/run/secrets/github-app.pem",                                                            \
+         0,                                                                                        \
+         0},                                                                                       \
+    {                                                                                              \
+        "ENCLII_GITHUB_API_URL", EC_SETTING_URL, offsetof(type, member.github_api_url),            \
+            "https://api.github.com", "Base of github.com's API, or of what stands in for it.",    \
+            "https://api.github.com", 0, 0                                                         \
+    }
 
 struct ec_githosts; /* one per process */
 
-/* Reads the file and the keys; REJECT says which line or member is wrong. For start-up. */
+/* Reads the file and the keys; REJECT says which line or member is wrong (its text lives on). For
+ * start-up. */
 EC_RESULT ec_githosts_open(struct ec_loop *loop, struct ec_fetcher *fetcher,
                            const struct ec_githost_settings *settings,
                            struct ec_githosts **ret_hosts);
@@ -60,6 +108,13 @@ int64_t ec_githost_wait_ms(const struct ec_githosts *hosts, const char *repo_key
 typedef void (*ec_githost_auth_fn)(void *arg, struct ec_err err, const struct ec_secret *header);
 EC_RESULT ec_githost_git_auth(struct ec_githosts *hosts, const char *repo_key,
                               ec_githost_auth_fn done, void *arg);
+/* What that header makes of git's environment: `env` (NULL-ended, may be NULL) and the variables
+ * that let git send it to this server only, and never unencrypted to another machine. Together with
+ * a header of NULL: `env`, and that git asks nobody. Strings are of the arena, which holds the
+ * credential then. */
+const char *const *ec_githost_git_env(struct ec_arena *arena, const struct ec_githosts *hosts,
+                                      const char *repo_key, const struct ec_secret *header,
+                                      const char *const *env);
 
 /* ---- what the host delivered ---- */
 struct ec_githost_delivery {
