@@ -118,6 +118,7 @@ static void redeliver(struct call *call, const struct ec_rows *rows)
                                event_id.text + EC_ID_SIZE - 9);
     Enclii__V1__PushReceived again = *push;
     again.delivery_id = id;
+    again.by_hand = true;
     again.received_unix_ms = ec_unix_ms();
     call->more = id;
     struct ec_batch *batch = ec_batch_new(call->api->store);

@@ -21,6 +21,18 @@ const struct why_rule why_rules[] = {
      "Make one: enclii service create -f enclii.yaml."},
     {"already_building", "A build of this very commit is under way for this branch.",
      "Nothing: that build is the one of this push."},
+    {"already_known", "A sweep found this push, but its webhook had come meanwhile.", ""},
+    {"already_recovered", "A sweep had found this push before its webhook came.", ""},
+    {"older_push", "A later push to the same ref is there already.",
+     "Nothing; to build this commit all the same: enclii deploy --commit SHA."},
+    {"newer_push",
+     "While it was found out what it changed, a newer push came: that one is built "
+     "for both.",
+     ""},
+    {"paths_unknown", "The host cut the list of changed files; the sweeper finds out what changed.",
+     "Nothing: after half a minute without an answer it is built."},
+    {"default_branch_renamed", "The default branch has a new name; the service follows it.",
+     "Write the new name into enclii.yaml."},
     {"duplicate_delivery", "The host sent this delivery again; the first one counts.", ""},
 
     /* ---- other words of hosts ---- */

@@ -38,6 +38,9 @@ bool commit_has_work(const struct world *world)
     for (const struct deployment *row = world->first_deployment; row && !rows; row = row->next) {
         rows = row->mark != ROW_CLEAN;
     }
+    for (const struct delivery *row = world->first_delivery; row && !rows; row = row->next) {
+        rows = row->mark != ROW_CLEAN;
+    }
     for (const struct builder *row = world->first_builder; row && !rows; row = row->next) {
         rows = row->mark != ROW_CLEAN;
     }
@@ -54,7 +57,8 @@ EC_RESULT commit_world(struct ec_store *store, const struct world *world,
         write_add_deployments, write_update_desired,  write_add_desired,
         write_remove_domains,  write_update_domains,  write_add_domains,
         write_put_builders,    write_add_refusals,    write_move_repos,
-        write_put_repos,       write_add_decisions,   write_add_facts,
+        write_put_repos,       write_put_refs,        write_add_decisions,
+        write_add_facts,
     };
     struct ec_batch *batch = ec_batch_new(store);
     bool fits = true;

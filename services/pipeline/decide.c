@@ -44,7 +44,8 @@ void wanted_done(struct wanted *wanted)
     }
     struct id_list *lists[] = {&wanted->services,   &wanted->repos,       &wanted->builds,
                                &wanted->releases,   &wanted->deployments, &wanted->hostnames,
-                               &wanted->deliveries, &wanted->builders,    &wanted->events};
+                               &wanted->deliveries, &wanted->builders,    &wanted->events,
+                               &wanted->refs};
     for (size_t i = 0; i < EC_LEN(lists); i++) {
         ec_map_free(lists[i]->known, NULL);
         lists[i]->known = NULL;
@@ -85,8 +86,22 @@ static const char *want_push(struct wanted *wanted, const char *key, const void 
     if (!push->deleted && (!push->head || !*push->after)) {
         return "a push without head commit";
     }
+    if (strchr(push->repo_key, '\n') || strchr(push->ref, '\n')) {
+        return "a push whose repository key or ref has several lines";
+    }
     want(wanted, &wanted->repos, push->repo_key);
+    want(wanted, &wanted->refs,
+         ec_arena_format(wanted->arena, "%s\n%s", push->repo_key, push->ref));
     want(wanted, &wanted->deliveries, push->delivery_id);
+    return NULL;
+}
+
+static const char *want_compared(struct wanted *wanted, const char *key, const void *body)
+{
+    const Enclii__V1__PushCompared *word = body;
+    (void)key;
+    want(wanted, &wanted->repos, word->repo_key);
+    want(wanted, &wanted->deliveries, word->delivery_id);
     return NULL;
 }
 
@@ -282,6 +297,7 @@ static const char *want_request_remove(struct wanted *wanted, const char *key, c
 const struct event_kind event_kinds[] = {
     /* The same delivery again is counted by decide_push, so it must get there. */
     KIND("push.received", push_received, want_push, decide_push, false),
+    KIND("push.compared", push_compared, want_compared, decide_compared, false),
     KIND("delivery.received", delivery_received, want_host_event, decide_host_event, false),
     KIND("delivery.refused", delivery_refused, want_refused, decide_refused, true),
     KIND("pull_request.changed", pull_request_changed, want_host_event, decide_host_event, false),

@@ -19,8 +19,8 @@ struct id_list {
 };
 struct wanted {
     struct ec_arena *arena;
-    struct id_list services, repos, builds, releases, deployments, hostnames, deliveries, builders,
-        events;
+    struct id_list services, repos, refs, builds, releases, deployments, hostnames, deliveries,
+        builders, events;
     bool rollback; /* somebody goes back: read the last good release before the current one */
     bool deploys;  /* something may be deployed: read who owns its host names */
     bool queue;    /* read all builders and what they have at work */
@@ -49,12 +49,30 @@ void decide_event(struct world *world, const struct event_kind *kind, const stru
                   const void *body);
 
 /* ---- decide_push.c ---- */
+/* Why nothing follows from a push; rule NULL = something does. */
+struct filter {
+    const char *rule, *detail;
+};
 void decide_push(struct world *world, const void *body);
+/* The two ways a delivery ends: whatever the services of the repository want of it, or nothing. */
+void push_take(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push);
+void push_ignore(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
+                 const struct filter *filter);
 /* A service's branch rule against a ref: "main", "release-*" (a star stops at slashes, two do not),
  * or a whole ref with stars, "refs/tags/v*"; several are parted by commas. */
 bool decide_branch(const char *rule, const char *ref);
 /* The marker of the list that the message has, or its trailer "skip-checks: true"; else NULL. */
 const char *decide_skip_marker(struct ec_arena *arena, const char *markers, const char *message);
+
+/* ---- decide_news.c: is it news? ---- */
+struct filter decide_news(struct world *world, const Enclii__V1__PushReceived *push);
+
+/* ---- decide_compare.c: pushes whose list of paths was cut ---- */
+/* True: it waits. Else `push` may be taken, as it is now. */
+bool decide_compare_waits(struct world *world, struct delivery *row,
+                          Enclii__V1__PushReceived *push);
+void decide_compared(struct world *world, const void *body);
+void decide_delivery_overdue(struct world *world, struct delivery *row);
 
 /* ---- decide_intake.c: what hosts say besides pushes ---- */
 void decide_host_event(struct world *world, const void *body);

@@ -64,6 +64,11 @@ void decide_refused(struct world *world, const void *body)
 
 /* ---- repositories that move ---- */
 
+static ProtobufCBinaryData sealed(struct ec_span bytes)
+{
+    return (ProtobufCBinaryData){bytes.len, (uint8_t *)(uintptr_t)bytes.ptr};
+}
+
 static void bind(struct world *world, const struct repo *repo)
 {
     Enclii__V1__RepoBound *fact = world_message(world, &enclii__v1__repo_bound__descriptor);
@@ -71,6 +76,10 @@ static void bind(struct world *world, const struct repo *repo)
     fact->clone_url = world_text(world, repo->clone_url);
     fact->full_name = world_text(world, repo->full_name);
     fact->host_repo_id = world_text(world, repo->host_repo_id);
+    fact->sealed_secret = sealed(repo->sealed_secret);
+    fact->sealed_previous_secret = sealed(repo->sealed_previous_secret);
+    fact->sealed_for = world_text(world, repo->sealed_for);
+    fact->hook_id = world_text(world, repo->hook_id);
     world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_REPOS,
                                           .key = repo->repo_key,
                                           .type = "dev.enclii.repo.bound.v1",
@@ -88,6 +97,7 @@ static size_t follow(struct world *world, const char *old_key, const struct repo
         Enclii__V1__ServiceSpec *spec = world_spec(world, svc->spec);
         spec->repo_url = world_text(world, repo->clone_url);
         svc->spec = world_pack(world, &spec->base);
+        svc->respec = true;
         svc->repo_key = repo->repo_key;
         svc->repo_url = repo->clone_url;
         world_touch(&svc->mark);
@@ -114,6 +124,10 @@ static void move(struct world *world, const char *old_key, const struct repo *to
                           .host_repo_id = row.host_repo_id,
                           .clone_url = row.clone_url,
                           .full_name = row.full_name,
+                          .sealed_secret = row.sealed_secret,
+                          .sealed_previous_secret = row.sealed_previous_secret,
+                          .sealed_for = row.sealed_for,
+                          .hook_id = row.hook_id,
                           .renamed_from = row.renamed_from,
                           .mark = ROW_CHANGED,
                           .next = repo->next};
@@ -122,6 +136,28 @@ static void move(struct world *world, const char *old_key, const struct repo *to
                                           .key = world_text(world, old_key),
                                           .type = "dev.enclii.repo.bound.v1",
                                           .distinct = old_key});
+}
+
+/* Services that build the default branch go on doing so under its new name. */
+static void follow_branch(struct world *world, const Enclii__V1__RepositoryChanged *change)
+{
+    for (struct service *svc = world->first_service; svc; svc = svc->next) {
+        if (svc->removed || strcmp(svc->repo_key, change->new_repo_key) != 0 ||
+            strcmp(svc->branch, change->old_default_branch) != 0 || !*change->default_branch) {
+            continue;
+        }
+        Enclii__V1__ServiceSpec *spec = world_spec(world, svc->spec);
+        spec->branch = world_text(world, change->default_branch);
+        svc->spec = world_pack(world, &spec->base);
+        svc->respec = true;
+        svc->branch = spec->branch;
+        world_touch(&svc->mark);
+        world_why(world,
+                  &(struct why){svc->id, "delivery", world->cause.id, "default_branch_renamed",
+                                "followed"},
+                  "the default branch %s is now %s; say so in enclii.yaml too",
+                  change->old_default_branch, change->default_branch);
+    }
 }
 
 void decide_repository(struct world *world, const void *body)
@@ -134,11 +170,20 @@ void decide_repository(struct world *world, const void *body)
     bool same = !known || !*known->host_repo_id || !*info->host_repo_id ||
                 strcmp(known->host_repo_id, info->host_repo_id) == 0;
     if (*change->new_repo_key && strcmp(change->new_repo_key, info->repo_key) != 0 && same) {
-        move(world, info->repo_key,
-             &(struct repo){.repo_key = world_text(world, change->new_repo_key),
-                            .host_repo_id = world_text(world, info->host_repo_id),
-                            .clone_url = world_text(world, change->new_clone_url),
-                            .full_name = world_text(world, change->new_full_name)});
+        const struct repo none = {.sealed_for = "", .hook_id = ""};
+        struct repo to = known ? *known : none;
+        to.next = NULL;
+        to.repo_key = world_text(world, change->new_repo_key);
+        to.host_repo_id = world_text(world, info->host_repo_id);
+        to.clone_url = world_text(world, change->new_clone_url);
+        to.full_name = world_text(world, change->new_full_name);
+        if (to.sealed_secret.len > 0 && !*to.sealed_for) {
+            to.sealed_for = world_text(world, info->repo_key);
+        }
+        move(world, info->repo_key, &to);
+    }
+    if (*change->old_default_branch) {
+        follow_branch(world, change);
     }
 }
 
@@ -150,6 +195,8 @@ void decide_identity(struct world *world, const Enclii__V1__PushReceived *push)
     }
     if (!repo) {
         repo = world_add_repo(world, &(struct repo){.repo_key = world_text(world, push->repo_key),
+                                                    .sealed_for = "",
+                                                    .hook_id = "",
                                                     .renamed_from = ""});
     }
     repo->host_repo_id = world_text(world, push->host_repo_id);

@@ -15,18 +15,11 @@
 static struct ec_metric deliveries =
     EC_COUNTER("enclii_deliveries_total", "Push deliveries by what became of them.", "outcome");
 
-/* Why this service does not build this push; rule NULL = it does. */
-struct filter {
-    const char *rule;
-    const char *detail;
-};
-
 static struct filter filter_paths(struct world *world, const struct service *svc,
                                   const Enclii__V1__PushReceived *push)
 {
     const Enclii__V1__ServiceSpec *spec = world_spec(world, svc->spec);
-    if (spec->n_watch_paths == 0 || !push->changed_paths_complete || push->created ||
-        push->forced) {
+    if (spec->n_watch_paths == 0 || !push->changed_paths_complete || push->created) {
         return (struct filter){NULL, NULL}; /* the list does not say all that changed: build */
     }
     for (size_t i = 0; i < push->n_changed_paths; i++) {
@@ -75,9 +68,10 @@ static struct filter filter_push(struct world *world, const Enclii__V1__PushRece
     return (struct filter){NULL, NULL};
 }
 
-static void ignore(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
-                   const struct filter *filter)
+void push_ignore(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
+                 const struct filter *filter)
 {
+    world_touch(&row->mark);
     machine_move(&row->cell, DELIVERY_IGNORED, world->now_ms, 0);
     row->reason = filter->rule;
     row->detail = filter->detail;
@@ -101,7 +95,9 @@ static void ignore(struct world *world, struct delivery *row, const Enclii__V1__
 static void accept(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
                    Enclii__V1__DeliveryAccepted *fact)
 {
+    world_touch(&row->mark);
     machine_move(&row->cell, DELIVERY_ACCEPTED, world->now_ms, 0);
+    row->reason = row->detail = "";
     fact->delivery_id = push->delivery_id;
     fact->repo_key = push->repo_key;
     fact->commit = push->head;
@@ -202,6 +198,21 @@ static struct filter fan_out(struct world *world, const Enclii__V1__PushReceived
     return reason;
 }
 
+void push_take(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push)
+{
+    size_t services = ec_map_count(world->services);
+    Enclii__V1__DeliveryAccepted *fact =
+        world_message(world, &enclii__v1__delivery_accepted__descriptor);
+    fact->services = ec_arena_alloc(world->arena, services * sizeof *fact->services + 1);
+    fact->build_ids = ec_arena_alloc(world->arena, services * sizeof *fact->build_ids + 1);
+    struct filter filter = fan_out(world, push, fact);
+    if (fact->n_services > 0) {
+        accept(world, row, push, fact);
+    } else {
+        push_ignore(world, row, push, &filter);
+    }
+}
+
 void decide_push(struct world *world, const void *body)
 {
     const Enclii__V1__PushReceived *push = body;
@@ -217,20 +228,16 @@ void decide_push(struct world *world, const void *body)
     }
     row = new_delivery(world, push);
     decide_identity(world, push);
-    struct filter filter = filter_push(world, push);
+    struct filter filter = decide_news(world, push);
+    if (!filter.rule) {
+        filter = filter_push(world, push);
+    }
     if (filter.rule) {
-        ignore(world, row, push, &filter);
+        push_ignore(world, row, push, &filter);
         return;
     }
-    size_t services = ec_map_count(world->services);
-    Enclii__V1__DeliveryAccepted *fact =
-        world_message(world, &enclii__v1__delivery_accepted__descriptor);
-    fact->services = ec_arena_alloc(world->arena, services * sizeof *fact->services + 1);
-    fact->build_ids = ec_arena_alloc(world->arena, services * sizeof *fact->build_ids + 1);
-    filter = fan_out(world, push, fact);
-    if (fact->n_services > 0) {
-        accept(world, row, push, fact);
-    } else {
-        ignore(world, row, push, &filter);
+    Enclii__V1__PushReceived seen = *push;
+    if (!decide_compare_waits(world, row, &seen)) {
+        push_take(world, row, &seen);
     }
 }

@@ -313,6 +313,11 @@ static void decide_overdue(struct world *world)
             decide_domain_overdue(world, row);
         }
     }
+    for (struct delivery *row = world->first_delivery; row; row = row->next) {
+        if (!machine_ended(&row->cell) && row->cell.deadline_unix_ms <= world->now_ms) {
+            decide_delivery_overdue(world, row);
+        }
+    }
 }
 
 static void end_look(struct engine *engine, struct ec_err err)

@@ -10,20 +10,25 @@
 /* At most this many at a time; the next look takes the rest. The queue is seen a slice per project,
  * so that the backlog of one cannot hide the others, and only while a slot is free. */
 static const char overdue_sql[] =
-    "(select 'build' as kind, id::text, service_id from enclii.build where deadline_at < now() "
+    "(select 'build' as kind, id::text, service_id::text as owner from enclii.build where "
+    "deadline_at < now() "
     "order by deadline_at limit 200) union all "
-    "(select 'release', id::text, service_id from enclii.release where deadline_at < now() "
+    "(select 'release', id::text, service_id::text from enclii.release where deadline_at < now() "
     "order by deadline_at limit 200) union all "
-    "(select 'deployment', id::text, service_id from enclii.deployment where deadline_at < now() "
+    "(select 'deployment', id::text, service_id::text from enclii.deployment where deadline_at < "
+    "now() "
     "order by deadline_at limit 200) union all "
-    "(select 'domain', hostname, service_id from enclii.domain where deadline_at < now() "
+    "(select 'domain', hostname, service_id::text from enclii.domain where deadline_at < now() "
+    "order by deadline_at limit 200) union all "
+    "(select 'delivery', id, repo_key from enclii.delivery where deadline_at < now() "
     "order by deadline_at limit 200)";
 static const char silent_sql[] =
-    "select 'build' as kind, id::text, service_id from enclii.build where state in ('leased', "
+    "select 'build' as kind, id::text, service_id as owner from enclii.build where state in "
+    "('leased', "
     "'running') and $1::bigint > 0 and heard_at < now() - $1::bigint * interval '1 millisecond' "
     "order by heard_at limit 200";
 static const char queued_sql[] =
-    "select kind, id, service_id from (select 'queued' as kind, b.id::text, b.service_id, "
+    "select kind, id, service_id as owner from (select 'queued' as kind, b.id::text, b.service_id, "
     "b.priority, b.queued_at, row_number() over (partition by s.project_id order by b.priority "
     "desc, b.queued_at) as place from enclii.build b join enclii.service s on s.id = b.service_id "
     "where b.state = 'queued' and (select coalesce(sum(slots), 0) from enclii.builder where not "
@@ -42,7 +47,9 @@ static void take(struct wanted *wanted, const struct ec_rows *rows)
     for (size_t at = 0; at < ec_rows_count(rows); at++) {
         const char *kind = ec_rows_text(rows, at, "kind");
         const char *id = ec_rows_text(rows, at, "id");
-        want(wanted, &wanted->services, ec_rows_text(rows, at, "service_id"));
+        bool delivery = strcmp(kind, "delivery") == 0;
+        want(wanted, delivery ? &wanted->repos : &wanted->services,
+             ec_rows_text(rows, at, "owner"));
         wanted->queue = wanted->queue || strcmp(kind, "queued") == 0;
         if (strcmp(kind, "deployment") == 0 || strcmp(kind, "domain") == 0) {
             wanted->deploys = true;
@@ -50,6 +57,7 @@ static void take(struct wanted *wanted, const struct ec_rows *rows)
         struct id_list *list = strcmp(kind, "release") == 0      ? &wanted->releases
                                : strcmp(kind, "deployment") == 0 ? &wanted->deployments
                                : strcmp(kind, "domain") == 0     ? &wanted->hostnames
+                               : delivery                        ? &wanted->deliveries
                                                                  : &wanted->builds;
         want(wanted, list, id);
     }
@@ -61,7 +69,7 @@ static void on_found(void *arg, struct ec_err err, const struct ec_batch *batch)
     for (size_t i = 0; !ec_failed(err) && i < ec_batch_count(batch); i++) {
         take(find->wanted, ec_batch_rows(batch, i));
     }
-    find->done(find->arg, err, find->wanted->services.count > 0);
+    find->done(find->arg, err, find->wanted->services.count + find->wanted->repos.count > 0);
     free(find);
 }
 

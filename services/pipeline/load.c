@@ -88,11 +88,20 @@ static const char domains_sql[] =
           "detail, enclii.ms(not_after), enclii.ms(next_try_at), enclii.ms(deadline_at), cas "
           "from enclii.domain where hostname = any($4::text[])";
 static const char deliveries_sql[] =
-    "select id, repo_key, state, duplicates, enclii.ms(received_at) as received "
-    "from enclii.delivery where id = any($1::text[])";
+    "select id, repo_key, ref, commit_sha, state, reason, detail, duplicates, trace, push, cas, "
+    "enclii.ms(received_at) as received, enclii.ms(deadline_at) as deadline from enclii.delivery "
+    "where id = any($1::text[]) union all select id, repo_key, ref, commit_sha, state, reason, "
+    "detail, duplicates, trace, push, cas, enclii.ms(received_at), enclii.ms(deadline_at) from "
+    "enclii.delivery where "
+    "repo_key = any($2::text[]) and deadline_at is not null";
 static const char repos_sql[] =
-    "select repo_key, host_repo_id, clone_url, full_name from enclii.repo "
+    "select repo_key, host_repo_id, clone_url, full_name, sealed_secret, sealed_previous_secret, "
+    "sealed_for, hook_id from enclii.repo "
     "where repo_key = any($1::text[])";
+static const char refs_sql[] =
+    "select r.repo_key, r.ref, r.sha, r.gap_from, r.gap_to, enclii.ms(r.seen_at) as seen from "
+    "unnest($1::text[]) as w(k) join enclii.ref r on r.repo_key = split_part(w.k, E'\\n', 1) and "
+    "r.ref = split_part(w.k, E'\\n', 2)";
 static const char inbox_sql[] =
     "select event_id from enclii.inbox where event_id = any($1::text[])";
 static const char builders_sql[] =
@@ -334,31 +343,47 @@ static void take_delivery(const struct row *row)
     struct delivery delivery = {
         .id = text(row, "id"),
         .repo_key = text(row, "repo_key"),
-        .ref = "",
-        .commit_sha = "",
+        .ref = text(row, "ref"),
+        .commit_sha = text(row, "commit_sha"),
         .pusher = "",
-        .reason = "",
-        .detail = "",
-        .trace = "",
+        .reason = text(row, "reason"),
+        .detail = text(row, "detail"),
+        .trace = text(row, "trace"),
         .host = "",
         .event = "",
         .action = "",
         .duplicates = (int32_t)number(row, "duplicates"),
         .received_ms = number(row, "received"),
+        .cas = number(row, "cas"),
     };
-    if (machine_load(&delivery.cell, MACHINE_DELIVERY, ec_rows_text(row->rows, row->at, "state"),
-                     0)) {
+    if (cell(row, MACHINE_DELIVERY, &delivery.cell)) {
+        delivery.push = machine_ended(&delivery.cell) ? EC_SPAN("") : bytes(row, "push");
         world_add_delivery(row->world, &delivery);
     }
 }
 
 static void take_repo(const struct row *row)
 {
-    world_add_repo(row->world, &(struct repo){.repo_key = text(row, "repo_key"),
-                                              .host_repo_id = text(row, "host_repo_id"),
-                                              .clone_url = text(row, "clone_url"),
-                                              .full_name = text(row, "full_name"),
-                                              .renamed_from = ""});
+    world_add_repo(row->world,
+                   &(struct repo){.repo_key = text(row, "repo_key"),
+                                  .host_repo_id = text(row, "host_repo_id"),
+                                  .clone_url = text(row, "clone_url"),
+                                  .full_name = text(row, "full_name"),
+                                  .sealed_secret = bytes(row, "sealed_secret"),
+                                  .sealed_previous_secret = bytes(row, "sealed_previous_secret"),
+                                  .sealed_for = text(row, "sealed_for"),
+                                  .hook_id = text(row, "hook_id"),
+                                  .renamed_from = ""});
+}
+
+static void take_ref(const struct row *row)
+{
+    world_add_ref(row->world, &(struct git_ref){.repo_key = text(row, "repo_key"),
+                                                .ref = text(row, "ref"),
+                                                .sha = text(row, "sha"),
+                                                .gap_from = text(row, "gap_from"),
+                                                .gap_to = text(row, "gap_to"),
+                                                .seen_ms = number(row, "seen")});
 }
 
 static void take_inbox(const struct row *row)
@@ -411,6 +436,7 @@ enum {
     AT_INBOX,
     AT_BUILDERS,
     AT_REPOS,
+    AT_REFS,
     AT_WORK,
     AT_CLOCK,
 };
@@ -427,6 +453,7 @@ static void (*const takers[])(const struct row *) = {
     [AT_INBOX] = take_inbox,
     [AT_BUILDERS] = take_builder,
     [AT_REPOS] = take_repo,
+    [AT_REFS] = take_ref,
 };
 
 static void finish(struct load *load, struct ec_err err)
@@ -551,12 +578,14 @@ EC_RESULT load_world(struct ec_store *store, const struct wanted *wanted, const 
     ec_batch_add(batch, desired_sql, (const char *[]){services, repos, builds, back}, 4);
     ec_batch_add(batch, domains_sql, (const char *[]){services, repos, builds, hostnames}, 4);
     ask_if(batch, wanted->deliveries.count > 0, deliveries_sql,
-           (const char *[]){array(arena, &wanted->deliveries)}, 1);
+           (const char *[]){array(arena, &wanted->deliveries), repos}, 2);
     ask_if(batch, wanted->events.count > 0, inbox_sql,
            (const char *[]){array(arena, &wanted->events)}, 1);
     ask_if(batch, wanted->builders.count > 0 || wanted->queue, builders_sql,
            (const char *[]){array(arena, &wanted->builders), queue}, 2);
     ask_if(batch, wanted->repos.count > 0, repos_sql, (const char *[]){repos}, 1);
+    ask_if(batch, wanted->refs.count > 0, refs_sql, (const char *[]){array(arena, &wanted->refs)},
+           1);
     ask_if(batch, wanted->queue, at_work_sql, (const char *[]){queue}, 1);
     ec_batch_add(batch, "select enclii.ms(clock_timestamp()) as now", NULL, 0);
     struct ec_err err = ec_batch_run(batch, on_loaded, load);

@@ -21,18 +21,21 @@
     (TO(DEPLOYMENT_FAILED) | TO(DEPLOYMENT_CANCELLED) | TO(DEPLOYMENT_SUPERSEDED))
 
 const struct machine machines[MACHINE_KINDS] = {
-    [MACHINE_DELIVERY] = {"delivery",
-                          4,
-                          {
-                              [DELIVERY_RECEIVED] = {"received",
-                                                     TO(DELIVERY_IGNORED) | TO(DELIVERY_ACCEPTED) |
-                                                         TO(DELIVERY_DUPLICATE),
-                                                     0, false, "pipeline",
-                                                     "never stored: decided as it is read"},
-                              [DELIVERY_IGNORED] = {"IGNORED", 0, 0, false, "", ""},
-                              [DELIVERY_ACCEPTED] = {"ACCEPTED", 0, 0, false, "", ""},
-                              [DELIVERY_DUPLICATE] = {"DUPLICATE", 0, 0, false, "", ""},
-                          }},
+    [MACHINE_DELIVERY] =
+        {"delivery",
+         5,
+         {
+             [DELIVERY_RECEIVED] = {"received",
+                                    TO(DELIVERY_COMPARING) | TO(DELIVERY_IGNORED) |
+                                        TO(DELIVERY_ACCEPTED) | TO(DELIVERY_DUPLICATE),
+                                    0, false, "pipeline", "never stored: decided as it is read"},
+             [DELIVERY_COMPARING] = {"comparing", TO(DELIVERY_IGNORED) | TO(DELIVERY_ACCEPTED),
+                                     SECONDS(30), false, "sweeper",
+                                     "built as if everything had changed"},
+             [DELIVERY_IGNORED] = {"IGNORED", 0, 0, false, "", ""},
+             [DELIVERY_ACCEPTED] = {"ACCEPTED", 0, 0, false, "", ""},
+             [DELIVERY_DUPLICATE] = {"DUPLICATE", 0, 0, false, "", ""},
+         }},
     [MACHINE_BUILD] =
         {
             "build",

@@ -20,7 +20,13 @@ enum machine_kind {
 };
 
 /* Indexes into the table's states, in its order. */
-enum delivery_state { DELIVERY_RECEIVED, DELIVERY_IGNORED, DELIVERY_ACCEPTED, DELIVERY_DUPLICATE };
+enum delivery_state {
+    DELIVERY_RECEIVED,
+    DELIVERY_COMPARING,
+    DELIVERY_IGNORED,
+    DELIVERY_ACCEPTED,
+    DELIVERY_DUPLICATE,
+};
 enum build_state {
     BUILD_WAITING,
     BUILD_QUEUED,

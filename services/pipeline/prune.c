@@ -41,6 +41,7 @@ static const struct {
     {"audit_log", OLD("audit_log", "at"), offsetof(struct pipeline_settings, keep_audit_ms)},
     {"dead_letter", OLD("dead_letter", "settled_at"), /* open ones stay */
      offsetof(struct pipeline_settings, keep_decisions_ms)},
+    {"ref", OLD("ref", "seen_at"), offsetof(struct pipeline_settings, keep_deliveries_ms)},
     {"builder", OLD("builder", "heard_at"), offsetof(struct pipeline_settings, keep_seen_ms)},
 };
 

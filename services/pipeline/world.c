@@ -28,7 +28,7 @@ static struct ec_map **maps_of(struct world *world, size_t at)
     struct ec_map **maps[] = {&world->services, &world->environments, &world->builds,
                               &world->releases, &world->deployments,  &world->desireds,
                               &world->domains,  &world->deliveries,   &world->builders,
-                              &world->inbox,    &world->repos};
+                              &world->inbox,    &world->repos,        &world->refs};
     return at < EC_LEN(maps) ? maps[at] : NULL;
 }
 
@@ -55,6 +55,7 @@ struct world *world_new(const struct rules *rules, int64_t now_ms)
     world->builder_end = &world->first_builder;
     world->refusal_end = &world->first_refusal;
     world->repo_end = &world->first_repo;
+    world->ref_end = &world->first_ref;
     world->fact_end = &world->first_fact;
     world->decision_end = &world->first_decision;
     world->seen_end = &world->first_seen;
@@ -230,6 +231,23 @@ struct repo *world_add_repo(struct world *world, const struct repo *row)
     return copy;
 }
 
+static char *ref_key(struct ec_arena *arena, const char *repo_key, const char *ref)
+{
+    return ec_arena_format(arena, "%s\n%s", repo_key, ref);
+}
+
+struct git_ref *world_add_ref(struct world *world, const struct git_ref *row)
+{
+    bool added;
+    char *key = ref_key(world->arena, row->repo_key, row->ref);
+    struct git_ref *copy = put_row(world, world->refs, key, ROW_BYTES(row), &added);
+    if (added) {
+        *world->ref_end = copy;
+        world->ref_end = &copy->next;
+    }
+    return copy;
+}
+
 void world_add_refusal(struct world *world, const Enclii__V1__DeliveryRefused *fact)
 {
     struct refusal *row = ec_arena_alloc(world->arena, sizeof *row);
@@ -239,6 +257,11 @@ void world_add_refusal(struct world *world, const Enclii__V1__DeliveryRefused *f
 }
 
 /* ---- finding ---- */
+
+struct git_ref *world_ref(const struct world *world, const char *repo_key, const char *ref)
+{
+    return ec_map_get(world->refs, ref_key(world->arena, repo_key, ref));
+}
 
 struct repo *world_repo(const struct world *world, const char *repo_key)
 {

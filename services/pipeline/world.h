@@ -47,6 +47,7 @@ struct service {
     bool auto_deploy;
     bool removed;
     struct ec_span spec;
+    bool respec; /* spec and branch are changed too: seldom, so not written each time */
     int32_t releases, builds;               /* numbers given so far */
     int32_t releases_before, builds_before; /* as read: the compare of the compare-and-swap */
     enum row_mark mark;
@@ -165,6 +166,7 @@ struct delivery {
     int32_t duplicates;
     bool recovered;
     int64_t received_ms;
+    int64_t cas;
     enum row_mark mark;
     struct delivery *next;
 };
@@ -178,9 +180,22 @@ struct refusal {
 /* A repository, as the host knows it. */
 struct repo {
     const char *repo_key, *host_repo_id, *clone_url, *full_name;
+    struct ec_span sealed_secret, sealed_previous_secret; /* of its webhook; empty = none */
+    const char *sealed_for; /* the key they were sealed for; "" = repo_key */
+    const char *hook_id;
     const char *renamed_from; /* "" = nothing to move */
     enum row_mark mark;
     struct repo *next;
+};
+
+/* The last commit pushed to a ref of a repository. */
+struct git_ref {
+    const char *repo_key, *ref;
+    const char *sha;               /* "" = none yet */
+    const char *gap_from, *gap_to; /* pushes between them did not come; "" = none is missing */
+    int64_t seen_ms;
+    enum row_mark mark;
+    struct git_ref *next;
 };
 
 struct builder {
@@ -228,9 +243,10 @@ struct world {
     const struct rules *rules;
     int64_t now_ms; /* the database's clock */
     struct cause cause;
-    /* By id; desireds by "<service id>:<environment id>", inbox by event id. */
+    /* By id; desireds by "<service id>:<environment id>", inbox by event id, refs by
+     * "<repository key>\n<ref>". */
     struct ec_map *services, *environments, *builds, *releases, *deployments, *desireds, *domains,
-        *deliveries, *builders, *inbox, *repos;
+        *deliveries, *builders, *inbox, *repos, *refs;
     /* The same rows in the order they came. */
     struct service *first_service, **service_end;
     struct environment *first_environment, **environment_end;
@@ -243,6 +259,7 @@ struct world {
     struct builder *first_builder, **builder_end;
     struct refusal *first_refusal, **refusal_end;
     struct repo *first_repo, **repo_end;
+    struct git_ref *first_ref, **ref_end;
     struct fact *first_fact, **fact_end;
     struct decision *first_decision, **decision_end;
     struct seen *first_seen, **seen_end;
@@ -268,6 +285,7 @@ struct domain *world_add_domain(struct world *world, const struct domain *row);
 struct delivery *world_add_delivery(struct world *world, const struct delivery *row);
 struct builder *world_add_builder(struct world *world, const struct builder *row);
 struct repo *world_add_repo(struct world *world, const struct repo *row);
+struct git_ref *world_add_ref(struct world *world, const struct git_ref *row);
 void world_add_refusal(struct world *world, const Enclii__V1__DeliveryRefused *fact);
 
 /* Finding rows; NULL when it is not there. */
@@ -281,6 +299,7 @@ struct domain *world_domain(const struct world *world, const char *hostname);
 struct delivery *world_delivery(const struct world *world, const char *id);
 struct builder *world_builder(const struct world *world, const char *id);
 struct repo *world_repo(const struct world *world, const char *repo_key);
+struct git_ref *world_ref(const struct world *world, const char *repo_key, const char *ref);
 struct environment *world_environment(const struct world *world, const char *id);
 struct environment *world_environment_named(const struct world *world, const char *project_id,
                                             const char *name);

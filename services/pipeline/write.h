@@ -28,6 +28,7 @@ bool write_add_domains(struct ec_batch *batch, const struct world *world);
 bool write_update_domains(struct ec_batch *batch, const struct world *world);
 bool write_remove_domains(struct ec_batch *batch, const struct world *world);
 bool write_add_refusals(struct ec_batch *batch, const struct world *world);
+bool write_put_refs(struct ec_batch *batch, const struct world *world);
 bool write_put_repos(struct ec_batch *batch, const struct world *world);
 bool write_move_repos(struct ec_batch *batch, const struct world *world);
 bool write_add_decisions(struct ec_batch *batch, const struct world *world);

@@ -20,7 +20,7 @@ bool write_add_seen(struct ec_batch *batch, const struct world *world)
 bool write_add_deliveries(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 16);
+    ec_columns_init(&cols, 17);
     for (const struct delivery *row = world->first_delivery; row; row = row->next) {
         if (row->mark != ROW_NEW) {
             continue;
@@ -41,44 +41,55 @@ bool write_add_deliveries(struct ec_batch *batch, const struct world *world)
         ec_columns_text(&cols, row->action);
         ec_columns_flag(&cols, row->recovered);
         ec_columns_bytes(&cols, row->push);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
     return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.delivery (id, repo_key, ref, commit_sha, pusher, "
                 "state, reason, detail, trace, received_at, duplicates, host, event, action, "
-                "recovered, push) select c1, c2, c3, c4, c5, c6, c7, c8, c9, enclii.at(c10), c11, "
-                "c12, c13, c14, c15, c16 from unnest($1::text[], "
+                "recovered, push, deadline_at) select c1, c2, c3, c4, c5, c6, c7, c8, c9, "
+                "enclii.at(c10), c11, "
+                "c12, c13, c14, c15, c16, enclii.at(c17) from unnest($1::text[], "
                 "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
                 "$8::text[], $9::text[], $10::bigint[], $11::int[], $12::text[], $13::text[], "
-                "$14::text[], $15::boolean[], $16::bytea[]) as c(c1, c2, c3, c4, "
-                "c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16) on conflict do nothing ",
-                17),
+                "$14::text[], $15::boolean[], $16::bytea[], $17::bigint[]) as c(c1, c2, c3, c4, "
+                "c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17) on conflict do "
+                "nothing ",
+                18),
         true);
 }
 
 bool write_update_deliveries(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 2);
+    ec_columns_init(&cols, 7);
     for (const struct delivery *row = world->first_delivery; row; row = row->next) {
         if (row->mark != ROW_CHANGED) {
             continue;
         }
         ec_columns_text(&cols, row->id);
+        ec_columns_int(&cols, row->cas);
         ec_columns_int(&cols, row->duplicates);
+        ec_columns_text(&cols, machine_text(&row->cell));
+        ec_columns_text(&cols, row->reason);
+        ec_columns_text(&cols, row->detail);
+        ec_columns_int(&cols, row->cell.deadline_unix_ms);
     }
     return ec_columns_flush(
         &cols, batch,
-        COUNTED("update enclii.delivery t set duplicates = c.duplicates from "
-                "unnest($1::text[], $2::int[]) as c(id, duplicates) where t.id = c.id ",
-                3),
+        COUNTED("update enclii.delivery t set duplicates = c.duplicates, state = c.state, reason = "
+                "c.reason, detail = c.detail, deadline_at = enclii.at(c.deadline_at), cas = "
+                "t.cas + 1 from unnest($1::text[], $2::bigint[], $3::int[], $4::text[], "
+                "$5::text[], $6::text[], $7::bigint[]) as c(id, cas, duplicates, state, reason, "
+                "detail, deadline_at) where t.id = c.id and t.cas = c.cas ",
+                8),
         true);
 }
 
 bool write_update_services(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 8);
+    ec_columns_init(&cols, 10);
     for (const struct service *row = world->first_service; row; row = row->next) {
         if (row->mark != ROW_CHANGED) {
             continue;
@@ -91,17 +102,23 @@ bool write_update_services(struct ec_batch *batch, const struct world *world)
         ec_columns_flag(&cols, row->removed);
         ec_columns_text(&cols, row->repo_key);
         ec_columns_text(&cols, row->repo_url);
+        ec_columns_text(&cols, row->respec ? row->branch : "");
+        ec_columns_bytes(&cols, row->respec ? row->spec : EC_SPAN(""));
     }
     return ec_columns_flush(
         &cols, batch,
-        COUNTED("update enclii.service t set releases = c.releases, builds = c.builds, "
-                "repo_key = c.repo_key, repo_url = c.repo_url, "
-                "removed_at = case when c.removed then coalesce(t.removed_at, now()) end "
-                "from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], "
-                "$6::boolean[], $7::text[], $8::text[]) as c(id, releases_before, builds_before, "
-                "releases, builds, removed, repo_key, repo_url) where t.id = c.id and "
-                "t.releases = c.releases_before and t.builds = c.builds_before ",
-                9),
+        COUNTED(
+            "update enclii.service t set releases = c.releases, builds = c.builds, "
+            "repo_key = c.repo_key, repo_url = c.repo_url, branch = case when c.branch = "
+            "'' then t.branch else c.branch end, spec = case when c.branch = '' then "
+            "t.spec else c.spec end, "
+            "removed_at = case when c.removed then coalesce(t.removed_at, now()) end "
+            "from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], "
+            "$6::boolean[], $7::text[], $8::text[], $9::text[], $10::bytea[]) as c(id, "
+            "releases_before, builds_before, "
+            "releases, builds, removed, repo_key, repo_url, branch, spec) where t.id = c.id and "
+            "t.releases = c.releases_before and t.builds = c.builds_before ",
+            11),
         true);
 }
 

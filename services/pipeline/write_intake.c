@@ -42,26 +42,59 @@ bool write_move_repos(struct ec_batch *batch, const struct world *world)
         }
     }
     return ec_columns_flush(&cols, batch,
-                            "delete from enclii.repo where repo_key = any($1::text[])", false);
+                            "with r as (delete from enclii.repo where repo_key = any($1::text[])) "
+                            "delete from enclii.ref where repo_key = any($1::text[])",
+                            false);
 }
 
 bool write_put_repos(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 4);
+    ec_columns_init(&cols, 8);
     for (const struct repo *row = world->first_repo; row; row = row->next) {
         if (row->mark == ROW_CHANGED) {
             ec_columns_text(&cols, row->repo_key);
             ec_columns_text(&cols, row->host_repo_id);
             ec_columns_text(&cols, row->clone_url);
             ec_columns_text(&cols, row->full_name);
+            ec_columns_bytes(&cols, row->sealed_secret);
+            ec_columns_bytes(&cols, row->sealed_previous_secret);
+            ec_columns_text(&cols, row->sealed_for);
+            ec_columns_text(&cols, row->hook_id);
+        }
+    }
+    /* Secrets are the api's to change: one that it sets meanwhile stays. */
+    return ec_columns_flush(
+        &cols, batch,
+        "insert into enclii.repo (repo_key, host_repo_id, clone_url, full_name, sealed_secret, "
+        "sealed_previous_secret, sealed_for, hook_id) select c1, c2, c3, c4, c5, c6, c7, c8 from "
+        "unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], "
+        "$7::text[], $8::text[]) as c(c1, c2, c3, c4, c5, c6, c7, c8) order by c1 "
+        "on conflict (repo_key) do update set host_repo_id = excluded.host_repo_id, "
+        "clone_url = excluded.clone_url, full_name = excluded.full_name, updated_at = now()",
+        false);
+}
+
+bool write_put_refs(struct ec_batch *batch, const struct world *world)
+{
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 6);
+    for (const struct git_ref *row = world->first_ref; row; row = row->next) {
+        if (row->mark == ROW_CHANGED) {
+            ec_columns_text(&cols, row->repo_key);
+            ec_columns_text(&cols, row->ref);
+            ec_columns_text(&cols, row->sha);
+            ec_columns_text(&cols, row->gap_from);
+            ec_columns_text(&cols, row->gap_to);
+            ec_columns_int(&cols, row->seen_ms);
         }
     }
     return ec_columns_flush(
         &cols, batch,
-        "insert into enclii.repo (repo_key, host_repo_id, clone_url, full_name) select c1, c2, c3, "
-        "c4 from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as c(c1, c2, c3, c4) "
-        "order by c1 on conflict (repo_key) do update set host_repo_id = excluded.host_repo_id, "
-        "clone_url = excluded.clone_url, full_name = excluded.full_name, updated_at = now()",
+        "insert into enclii.ref (repo_key, ref, sha, gap_from, gap_to, seen_at) select c1, c2, c3, "
+        "c4, c5, coalesce(enclii.at(c6), now()) from unnest($1::text[], $2::text[], $3::text[], "
+        "$4::text[], $5::text[], $6::bigint[]) as c(c1, c2, c3, c4, c5, c6) order by c1, c2 "
+        "on conflict (repo_key, ref) do update set sha = excluded.sha, gap_from = "
+        "excluded.gap_from, gap_to = excluded.gap_to, seen_at = excluded.seen_at",
         false);
 }

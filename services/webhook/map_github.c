@@ -150,6 +150,8 @@ static const struct field repository_fields[] = {
     {"repository.clone_url", offsetof(Enclii__V1__RepositoryChanged, new_clone_url), FIELD_TEXT},
     {"repository.default_branch", offsetof(Enclii__V1__RepositoryChanged, default_branch),
      FIELD_TEXT},
+    {"changes.default_branch.from", offsetof(Enclii__V1__RepositoryChanged, old_default_branch),
+     FIELD_TEXT},
     {"repository.archived", offsetof(Enclii__V1__RepositoryChanged, archived), FIELD_BOOL},
     {0},
 };

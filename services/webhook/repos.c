@@ -34,11 +34,13 @@ static char *id_key_of(struct ec_arena *arena, const char *repo_key, const char 
 static struct ec_secret *open_sealed(struct webhook *wh, struct ec_event *ev,
                                      ProtobufCBinaryData sealed)
 {
+    const Enclii__V1__RepoBound *bound = ec_event_body(ev);
+    const char *sealed_for = *bound->sealed_for ? bound->sealed_for : ec_event_key(ev);
     struct ec_secret *secret = NULL;
     if (sealed.len == 0) {
         return NULL;
     }
-    const char *context = ec_arena_format(ec_event_arena(ev), "repo/%s", ec_event_key(ev));
+    const char *context = ec_arena_format(ec_event_arena(ev), "repo/%s", sealed_for);
     struct ec_err err = ec_reject("ENCLII_SEAL_KEY is not set");
     if (wh->settings.seal_key) {
         err = ec_unseal(wh->settings.seal_key, context,

@@ -189,6 +189,55 @@ static void test_another_repository_takes_nothing(void **state)
     world_free(w);
 }
 
+static void test_secrets_go_with_the_repository(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    test_service(w, 1, PROJECT);
+    world_add_repo(w, &(struct repo){.repo_key = "h/acme/shop",
+                                     .host_repo_id = "77",
+                                     .clone_url = "http://h/acme/shop.git",
+                                     .full_name = "acme/shop",
+                                     .sealed_secret = EC_SPAN("now"),
+                                     .sealed_previous_secret = EC_SPAN("before"),
+                                     .sealed_for = "",
+                                     .hook_id = "5",
+                                     .renamed_from = ""});
+    Enclii__V1__RepositoryChanged *change = renamed(w, "77");
+    test_event(w, "repository.changed", "e1", &change->base);
+    const struct fact *bound = fact_of(w, "h/acme/store", false);
+    Enclii__V1__RepoBound *body =
+        enclii__v1__repo_bound__unpack(NULL, bound->body.len, (const uint8_t *)bound->body.ptr);
+    assert_string_equal(body->sealed_for, "h/acme/shop"); /* what they were sealed for */
+    assert_int_equal(body->sealed_secret.len, 3);
+    assert_memory_equal(body->sealed_previous_secret.data, "before", 6);
+    assert_string_equal(body->hook_id, "5");
+    enclii__v1__repo_bound__free_unpacked(body, NULL);
+    const struct repo *row = world_repo(w, "h/acme/store");
+    assert_int_equal(row->sealed_secret.len, 3);
+    assert_string_equal(row->sealed_for, "h/acme/shop");
+    world_free(w);
+}
+
+static void test_services_follow_the_default_branch(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    struct service *one = test_service(w, 1, PROJECT), *two = test_service(w, 2, PROJECT);
+    two->branch = "release";
+    Enclii__V1__RepositoryChanged *change = renamed(w, "77");
+    change->new_repo_key = change->delivery->repo_key;
+    change->default_branch = world_text(w, "trunk");
+    change->old_default_branch = world_text(w, "main");
+    test_event(w, "repository.changed", "e1", &change->base);
+    assert_string_equal(one->branch, "trunk");
+    assert_string_equal(world_spec(w, one->spec)->branch, "trunk");
+    assert_true(one->respec);
+    assert_string_equal(two->branch, "release");
+    assert_int_equal(two->mark, ROW_CLEAN);
+    world_free(w);
+}
+
 static void test_the_id_is_learned_once(void **state)
 {
     (void)state;
@@ -248,6 +297,8 @@ int main(void)
         cmocka_unit_test(test_every_delivery_has_a_row),
         cmocka_unit_test(test_services_follow_a_renamed_repository),
         cmocka_unit_test(test_another_repository_takes_nothing),
+        cmocka_unit_test(test_secrets_go_with_the_repository),
+        cmocka_unit_test(test_services_follow_the_default_branch),
         cmocka_unit_test(test_the_id_is_learned_once),
         cmocka_unit_test(test_what_is_needed_to_deliver_again_is_kept),
     };
