@@ -21,7 +21,7 @@
 #include "enclii/v1/deployment.pb-c.h"
 #include "support/kafka.h"
 #include "support/pg.h"
-#include "support/pipeline.h"
+#include "support/pipeline_process.h"
 
 #define LATENCY_ROWS 1000
 #define LATENCY_GAP_US 5000

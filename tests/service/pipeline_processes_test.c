@@ -24,7 +24,7 @@
 #include "enclii/v1/intake.pb-c.h"
 #include "support/kafka.h"
 #include "support/pg.h"
-#include "support/pipeline.h"
+#include "support/pipeline_process.h"
 
 #define SERVICES 20
 #define SEEN_MAX 4096

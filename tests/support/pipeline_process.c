@@ -1,5 +1,5 @@
 /* See pipeline.h. */
-#include "support/pipeline.h"
+#include "support/pipeline_process.h"
 
 #include <fcntl.h>
 #include <libgen.h>
