@@ -3,6 +3,7 @@
 #   make test    installs what is missing, runs all tests
 #   make build   all programs into build/bin            make check   unit and service tests, under a minute (T=store: one)
 #   make run     the platform without the sample        make bench   numbers   make chaos   kill -9 everywhere
+#   make bench-webhook  webhook beside its peers
 #   make images  the container images, by docker, podman or buildah (docker/build)
 #   make asan tsan fuzz lint format docs clean    make proto-lock   accepts additions to the event contract
 # How it works: libs/*/*.c make one archive; each services/<name>/*.c makes build/bin/enclii-<name>
@@ -45,7 +46,7 @@ PROGRAMS := $(foreach s,$(SERVICES),$(call bin_of,$(s)))
 # A service's objects without main.o: what its tests link.
 objs_of   = $(patsubst %.c,$(B)/obj/%.o,$(wildcard services/$(1)/*.c)) $(if $(wildcard services/$(1)/sql),$(B)/obj/gen/sql/$(1).o)
 
-.PHONY: all build check test demo run bench bench-engine chaos chaos-programs fuzz asan tsan lint format docs clean setup proto-lock images
+.PHONY: all build check test demo run bench bench-engine bench-webhook chaos chaos-programs intake-programs fuzz asan tsan lint format docs clean setup proto-lock images
 all: build
 build: $(PROGRAMS)
 
@@ -104,13 +105,16 @@ $(B)/obj/tests/%.o: CPPFLAGS += -Itests $(addprefix -Iservices/,$(SERVICES))
 $(foreach t,$(UNIT:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_unit,$(t)))))
 $(foreach t,$(SERVICE:%.c=%) $(BENCH:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_service,$(t)))))
 
-# ---- chaos: doubles of slow tools, and pipeline with a bug planted by the linker (see tests/chaos) ----
+# ---- chaos: doubles of slow tools, and services with a bug planted by the linker (see tests/chaos) ----
 CHAOS_BIN := $(B)/chaos/buildah $(B)/chaos/make_topics $(B)/chaos/enclii-pipeline-planted
+INTAKE_BIN := $(B)/chaos/make_topics $(B)/chaos/enclii-webhook-planted $(B)/chaos/webhook_load
 $(B)/chaos/buildah: $(B)/obj/tests/chaos/fast_buildah.o $(LIB)
 $(B)/chaos/make_topics: $(B)/obj/tests/chaos/make_topics.o $(LIB)
-$(B)/chaos/enclii-pipeline-planted: LDFLAGS += -Wl,--wrap=ec_bus_publish
+$(B)/chaos/enclii-pipeline-planted $(B)/chaos/enclii-webhook-planted: LDFLAGS += -Wl,--wrap=ec_bus_publish
 $(B)/chaos/enclii-pipeline-planted: $(B)/obj/tests/chaos/planted.o $(call objs_of,pipeline) $(LIB)
-$(CHAOS_BIN):
+$(B)/chaos/enclii-webhook-planted: $(B)/obj/tests/chaos/planted_intake.o $(call objs_of,webhook) $(LIB)
+$(B)/chaos/webhook_load: $(B)/obj/tests/bench/webhook_load.o
+$(sort $(CHAOS_BIN) $(INTAKE_BIN)):
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -137,6 +141,9 @@ bench-engine: build $(B)/tests/bench/pipeline_engine_bench $(B)/tests/bench/pipe
 bench: setup
 	$(MAKE) -s -j2 build
 	tools/bench
+bench-webhook: setup
+	$(MAKE) -s -j2 build intake-programs
+	python3 tests/bench/webhook.py $(if $(ONLY),--only $(ONLY))
 images:
 	docker/build
 docs: build
@@ -145,6 +152,7 @@ chaos: setup
 	$(MAKE) -s -j2 build chaos-programs
 	tools/chaos
 chaos-programs: $(CHAOS_BIN)
+intake-programs: $(INTAKE_BIN)
 fuzz lint format:
 	tools/$@
 proto-lock:

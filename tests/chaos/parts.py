@@ -22,12 +22,12 @@ inter.broker.listener.name=INTERNAL
 log.dirs={folder}/data
 auto.create.topics.enable=false
 num.partitions=1
-default.replication.factor=3
-min.insync.replicas=2
-offsets.topic.replication.factor=3
+default.replication.factor={replicas}
+min.insync.replicas={acks}
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=3
-transaction.state.log.min.isr=2
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={acks}
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=4194304
@@ -38,7 +38,7 @@ background.threads=2
 num.recovery.threads.per.data.dir=1
 log.segment.bytes=67108864
 log.index.size.max.bytes=1048576
-broker.session.timeout.ms=6000
+broker.session.timeout.ms={session}
 broker.heartbeat.interval.ms=1000
 metadata.max.idle.interval.ms=5000
 """
@@ -56,6 +56,9 @@ class Part:
 
 class Platform:
     """Folders, configuration and the parts, on ports from `base` on."""
+    nodes = NODES  # of Kafka; each record is on all of them
+    wires = True   # the proxies in front of them
+    session_ms = 6000  # a killed broker may not come back before
 
     def __init__(self, home, base, planted=""):
         self.home, self.base, self.planted = home, base, planted
@@ -65,10 +68,12 @@ class Platform:
         self.token, self.cluster = "enclii_" + secrets.token_hex(32), "Y2hhb3MtY2x1c3Rlci0wMA"
         names = ["api", "webhook", "http", "https", "registry", "git", "postgres", "sink"]
         self.port = {name: base + i for i, name in enumerate(names)}
-        for i in range(NODES):
+        for i in range(self.nodes):
             for j, what in enumerate(["kafka", "controller", "internal", "wire"]):
                 self.port[f"{what}{i + 1}"] = base + 10 + i * 4 + j
-        self.brokers = ",".join(f"127.0.0.1:{self.port[f'wire{i}']}" for i in range(1, NODES + 1))
+            if not self.wires:
+                self.port[f"wire{i + 1}"] = self.port[f"kafka{i + 1}"]
+        self.brokers = ",".join(f"127.0.0.1:{self.port[f'wire{i}']}" for i in range(1, self.nodes + 1))
         self.database = f"postgres://enclii@127.0.0.1:{self.port['postgres']}/enclii"
         self.parts, self.stopping, self.lock = {}, False, threading.RLock()
         self.classpath = open(f"{self.cache}/kafka/classpath").read().strip()
@@ -114,22 +119,7 @@ class Platform:
                               str(self.port["postgres"]), "-h", "127.0.0.1", "-k", self.path("pg"), "-c",
                               "max_connections=200", "-c", "shared_buffers=64MB", "-c", "jit=off", "-c",
                               "log_min_messages=warning"], ready=self.database_answers, stop=signal.SIGINT)
-        self.write("conf/log4j2.properties", "status = error\nname = k\nshutdownHook = disable\nappender.f.type = File\n"
-                   "appender.f.name = F\nappender.f.fileName = ${sys:kafka.logs.dir}/server.log\n"
-                   "appender.f.layout.type = PatternLayout\nappender.f.layout.pattern = %d %p %c{1} - %m%n\n"
-                   "rootLogger.level = warn\nrootLogger.appenderRef.f.ref = F\n")
-        for node in range(1, NODES + 1):
-            os.makedirs(self.path(f"kafka{node}"), exist_ok=True)
-            self.write(f"kafka{node}/server.properties", KAFKA.format(
-                node=node, folder=self.path(f"kafka{node}"), client=self.port[f"kafka{node}"],
-                controller=self.port[f"controller{node}"], internal=self.port[f"internal{node}"],
-                wire=self.port[f"wire{node}"],
-                voters=",".join(f"{i}@127.0.0.1:{self.port[f'controller{i}']}" for i in range(1, NODES + 1))))
-            self.add(f"kafka{node}", self.java(node, "kafka.Kafka", self.path(f"kafka{node}/server.properties")),
-                     env={"MALLOC_ARENA_MAX": "2"}, ready=self.answers(self.port[f"kafka{node}"]))
-            self.add(f"wire{node}", [sys.executable, f"{HERE}/slow_wire.py", str(self.port[f"wire{node}"]),
-                                     str(self.port[f"kafka{node}"]), self.path(f"wire/{node}")],
-                     ready=self.answers(self.port[f"wire{node}"]))
+        self.add_brokers()
         self.write("conf/registry.yml", f"version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\nstorage: "
                    f"{{filesystem: {{rootdirectory: {self.path('registry')}}}, delete: {{enabled: true}}}}\n"
                    f"http: {{addr: 127.0.0.1:{self.port['registry']}}}\n")
@@ -143,6 +133,25 @@ class Platform:
         self.add("engine", [sys.executable, f"{HERE}/container_engine.py", self.path("run/engine.sock"),
                             self.path("engine"), str(self.base + 400), str(self.base + 999)],
                  ready=lambda: os.path.exists(self.path("run/engine.sock")))
+
+    def add_brokers(self):
+        self.write("conf/log4j2.properties", "status = error\nname = k\nshutdownHook = disable\nappender.f.type = File\n"
+                   "appender.f.name = F\nappender.f.fileName = ${sys:kafka.logs.dir}/server.log\n"
+                   "appender.f.layout.type = PatternLayout\nappender.f.layout.pattern = %d %p %c{1} - %m%n\n"
+                   "rootLogger.level = warn\nrootLogger.appenderRef.f.ref = F\n")
+        for node in range(1, self.nodes + 1):
+            os.makedirs(self.path(f"kafka{node}"), exist_ok=True)
+            self.write(f"kafka{node}/server.properties", KAFKA.format(
+                node=node, folder=self.path(f"kafka{node}"), client=self.port[f"kafka{node}"],
+                controller=self.port[f"controller{node}"], internal=self.port[f"internal{node}"],
+                wire=self.port[f"wire{node}"], replicas=self.nodes, acks=min(self.nodes, 2), session=self.session_ms,
+                voters=",".join(f"{i}@127.0.0.1:{self.port[f'controller{i}']}" for i in range(1, self.nodes + 1))))
+            self.add(f"kafka{node}", self.java(node, "kafka.Kafka", self.path(f"kafka{node}/server.properties")),
+                     env={"MALLOC_ARENA_MAX": "2"}, ready=self.answers(self.port[f"kafka{node}"]))
+            if self.wires:
+                self.add(f"wire{node}", [sys.executable, f"{HERE}/slow_wire.py", str(self.port[f"wire{node}"]),
+                                         str(self.port[f"kafka{node}"]), self.path(f"wire/{node}")],
+                         ready=self.answers(self.port[f"wire{node}"]))
 
     def write_router(self):
         for name in ["router/hosts.map", "router/crt.list"]:
@@ -260,7 +269,7 @@ class Platform:
         """One by Kafka's own tool; the others are the same but for their ids, and a JVM start saved."""
         self.run(self.java(1, "kafka.tools.StorageTool", "format", "-t", self.cluster, "-c",
                            self.path("kafka1/server.properties")))
-        for node in range(2, NODES + 1):
+        for node in range(2, self.nodes + 1):
             shutil.copytree(self.path("kafka1/data"), self.path(f"kafka{node}/data"))
             with open(self.path("kafka1/data/meta.properties")) as f:
                 lines = [line for line in f if not line.startswith(("node.id", "directory.id", "#"))]
