@@ -105,6 +105,11 @@ $(B)/obj/tests/%.o: CPPFLAGS += -Itests $(addprefix -Iservices/,$(SERVICES))
 $(foreach t,$(UNIT:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_unit,$(t)))))
 $(foreach t,$(SERVICE:%.c=%) $(BENCH:%.c=%),$(eval $(call test_program,$(t),$(call svc_of_service,$(t)))))
 
+# ---- tests/integration/*_drive.c: stand in for `pipeline` beside one service (tests/support/drive.h) ----
+$(B)/drive/%: $(B)/obj/tests/integration/%_drive.o $(SUPPORT) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # ---- chaos: doubles of slow tools, and services with a bug planted by the linker (see tests/chaos) ----
 CHAOS_BIN := $(B)/chaos/buildah $(B)/chaos/make_topics $(B)/chaos/enclii-pipeline-planted
 INTAKE_BIN := $(B)/chaos/make_topics $(B)/chaos/enclii-webhook-planted $(B)/chaos/webhook_load

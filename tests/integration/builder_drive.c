@@ -1,39 +1,19 @@
-/* Stands in for `pipeline` in builder_test.sh: a mock Kafka cluster of its own, whose address is
- * the first line it prints; then each line of stdin becomes a command, and each event of the
- * builder is printed, one line each, with the milliseconds since start.
+/* Stands in for `pipeline` in builder_test.sh (see support/drive.h): each line of stdin becomes a
+ * command, and each event of the builder is printed with the milliseconds since start.
  *
  *   run BUILD ATTEMPT CLONE_URL SHA IMAGE_REPO CONTEXT MEMORY_MIB TIMEOUT_MS trusted|untrusted
  *   cancel BUILD ATTEMPT */
-#include <librdkafka/rdkafka.h>
-#include <librdkafka/rdkafka_mock.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "bus/bus.h"
 #include "bus/topics.h"
 #include "enclii/v1/build.pb-c.h"
-#include "net/loop.h"
+#include "support/drive.h"
 
-static struct ec_bus *bus;
-static int64_t began_ms;
 static char builder_id[] = "b1", reason[] = "a newer push", service_id[] = "svc-1",
             ref[] = "refs/heads/main";
-
-static void publish(const char *type, const ProtobufCMessage *body)
-{
-    struct ec_id id = ec_id_new();
-    const struct ec_message message = {.topic = EC_TOPIC_BUILD_COMMANDS,
-                                       .key = service_id,
-                                       .type = type,
-                                       .id = id.text,
-                                       .body = body};
-    ec_ignore(ec_bus_publish(bus, &message, NULL, NULL)); /* the script sees that nothing happens */
-}
 
 static void send_run(char **word)
 {
@@ -56,7 +36,7 @@ static void send_run(char **word)
     run.image_repo = word[5];
     run.spec = &spec;
     run.trusted = strcmp(word[9], "trusted") == 0;
-    publish("dev.enclii.build.run.v1", &run.base);
+    drive_publish(EC_TOPIC_BUILD_COMMANDS, service_id, "dev.enclii.build.run.v1", &run.base);
 }
 
 static void send_cancel(char **word)
@@ -66,48 +46,19 @@ static void send_cancel(char **word)
     cancel.attempt = atoi(word[2]);
     cancel.builder_id = builder_id;
     cancel.reason = reason;
-    publish("dev.enclii.build.cancel.v1", &cancel.base);
+    drive_publish(EC_TOPIC_BUILD_COMMANDS, service_id, "dev.enclii.build.cancel.v1", &cancel.base);
 }
 
-static void on_line(char *line)
+static bool on_command(char **word, size_t count)
 {
-    char *word[12] = {0};
-    size_t count = 0;
-    for (char *at = strtok(line, " "); at && count < 11; at = strtok(NULL, " ")) {
-        word[count++] = at;
-    }
-    if (count == 10 && strcmp(word[0], "run") == 0) {
+    bool run = count == 10 && strcmp(word[0], "run") == 0;
+    bool cancel = count == 3 && strcmp(word[0], "cancel") == 0;
+    if (run) {
         send_run(word);
-    } else if (count == 3 && strcmp(word[0], "cancel") == 0) {
+    } else if (cancel) {
         send_cancel(word);
-    } else {
-        printf("bad line: %s\n", word[0] ? word[0] : "");
     }
-}
-
-static void on_input(void *arg, int status, int events)
-{
-    (void)arg;
-    (void)status;
-    (void)events;
-    static char text[8192];
-    static size_t len;
-    ssize_t got = read(0, text + len, sizeof(text) - 1 - len);
-    if (got <= 0) {
-        exit(0);
-    }
-    len += (size_t)got;
-    text[len] = '\0';
-    char *end;
-    while ((end = strchr(text, '\n')) != NULL) {
-        *end = '\0';
-        size_t used = (size_t)(end - text) + 1;
-        char *line = ec_strdup(text);
-        memmove(text, end + 1, len - used + 1);
-        len -= used;
-        on_line(line);
-        free(line);
-    }
+    return run || cancel;
 }
 
 static void print_succeeded(const Enclii__V1__BuildSucceeded *done)
@@ -128,7 +79,7 @@ static void on_event(void *state, struct ec_event *ev)
     (void)state;
     const char *type = ec_event_type(ev);
     const void *body = ec_event_body(ev);
-    int64_t at_ms = ec_mono_ms() - began_ms;
+    int64_t at_ms = drive_ms();
     if (strstr(type, "build.log")) {
         const Enclii__V1__BuildLog *log = body;
         for (size_t i = 0; i < log->n_lines; i++) {
@@ -157,8 +108,9 @@ static void on_event(void *state, struct ec_event *ev)
 
 int main(void)
 {
-    static const char *const topics[] = {EC_TOPIC_BUILD_EVENTS, EC_TOPIC_BUILD_LOGS,
+    static const char *const events[] = {EC_TOPIC_BUILD_EVENTS, EC_TOPIC_BUILD_LOGS,
                                          EC_TOPIC_BUILDERS, NULL};
+    static const char *const commands[] = {EC_TOPIC_BUILD_COMMANDS, NULL};
     static const struct ec_route routes[] = {
         {"dev.enclii.build.started.v1", &enclii__v1__build_started__descriptor, NULL},
         {"dev.enclii.build.step.v1", &enclii__v1__build_step_finished__descriptor, NULL},
@@ -167,29 +119,10 @@ int main(void)
         {"dev.enclii.build.log.v1", &enclii__v1__build_log__descriptor, NULL},
         {"dev.enclii.builder.heartbeat.v1", &enclii__v1__builder_heartbeat__descriptor, NULL},
     };
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    ec_log_setup("drive", EC_LOG_WARN);
-    char fault[256];
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), fault, sizeof(fault));
-    rd_kafka_mock_cluster_t *cluster = rd_kafka_mock_cluster_new(rk, 1);
-    rd_kafka_mock_topic_create(cluster, EC_TOPIC_BUILD_COMMANDS, 2, 1);
-    for (size_t i = 0; topics[i]; i++) {
-        rd_kafka_mock_topic_create(cluster, topics[i], 1, 1);
-    }
-    printf("%s\n", rd_kafka_mock_cluster_bootstraps(cluster));
-    began_ms = ec_mono_ms();
-    struct ec_loop *loop = ec_loop_new();
-    const struct ec_bus_spec spec = {.brokers = rd_kafka_mock_cluster_bootstraps(cluster),
-                                     .service = "drive",
-                                     .fetch_wait_ms = 10};
-    const struct ec_table_spec table = {
-        .topics = topics, .routes = routes, .route_count = EC_LEN(routes), .on_event = on_event};
-    struct ec_poll *input = NULL;
-    if (ec_failed(ec_bus_open(loop, &spec, &bus)) || ec_failed(ec_bus_table(bus, &table, NULL)) ||
-        ec_failed(ec_poll_new(loop, 0, on_input, NULL, &input))) {
-        return 1;
-    }
-    ec_poll_want(input, UV_READABLE);
-    ec_loop_run(loop);
-    return 0;
+    return drive_main(&(struct drive_spec){.read = events,
+                                           .write = commands,
+                                           .routes = routes,
+                                           .route_count = EC_LEN(routes),
+                                           .on_command = on_command,
+                                           .on_event = on_event});
 }

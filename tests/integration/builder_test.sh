@@ -87,12 +87,9 @@ git clone -q --bare "$lab/repo" "$lab/www/shop.git"
 git -C "$lab/www/shop.git" config uploadpack.allowFilter true
 url=file://$lab/www/shop.git
 
-flags=$(pkg-config --cflags --libs rdkafka libuv libprotobuf-c libpq jansson openssl libmicrohttpd libcurl yaml-0.1)
-# shellcheck disable=SC2086
-gcc -std=gnu17 -O1 -D_GNU_SOURCE -Ilibs -Ibuild/gen -o "$lab/drive" tests/integration/builder_drive.c build/libenclii.a $flags -lm -lpthread ||
-    { echo "Bail out! builder_drive does not compile"; exit 1; }
+make -s build/drive/builder || { echo "Bail out! builder_drive does not compile"; exit 1; }
 mkfifo "$lab/in"
-"$lab/drive" <"$lab/in" >"$lab/events" 2>"$lab/drive.log" &
+build/drive/builder <"$lab/in" >"$lab/events" 2>"$lab/drive.log" &
 drive_pid=$!
 exec 7>"$lab/in"
 until_true 5 test -s "$lab/events"

@@ -56,12 +56,9 @@ http: {addr: "127.0.0.1:$port"}
 YML
 docker-registry serve "$lab/registry.yml" >"$lab/registry.log" 2>&1 &
 pids+=($!)
-flags=$(pkg-config --cflags --libs rdkafka libuv libprotobuf-c libpq jansson openssl libmicrohttpd libcurl yaml-0.1)
-# shellcheck disable=SC2086
-gcc -std=gnu17 -O1 -D_GNU_SOURCE -Ilibs -Ibuild/gen -o "$lab/drive" tests/integration/signer_drive.c build/libenclii.a $flags -lm -lpthread ||
-    { echo "Bail out! signer_drive does not compile"; exit 1; }
+make -s build/drive/signer || { echo "Bail out! signer_drive does not compile"; exit 1; }
 mkfifo "$lab/in"
-"$lab/drive" <"$lab/in" >"$lab/out" 2>"$lab/drive.log" &
+build/drive/signer <"$lab/in" >"$lab/out" 2>"$lab/drive.log" &
 pids+=($!)
 exec 3>"$lab/in"
 for _ in $(seq 100); do [ -s "$lab/out" ] && break; sleep 0.1; done

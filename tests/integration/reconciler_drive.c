@@ -1,35 +1,18 @@
-/* Stands in for `pipeline` in reconciler_test.sh: a mock Kafka cluster of its own, whose address is
- * the first line it prints; then each line of stdin is published and each event of the reconciler
- * and of `domain` is printed, one line each, with the time since start.
+/* Stands in for `pipeline` in reconciler_test.sh (see support/drive.h): each line of stdin is
+ * published, and each event of the reconciler and of `domain` is printed with the time since start.
  *
  *   desired KEY REVISION DEPLOYMENT RELEASE IMAGE HOST WEIGHTS STEP_MS SETTLED DEADLINE_MS REPLICAS
  * [PREV_RELEASE PREV_IMAGE] remove KEY        domain HOST        undomain HOST */
-#include <librdkafka/rdkafka.h>
-#include <librdkafka/rdkafka_mock.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "bus/bus.h"
 #include "bus/topics.h"
 #include "enclii/v1/deployment.pb-c.h"
 #include "enclii/v1/domain.pb-c.h"
-#include "net/loop.h"
-
-static struct ec_bus *bus;
-static int64_t began_ms;
-
-static void publish(const char *topic, const char *key, const char *type,
-                    const ProtobufCMessage *body)
-{
-    const struct ec_message message = {
-        .topic = topic, .key = key, .type = type, .id = ec_id_new().text, .body = body};
-    ec_ignore(ec_bus_publish(bus, &message, NULL, NULL));
-}
+#include "support/drive.h"
 
 static void fill_release(Enclii__V1__DesiredRelease *release, Enclii__V1__RunSpec *run,
                          Enclii__V1__ProbeSpec *probe, char *const *word)
@@ -98,7 +81,7 @@ static void send_desired(char **word, size_t count)
     desired.routes = &routes;
     desired.settled = atoi(word[9]) == 1;
     desired.deadline_unix_ms = ec_unix_ms() + atoll(word[10]);
-    publish(EC_TOPIC_DESIRED, key, "dev.enclii.desired.v1", &desired.base);
+    drive_publish(EC_TOPIC_DESIRED, key, "dev.enclii.desired.v1", &desired.base);
     free(service.service_id);
 }
 
@@ -110,52 +93,23 @@ static void send_domain(char *host)
     domain.hostname = host;
     domain.tls = true;
     domain.issuer = issuer;
-    publish(EC_TOPIC_DOMAINS, host, "dev.enclii.domain.desired.v1", &domain.base);
+    drive_publish(EC_TOPIC_DOMAINS, host, "dev.enclii.domain.desired.v1", &domain.base);
 }
 
-static void on_line(char *line)
+static bool on_command(char **word, size_t count)
 {
-    char *word[16] = {0};
-    size_t count = 0;
-    for (char *at = strtok(line, " "); at != NULL && count < 15; at = strtok(NULL, " ")) {
-        word[count++] = at;
-    }
     if (count >= 12 && strcmp(word[0], "desired") == 0) {
         send_desired(word, count);
     } else if (count == 2 && strcmp(word[0], "remove") == 0) {
-        publish(EC_TOPIC_DESIRED, word[1], "dev.enclii.desired.v1", NULL);
+        drive_publish(EC_TOPIC_DESIRED, word[1], "dev.enclii.desired.v1", NULL);
     } else if (count == 2 && strcmp(word[0], "domain") == 0) {
         send_domain(word[1]);
     } else if (count == 2 && strcmp(word[0], "undomain") == 0) {
-        publish(EC_TOPIC_DOMAINS, word[1], "dev.enclii.domain.desired.v1", NULL);
+        drive_publish(EC_TOPIC_DOMAINS, word[1], "dev.enclii.domain.desired.v1", NULL);
     } else {
-        printf("bad line: %s\n", word[0] ? word[0] : "");
+        return false;
     }
-}
-
-static void on_input(void *arg, int status, int events)
-{
-    (void)arg;
-    (void)status;
-    (void)events;
-    static char text[65536];
-    static size_t len;
-    ssize_t got = read(0, text + len, sizeof text - 1 - len);
-    if (got <= 0) {
-        exit(0);
-    }
-    len += (size_t)got;
-    text[len] = '\0';
-    char *end;
-    while ((end = strchr(text, '\n')) != NULL) {
-        *end = '\0';
-        size_t used = (size_t)(end - text) + 1;
-        char *line = strdup(text);
-        memmove(text, end + 1, len - used + 1);
-        len -= used;
-        on_line(line);
-        free(line);
-    }
+    return true;
 }
 
 static void print_steps(Enclii__V1__StepTime **steps, size_t count)
@@ -170,7 +124,7 @@ static void on_event(void *state, struct ec_event *ev)
     (void)state;
     const char *type = ec_event_type(ev);
     const void *body = ec_event_body(ev);
-    printf("%lld %s", (long long)(ec_mono_ms() - began_ms), type);
+    printf("%lld %s", (long long)drive_ms(), type);
     if (strstr(type, "step") != NULL) {
         const Enclii__V1__DeploymentStepFinished *step = body;
         printf(" %s %s weight=%d %lldms", step->deployment_id, step->step->name, step->weight,
@@ -203,21 +157,8 @@ static void on_event(void *state, struct ec_event *ev)
 
 int main(void)
 {
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    ec_log_setup("drive", EC_LOG_WARN);
-    char fault[256];
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), fault, sizeof fault);
-    rd_kafka_mock_cluster_t *cluster = rd_kafka_mock_cluster_new(rk, 1);
-    rd_kafka_mock_topic_create(cluster, EC_TOPIC_DESIRED, 2, 1);
-    rd_kafka_mock_topic_create(cluster, EC_TOPIC_DEPLOYMENT_EVENTS, 1, 1);
-    rd_kafka_mock_topic_create(cluster, EC_TOPIC_DOMAINS, 1, 1);
-    rd_kafka_mock_topic_create(cluster, EC_TOPIC_DOMAIN_EVENTS, 1, 1);
-    printf("%s\n", rd_kafka_mock_cluster_bootstraps(cluster));
-    began_ms = ec_mono_ms();
-    struct ec_loop *loop = ec_loop_new();
-    const struct ec_bus_spec spec = {.brokers = rd_kafka_mock_cluster_bootstraps(cluster),
-                                     .service = "drive"};
-    static const char *const topics[] = {EC_TOPIC_DEPLOYMENT_EVENTS, EC_TOPIC_DOMAIN_EVENTS, NULL};
+    static const char *const events[] = {EC_TOPIC_DEPLOYMENT_EVENTS, EC_TOPIC_DOMAIN_EVENTS, NULL};
+    static const char *const commands[] = {EC_TOPIC_DESIRED, EC_TOPIC_DOMAINS, NULL};
     static const struct ec_route routes[] = {
         {"dev.enclii.deployment.step.v1", &enclii__v1__deployment_step_finished__descriptor, NULL},
         {"dev.enclii.deployment.rolled_out.v1", &enclii__v1__deployment_rolled_out__descriptor,
@@ -227,14 +168,10 @@ int main(void)
         {"dev.enclii.domain.issued.v1", &enclii__v1__domain_issued__descriptor, NULL},
         {"dev.enclii.domain.failed.v1", &enclii__v1__domain_failed__descriptor, NULL},
     };
-    const struct ec_table_spec table = {
-        .topics = topics, .routes = routes, .route_count = EC_LEN(routes), .on_event = on_event};
-    struct ec_poll *input = NULL;
-    if (ec_failed(ec_bus_open(loop, &spec, &bus)) || ec_failed(ec_bus_table(bus, &table, NULL)) ||
-        ec_failed(ec_poll_new(loop, 0, on_input, NULL, &input))) {
-        return 1;
-    }
-    ec_poll_want(input, UV_READABLE);
-    ec_loop_run(loop);
-    return 0;
+    return drive_main(&(struct drive_spec){.read = events,
+                                           .write = commands,
+                                           .routes = routes,
+                                           .route_count = EC_LEN(routes),
+                                           .on_command = on_command,
+                                           .on_event = on_event});
 }

@@ -97,10 +97,7 @@ touch "$lab/hosts.map" "$lab/crt.list"
 pool=$(for i in $(seq 0 9); do printf 'backend be_%03d\\n' "$i"; done)
 sed -e "s#@DIR@#$lab#;s#@SOCKET@#$lab/admin.sock#;s#@HTTP@#127.0.0.1:$http#;s#@HTTPS@#127.0.0.1:$https#" \
     -e "s#^@BACKENDS@#$pool#" docker/haproxy.cfg.in >"$lab/haproxy.cfg"
-flags=$(pkg-config --cflags --libs rdkafka libuv libprotobuf-c libpq jansson openssl libmicrohttpd libcurl yaml-0.1)
-# shellcheck disable=SC2086
-gcc -std=gnu17 -O1 -D_GNU_SOURCE -Ilibs -Ibuild/gen -o "$lab/drive" tests/integration/reconciler_drive.c build/libenclii.a $flags -lm -lpthread ||
-    { echo "Bail out! reconciler_drive does not compile"; exit 1; }
+make -s build/drive/reconciler || { echo "Bail out! reconciler_drive does not compile"; exit 1; }
 # shellcheck disable=SC2089,SC2090 # the quotes are for the C compiler
 for spec in one: two:-DBODY='"two"' crash:-DCRASH deaf:-DDEAF sick:-DSTATUS='"500"' faulty:-DERRORS; do
     # shellcheck disable=SC2086,SC2090
@@ -111,7 +108,7 @@ sed 's/sha256:.*/sha256:00000000000000000000000000000000000000000000000000000000
 podman "${store[@]}" --tmpdir "$lab/tmp" system service --time=0 "unix://$lab/engine.sock" >"$lab/engine.log" 2>&1 &
 engine_pid=$!
 mkfifo "$lab/in"
-"$lab/drive" <"$lab/in" >"$lab/events" 2>"$lab/drive.log" &
+build/drive/reconciler <"$lab/in" >"$lab/events" 2>"$lab/drive.log" &
 drive_pid=$!
 exec 7>"$lab/in"
 until_true 5 test -s "$lab/events" && until_true 10 test -S "$lab/engine.sock"

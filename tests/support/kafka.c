@@ -46,10 +46,15 @@ struct test_kafka *test_kafka_start(struct ec_loop *loop, ...)
         if (sscanf(topic, "%255[^:]:%d", name, &partitions) < 1) {
             die("topics are \"name:partitions\"");
         }
-        rd_kafka_mock_topic_create(kafka->cluster, name, partitions, BROKERS);
+        test_kafka_topic(kafka, name, partitions);
     }
     va_end(topics);
     return kafka;
+}
+
+void test_kafka_topic(struct test_kafka *kafka, const char *name, int partitions)
+{
+    rd_kafka_mock_topic_create(kafka->cluster, name, partitions, BROKERS);
 }
 
 void test_kafka_stop(struct test_kafka *kafka)

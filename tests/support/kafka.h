@@ -19,6 +19,7 @@ struct test_kafka;
 
 /* Topics as "name:partitions", NULL-ended. */
 struct test_kafka *test_kafka_start(struct ec_loop *loop, ...) __attribute__((sentinel));
+void test_kafka_topic(struct test_kafka *kafka, const char *name, int partitions); /* one more */
 void test_kafka_stop(struct test_kafka *kafka);
 const char *test_kafka_brokers(const struct test_kafka *kafka);
 void test_kafka_down(struct test_kafka *kafka, bool down); /* brokers answer no more, or again */
