@@ -20,6 +20,13 @@ const char *decode_text(struct ec_arena *arena, const json_t *root, const char *
     return text.ptr ? ec_text_clean(arena, text, TEXT_MAX_BYTES) : "";
 }
 
+bool good_id(const char *id)
+{
+    size_t len = strlen(id);
+    return len > 0 && len <= ID_MAX_BYTES &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == len;
+}
+
 const char *decode_id(struct ec_arena *arena, const json_t *value)
 {
     if (json_is_integer(value) && json_integer_value(value) >= 0) {
@@ -85,7 +92,7 @@ static int64_t time_at(const json_t *item, const char *path)
     return at_ms > 0 ? at_ms : 0;
 }
 
-static int status_code(int64_t code)
+int decode_status(int64_t code)
 {
     return code >= 100 && code <= 599 ? (int)code : 0;
 }
@@ -99,7 +106,7 @@ static bool github_delivery(struct ec_arena *arena, const json_t *item,
         .event = decode_text(arena, item, "event"),
         .action = decode_text(arena, item, "action"),
         .status = decode_text(arena, item, "status"),
-        .status_code = status_code(ec_json_int(item, "status_code", 0)),
+        .status_code = decode_status(ec_json_int(item, "status_code", 0)),
         .redelivery = ec_json_bool(item, "redelivery", false),
         .delivered_unix_ms = time_at(item, "delivered_at"),
     };
@@ -119,7 +126,7 @@ static bool gitlab_delivery(struct ec_arena *arena, const json_t *item,
         .event = decode_text(arena, headers, "X-Gitlab-Event"),
         .action = "",
         .status = status,
-        .status_code = status_code(strtol(status, NULL, 10)),
+        .status_code = decode_status(strtol(status, NULL, 10)),
         .delivered_unix_ms = time_at(item, "created_at"),
     };
     if (ret->status_code >= 200 && ret->status_code < 300) {

@@ -19,14 +19,6 @@ static struct ec_err no_list(void)
                      "webhook's page there");
 }
 
-/* Into paths only what cannot leave them. */
-static bool good_id(const char *id)
-{
-    size_t len = strlen(id);
-    return len > 0 && len <= 64 &&
-           strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == len;
-}
-
 /* A call below ".../hooks/<id>"; of the App, below "/app/hook". */
 static struct ec_err new_call(struct ec_githosts *hosts, const char *repo_key, const char *hook_id,
                               struct api_call **ret_call, const char **ret_base)

@@ -1,6 +1,7 @@
 /* The environment and the options of every git we start. */
 #include "githost/git.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,23 +41,17 @@ const char **ec_git_env(struct ec_arena *arena, const struct ec_git_env_spec *sp
             env[count++] = ec_arena_format(arena, "%s=%s", passed[i], getenv(passed[i]));
         }
     }
-    if (spec->auth) {
-        struct ec_span header = ec_secret_use(spec->auth);
-        env[count++] = "GIT_CONFIG_COUNT=1";
-        env[count++] = "GIT_CONFIG_KEY_0=http.extraHeader";
-        env[count++] = ec_arena_format(arena, AUTH "%.*s", (int)header.len, header.ptr);
-    }
     for (const char *const *more = spec->more; more && *more && count + 1 < WORDS_MAX; more++) {
         env[count++] = *more;
     }
     return env;
 }
 
-void ec_git_env_wipe(const char **env)
+void ec_git_env_wipe(const char *const *env)
 {
     for (; *env; env++) {
         if (strncmp(*env, AUTH, strlen(AUTH)) == 0) {
-            char *text = (char *)(uintptr_t)*env; /* ec_git_env made it, in the arena */
+            char *text = (char *)(uintptr_t)*env; /* ec_githost_git_env made it, in the arena */
             explicit_bzero(text + strlen(AUTH), strlen(text) - strlen(AUTH));
         }
     }

@@ -52,12 +52,10 @@ const char *const *ec_githost_git_env(struct ec_arena *arena, const struct ec_gi
     while (env && env[count]) {
         count++;
     }
-    const char **all = ec_arena_alloc(arena, (count + 6) * sizeof(*all));
+    const char **all = ec_arena_alloc(arena, (count + 4) * sizeof(*all));
     if (count > 0) {
         memcpy(all, env, count * sizeof(*all));
     }
-    all[count++] = "GIT_TERMINAL_PROMPT=0";
-    all[count++] = "GIT_ASKPASS=true";
     const struct git_host *host = githost_find(hosts, repo_key);
     if (header && host) {
         struct ec_span value = ec_secret_use(header);

@@ -108,10 +108,9 @@ int64_t ec_githost_wait_ms(const struct ec_githosts *hosts, const char *repo_key
 typedef void (*ec_githost_auth_fn)(void *arg, struct ec_err err, const struct ec_secret *header);
 EC_RESULT ec_githost_git_auth(struct ec_githosts *hosts, const char *repo_key,
                               ec_githost_auth_fn done, void *arg);
-/* What that header makes of git's environment: `env` (NULL-ended, may be NULL) and the variables
- * that let git send it to this server only, and never unencrypted to another machine. Together with
- * a header of NULL: `env`, and that git asks nobody. Strings are of the arena, which holds the
- * credential then. */
+/* What that header makes of git's environment: `env` (of ec_git_env) and the variables that let git
+ * send it to this server only, and never unencrypted to another machine. header NULL: `env`. The
+ * arena holds the credential then, until ec_git_env_wipe. */
 const char *const *ec_githost_git_env(struct ec_arena *arena, const struct ec_githosts *hosts,
                                       const char *repo_key, const struct ec_secret *header,
                                       const char *const *env);
@@ -147,3 +146,49 @@ typedef void (*ec_githost_done_fn)(void *arg, struct ec_err err);
 /* Asks the host to deliver that attempt again, with the same guid. */
 EC_RESULT ec_githost_redeliver(struct ec_githosts *hosts, const char *repo_key, const char *hook_id,
                                const char *delivery_id, ec_githost_done_fn done, void *arg);
+
+/* ---- webhooks there ---- */
+struct ec_githost_hook {
+    const char *id, *url;
+    const char *content_type;  /* "json" is what we want */
+    const char *const *events; /* the host's names, NULL-ended */
+    bool active;
+    bool insecure;           /* it delivers without checking our certificate */
+    const char *last_status; /* of its last delivery, as the host says it; "" = not told */
+    int last_code;           /* 0 = none, or not told */
+};
+/* All webhooks of the repository, at most 1000; those of others have foreign URLs. */
+typedef void (*ec_githost_hooks_fn)(void *arg, struct ec_err err,
+                                    const struct ec_githost_hook *list, size_t count);
+EC_RESULT ec_githost_hooks(struct ec_githosts *hosts, const char *repo_key,
+                           ec_githost_hooks_fn done, void *arg);
+/* Makes a webhook, or makes an existing one (hook_id) as it should be: JSON, our secret, the events
+ * we act on, active, TLS checked. */
+struct ec_githost_hook_spec {
+    const char *repo_key;
+    const char *hook_id; /* NULL: a new one */
+    const char *url;
+    const struct ec_secret *secret; /* borrowed until the call returns */
+};
+typedef void (*ec_githost_hook_fn)(void *arg, struct ec_err err, const char *hook_id);
+EC_RESULT ec_githost_hook_put(struct ec_githosts *hosts, const struct ec_githost_hook_spec *spec,
+                              ec_githost_hook_fn done, void *arg);
+/* Lets the host deliver something without effect. REJECT at GitLab, whose tests are real pushes. */
+bool ec_githost_can_ping(enum ec_githost_kind kind);
+EC_RESULT ec_githost_hook_ping(struct ec_githosts *hosts, const char *repo_key, const char *hook_id,
+                               ec_githost_done_fn done, void *arg);
+/* Pure: the events we act on, NULL-ended, by the host's names; the webhook among them that delivers
+ * to this URL, NULL = none; what is wrong with it in one sentence, NULL = nothing; where our
+ * service `webhook` takes deliveries of this host, below its own URL. */
+const char *const *ec_githost_hook_events(enum ec_githost_kind kind);
+const struct ec_githost_hook *ec_githost_hook_find(const struct ec_githost_hook *list, size_t count,
+                                                   const char *url);
+const char *ec_githost_hook_fault(struct ec_arena *arena, enum ec_githost_kind kind,
+                                  const struct ec_githost_hook *hook);
+const char *ec_githost_hook_path(enum ec_githost_kind kind);
+
+/* ---- people ---- */
+/* May that user push to the repository? For approvals. */
+typedef void (*ec_githost_may_fn)(void *arg, struct ec_err err, bool may_push);
+EC_RESULT ec_githost_may_push(struct ec_githosts *hosts, const char *repo_key, const char *user,
+                              ec_githost_may_fn done, void *arg);

@@ -116,9 +116,21 @@ EC_RESULT decode_github_deliveries(struct ec_arena *arena, const json_t *root,
                                    struct ec_githost_deliveries *ret_page);
 EC_RESULT decode_gitlab_deliveries(struct ec_arena *arena, const json_t *root,
                                    struct ec_githost_deliveries *ret_page);
+/* Adds what the list has to `hooks`, at most HOOKS_MAX in all. */
+#define HOOKS_MAX 1000
+struct hook_list {
+    struct ec_githost_hook *items; /* room for HOOKS_MAX */
+    size_t count;
+};
+EC_RESULT decode_hooks(struct ec_arena *arena, enum ec_githost_kind kind, const json_t *root,
+                       struct hook_list *hooks);
+/* GitLab's level of that user in a list of members; 0 = not among them. */
+int64_t decode_gitlab_level(const json_t *root, const char *user);
 /* An installation's token and for how long it may be used. */
 EC_RESULT decode_app_token(const json_t *root, int64_t now_unix_ms, struct ec_secret **ret_token,
                            int64_t *ret_life_ms);
 /* A number or a text of letters, digits and "-_", as text: what is put into paths. "" = neither. */
 const char *decode_id(struct ec_arena *arena, const json_t *value);
 const char *decode_text(struct ec_arena *arena, const json_t *root, const char *path);
+bool good_id(const char *id);    /* what may be put into a path */
+int decode_status(int64_t code); /* of an HTTP answer; 0 = it is none */

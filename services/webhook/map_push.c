@@ -232,6 +232,9 @@ struct fault map_push(struct mapping *m, const struct event_row *row)
     if (fault.field) {
         return fault;
     }
+    if (strcmp(push->before, push->after) == 0) { /* what Gitea calls a test delivery */
+        return map_ignore(m, "ping", "a push that moves nothing: the host's test delivery");
+    }
     push->created |= ec_tape_bool(tape, m->root, "created", false);
     push->deleted |= ec_tape_bool(tape, m->root, "deleted", false);
     push->forced = ec_tape_bool(tape, m->root, "forced", false);
