@@ -1,51 +1,22 @@
 /* GitHub's side of libs/githost, kept in JSON values. Routes and answers by docs.github.com (REST:
  * webhooks, deliveries, apps, collaborators, statuses). */
-#include "support/github_double.h"
+#include "support/github_double_private.h"
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/rsa.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/encode.h"
-#include "base/json.h"
 #include "base/mem.h"
-#include "net/fetch.h"
-#include "net/http_server.h"
 #include "support/kafka.h"
 #include "trust/digest.h"
 
 #define BODY_MAX_BYTES 65536
 
-struct github_double {
-    struct ec_loop *loop;
-    struct ec_http_server *server;
-    struct ec_fetcher *fetcher;
-    char url[64];
-    char fault[600];
-    json_t *asked;       /* "GET /path" → how often */
-    json_t *repos;       /* full name → {id, hooks, deliveries, collaborators} */
-    json_t *tokens;      /* token → {"until": unix ms, "app": owner or null} */
-    json_t *redelivered; /* guid → how often */
-    json_t *bodies;      /* guid → what was delivered */
-    json_t *app_deliveries;
-    char app_id[32], app_owner[64], key_file[64];
-    EVP_PKEY *app_key;
-    int token_life_s;
-    int64_t next_id;
-    unsigned page_size, limit_count;
-    struct github_double_limit limit;
-    unsigned sending;
-    bool closed;
-};
-
 /* ---- faults ---- */
 
-static void fault(struct github_double *github, struct ec_request *req, const char *what)
+void double_fault(struct github_double *github, struct ec_request *req, const char *what)
 {
     if (!github->fault[0]) {
         snprintf(github->fault, sizeof(github->fault), "%s %s: %s", ec_request_method(req),
@@ -53,7 +24,7 @@ static void fault(struct github_double *github, struct ec_request *req, const ch
     }
 }
 
-static void message(struct ec_request *req, int status, const char *text)
+void double_message(struct ec_request *req, int status, const char *text)
 {
     json_t *body = json_pack("{s:s, s:s, s:s}", "message", text, "documentation_url",
                              "https://docs.github.com/rest", "status", "");
@@ -68,78 +39,19 @@ static bool is(const char *value, const char *wanted)
 
 /* ---- who asks ---- */
 
-static bool jwt_signed(struct github_double *github, const char *token, size_t len,
-                       struct ec_span signature)
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool good =
-        EVP_DigestVerifyInit_ex(ctx, NULL, "SHA256", NULL, NULL, github->app_key, NULL) == 1 &&
-        EVP_DigestVerify(ctx, (const unsigned char *)signature.ptr, signature.len,
-                         (const unsigned char *)token, len) == 1;
-    EVP_MD_CTX_free(ctx);
-    return good;
-}
-
-/* NULL = a good JWT of the App; else what is wrong with it. */
-static const char *jwt_fault(struct github_double *github, struct ec_arena *arena,
-                             const char *token)
-{
-    const char *first = strchr(token, '.'), *last = strrchr(token, '.');
-    struct ec_span head, claims, signature;
-    if (!github->app_key || !first || last == first ||
-        !ec_unbase64(arena, (struct ec_span){token, (size_t)(first - token)}, &head) ||
-        !ec_unbase64(arena, (struct ec_span){first + 1, (size_t)(last - first - 1)}, &claims) ||
-        !ec_unbase64(arena, ec_span_of(last + 1), &signature)) {
-        return "no JWT";
-    }
-    ec_cleanup(ec_json_freep) json_t *header = NULL;
-    ec_cleanup(ec_json_freep) json_t *body = NULL;
-    if (ec_failed(ec_json_parse(arena, head, &header)) ||
-        ec_failed(ec_json_parse(arena, claims, &body))) {
-        return "the JWT's parts are no JSON";
-    }
-    int64_t now = ec_unix_ms() / 1000;
-    int64_t issued = ec_json_int(body, "iat", 0), until = ec_json_int(body, "exp", 0);
-    if (!is(ec_json_text(header, "alg"), "RS256") ||
-        !jwt_signed(github, token, (size_t)(last - token), signature)) {
-        return "the JWT could not be decoded";
-    }
-    if (!is(ec_json_text(body, "iss"), github->app_id)) {
-        return "'Issuer' claim is not the App";
-    }
-    if (issued > now || issued < now - 600) {
-        return "'Issued at' claim ('iat') must be a time in the past";
-    }
-    if (until <= now || until > now + 600) {
-        return "'Expiration time' claim ('exp') is too far in the future, or past";
-    }
-    return NULL;
-}
-
-static const char *bearer(struct ec_request *req)
+const char *double_bearer(struct ec_request *req)
 {
     const char *header = ec_request_header(req, "Authorization");
     return header && strncmp(header, "Bearer ", 7) == 0 ? header + 7 : "";
 }
 
-/* False = answered. */
-static bool by_app(struct github_double *github, struct ec_request *req)
-{
-    const char *why = jwt_fault(github, ec_request_arena(req), bearer(req));
-    if (why) {
-        fault(github, req, why);
-        message(req, 401, why);
-    }
-    return !why;
-}
-
 /* The repository, for a token that may see it; NULL = answered. */
 static json_t *by_token(struct github_double *github, struct ec_request *req)
 {
-    json_t *token = json_object_get(github->tokens, bearer(req));
+    json_t *token = json_object_get(github->tokens, double_bearer(req));
     const char *owner = ec_request_param(req, "owner");
     if (!token || ec_json_int(token, "until", 0) < ec_unix_ms()) {
-        message(req, 401, "Bad credentials");
+        double_message(req, 401, "Bad credentials");
         return NULL;
     }
     const char *name =
@@ -147,7 +59,7 @@ static json_t *by_token(struct github_double *github, struct ec_request *req)
     json_t *repo = json_object_get(github->repos, name);
     const char *of_app = ec_json_text(token, "app");
     if (!repo || (of_app[0] && strcmp(of_app, owner) != 0)) {
-        message(req, 404, "Not Found");
+        double_message(req, 404, "Not Found");
         return NULL;
     }
     return repo;
@@ -171,7 +83,7 @@ static bool reply_limit(struct github_double *github, struct ec_request *req)
         }
     }
     if (limit->status) {
-        message(req, limit->status, limit->message ? limit->message : "");
+        double_message(req, limit->status, limit->message ? limit->message : "");
     }
     return limit->status != 0;
 }
@@ -185,21 +97,22 @@ static bool before(void *state, struct ec_request *req)
     json_object_set_new(github->asked, what,
                         json_integer(json_integer_value(json_object_get(github->asked, what)) + 1));
     if (!agent || !agent[0]) {
-        fault(github, req, "without User-Agent");
-        message(req, 403, "Request forbidden by administrative rules.");
+        double_fault(github, req, "without User-Agent");
+        double_message(req, 403, "Request forbidden by administrative rules.");
         return false;
     }
     if (!is(ec_request_header(req, "Accept"), "application/vnd.github+json") ||
         !is(ec_request_header(req, "X-GitHub-Api-Version"), "2022-11-28")) {
-        fault(github, req, "Accept or X-GitHub-Api-Version is not what the documentation asks for");
+        double_fault(github, req,
+                     "Accept or X-GitHub-Api-Version is not what the documentation asks for");
     }
     if (ec_request_body(req).len > 0 &&
         !is(ec_request_header(req, "Content-Type"), "application/json")) {
-        fault(github, req, "a body that is not application/json");
+        double_fault(github, req, "a body that is not application/json");
     }
-    if (!bearer(req)[0]) {
-        fault(github, req, "without a bearer token");
-        message(req, 401, "Requires authentication");
+    if (!double_bearer(req)[0]) {
+        double_fault(github, req, "without a bearer token");
+        double_message(req, 401, "Requires authentication");
         return false;
     }
     return !reply_limit(github, req);
@@ -214,7 +127,7 @@ static void reply_page(struct github_double *github, struct ec_request *req, jso
     const char *asked = ec_request_query(req, "per_page");
     unsigned most = asked ? (unsigned)atoi(asked) : 30;
     if (most < 1 || most > 100) {
-        fault(github, req, "per_page is not 1 to 100");
+        double_fault(github, req, "per_page is not 1 to 100");
     }
     most = most < github->page_size ? most : github->page_size;
     json_t *page = json_array();
@@ -247,7 +160,7 @@ static size_t cursor_of(struct github_double *github, struct ec_request *req)
 {
     const char *cursor = ec_request_query(req, "cursor");
     if (cursor && strncmp(cursor, "v1_", 3) != 0) {
-        fault(github, req, "a cursor that was never given out");
+        double_fault(github, req, "a cursor that was never given out");
     }
     return cursor ? strtoul(cursor + 3, NULL, 10) : 0;
 }
@@ -424,8 +337,8 @@ static json_t *read_hook(struct github_double *github, struct ec_request *req, b
         why = hook_fault(body, is_new);
     }
     if (why) {
-        fault(github, req, why);
-        message(req, 422, "Validation Failed");
+        double_fault(github, req, why);
+        double_message(req, 422, "Validation Failed");
         json_decref(body);
         return NULL;
     }
@@ -439,7 +352,7 @@ static void reply_hook(struct ec_request *req, int status, const json_t *hook)
     json_decref(body);
 }
 
-static const char *name_of(struct ec_request *req)
+const char *double_repo_name(struct ec_request *req)
 {
     return ec_arena_format(ec_request_arena(req), "%s/%s", ec_request_param(req, "owner"),
                            ec_request_param(req, "name"));
@@ -458,16 +371,16 @@ static void on_hook_create(void *state, struct ec_request *req)
         if (is(ec_json_text(json_array_get(hooks, i), "config.url"),
                ec_json_text(hook, "config.url"))) {
             json_decref(hook);
-            fault(github, req, "a second webhook with the same URL");
-            message(req, 422, "Hook already exists on this repository");
+            double_fault(github, req, "a second webhook with the same URL");
+            double_message(req, 422, "Hook already exists on this repository");
             return;
         }
     }
-    int64_t id = github_double_hook(github, name_of(req), hook);
+    int64_t id = github_double_hook(github, double_repo_name(req), hook);
     char text[32];
     snprintf(text, sizeof(text), "%lld", (long long)id);
     reply_hook(req, 201, find_hook(repo, text));
-    ping(github, name_of(req), find_hook(repo, text)); /* the real one does so too */
+    ping(github, double_repo_name(req), find_hook(repo, text)); /* the real one does so too */
 }
 
 static void on_hook_change(void *state, struct ec_request *req)
@@ -477,7 +390,7 @@ static void on_hook_change(void *state, struct ec_request *req)
     json_t *hook = repo ? find_hook(repo, ec_request_param(req, "hook")) : NULL;
     if (!hook) {
         if (repo) {
-            message(req, 404, "Not Found");
+            double_message(req, 404, "Not Found");
         }
         return;
     }
@@ -498,10 +411,10 @@ static void on_hook_ping(void *state, struct ec_request *req)
         return;
     }
     if (!hook) {
-        message(req, 404, "Not Found");
+        double_message(req, 404, "Not Found");
         return;
     }
-    ping(github, name_of(req), hook);
+    ping(github, double_repo_name(req), hook);
     ec_reply_empty(req, 204);
 }
 
@@ -534,7 +447,7 @@ static void on_deliveries(void *state, struct ec_request *req)
 static void on_app_deliveries(void *state, struct ec_request *req)
 {
     struct github_double *github = state;
-    if (by_app(github, req)) {
+    if (double_by_app(github, req)) {
         reply_page(github, req, github->app_deliveries, cursor_of(github, req), "cursor");
     }
 }
@@ -562,8 +475,8 @@ static void redeliver(struct github_double *github, struct ec_request *req, json
         ec_reply_json(req, 202, json_object_get(github->repos, "")); /* an empty object */
         return;
     }
-    fault(github, req, "no such delivery");
-    message(req, 404, "Not Found");
+    double_fault(github, req, "no such delivery");
+    double_message(req, 404, "Not Found");
 }
 
 static void on_attempt(void *state, struct ec_request *req)
@@ -579,55 +492,12 @@ static void on_attempt(void *state, struct ec_request *req)
 static void on_app_attempt(void *state, struct ec_request *req)
 {
     struct github_double *github = state;
-    if (by_app(github, req)) {
+    if (double_by_app(github, req)) {
         redeliver(github, req, github->app_deliveries, NULL);
     }
 }
 
 /* ---- the App, people, statuses ---- */
-
-#define INSTALLATION 4711
-
-static void on_installation(void *state, struct ec_request *req)
-{
-    struct github_double *github = state;
-    if (!by_app(github, req)) {
-        return;
-    }
-    if (strcmp(ec_request_param(req, "owner"), github->app_owner) != 0 ||
-        !json_object_get(github->repos, name_of(req))) {
-        message(req, 404, "Not Found");
-        return;
-    }
-    json_t *body = json_pack("{s:i, s:s, s:{s:s}}", "id", INSTALLATION, "app_id", github->app_id,
-                             "account", "login", github->app_owner);
-    ec_reply_json(req, 200, body);
-    json_decref(body);
-}
-
-static void on_access_token(void *state, struct ec_request *req)
-{
-    struct github_double *github = state;
-    if (!by_app(github, req)) {
-        return;
-    }
-    if (atoi(ec_request_param(req, "id")) != INSTALLATION) {
-        fault(github, req, "no such installation");
-        message(req, 404, "Not Found");
-        return;
-    }
-    char token[40], until[EC_RFC3339_SIZE];
-    snprintf(token, sizeof(token), "ghs_%032lld", (long long)++github->next_id);
-    int64_t until_ms = ec_unix_ms() + (int64_t)github->token_life_s * 1000;
-    ec_rfc3339(until_ms, until);
-    json_object_set_new(
-        github->tokens, token,
-        json_pack("{s:I, s:s}", "until", (json_int_t)until_ms, "app", github->app_owner));
-    json_t *body = json_pack("{s:s, s:s, s:{s:s}, s:s}", "token", token, "expires_at", until,
-                             "permissions", "contents", "read", "repository_selection", "all");
-    ec_reply_json(req, 201, body);
-    json_decref(body);
-}
 
 static void on_permission(void *state, struct ec_request *req)
 {
@@ -640,7 +510,7 @@ static void on_permission(void *state, struct ec_request *req)
     const char *permission =
         json_string_value(json_object_get(json_object_get(repo, "collaborators"), user));
     if (!permission) {
-        message(req, 404, "Not Found");
+        double_message(req, 404, "Not Found");
         return;
     }
     json_t *body = json_pack("{s:s, s:s, s:{s:s}}", "permission", permission, "role_name",
@@ -661,8 +531,8 @@ static void on_status(void *state, struct ec_request *req)
     snprintf(word, sizeof(word), " %.30s ", ec_json_text(body, "state"));
     if (!good || !strstr(" error failure pending success ", word) ||
         strlen(ec_json_text(body, "description")) > 140) {
-        fault(github, req, "no commit status");
-        message(req, 422, "Validation Failed");
+        double_fault(github, req, "no commit status");
+        double_message(req, 422, "Validation Failed");
         return;
     }
     ec_reply_json(req, 201, body);
@@ -761,24 +631,6 @@ void github_double_token(struct github_double *github, const char *token)
 {
     json_object_set_new(github->tokens, token,
                         json_pack("{s:I, s:s}", "until", (json_int_t)INT64_MAX, "app", ""));
-}
-
-const char *github_double_app(struct github_double *github, const char *app_id, const char *owner,
-                              int token_life_s)
-{
-    snprintf(github->app_id, sizeof(github->app_id), "%s", app_id);
-    snprintf(github->app_owner, sizeof(github->app_owner), "%s", owner);
-    github->token_life_s = token_life_s;
-    github->app_key = EVP_RSA_gen(2048);
-    snprintf(github->key_file, sizeof(github->key_file), "/tmp/github-app-XXXXXX");
-    int fd = mkstemp(github->key_file);
-    FILE *file = fdopen(fd, "w");
-    /* As GitHub gives it: PKCS#1. */
-    BIO *bio = BIO_new_fp(file, BIO_NOCLOSE);
-    PEM_write_bio_PrivateKey_traditional(bio, github->app_key, NULL, NULL, 0, NULL, NULL);
-    BIO_free(bio);
-    fclose(file);
-    return github->key_file;
 }
 
 void github_double_revoke(struct github_double *github)
