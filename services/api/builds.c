@@ -142,8 +142,8 @@ static void on_cancel_asked(struct call *call, const struct ec_batch *batch)
 static void on_cancel_state(struct call *call, const struct ec_rows *rows)
 {
     const char *state = ec_rows_text(rows, 0, "state");
-    if (strcmp(state, "queued") != 0 && strcmp(state, "leased") != 0 &&
-        strcmp(state, "running") != 0) {
+    if (strcmp(state, "waiting") != 0 && strcmp(state, "queued") != 0 &&
+        strcmp(state, "leased") != 0 && strcmp(state, "running") != 0) {
         call_problem(call, 409, "build_ended", NULL,
                      ec_arena_format(call->arena, "this build has ended already: %s", state));
         return;

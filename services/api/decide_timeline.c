@@ -61,6 +61,8 @@ static const struct kind kinds[] = {
     {"request.cancel", "receive", "api", BESIDE, false, "cancel asked for", "{actor.name}", ""},
     {"request.remove_service", "receive", "api", MAIN, false, "removal asked for", "{actor.name}",
      "pipeline to decide about it"},
+    {"request.approve", "receive", "api", BESIDE, false, "commit approved", "{actor.name}", ""},
+    {"build.waiting", "queue", "pipeline", MAIN, false, "waiting", "{detail}", "the git host's CI"},
     {"build.queued", "queue", "pipeline", MAIN, false, "queued", "", "a builder with a free slot"},
     {"build.leased", "queue", "pipeline", MAIN, false, "given to a builder",
      "{builder_id}, attempt {attempt}", "the builder to begin"},

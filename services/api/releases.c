@@ -13,8 +13,9 @@ static json_t *render_unborn(const struct ec_rows *rows, size_t row)
 {
     const char *build = ec_rows_text(rows, row, "id");
     const char *state = ec_rows_text(rows, row, "state");
-    bool open = strcmp(state, "queued") == 0 || strcmp(state, "leased") == 0 ||
-                strcmp(state, "running") == 0 || strcmp(state, "SUCCEEDED") == 0;
+    bool open = strcmp(state, "waiting") == 0 || strcmp(state, "queued") == 0 ||
+                strcmp(state, "leased") == 0 || strcmp(state, "running") == 0 ||
+                strcmp(state, "SUCCEEDED") == 0;
     json_t *object = render_row(rows, row, "service_id git_sha ?reason ?detail created_at");
     struct ec_id id = ec_id_derive(build, "release");
     json_object_set_new(object, "id", json_string(id.text));

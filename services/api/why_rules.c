@@ -35,6 +35,18 @@ const struct why_rule why_rules[] = {
      "Write the new name into enclii.yaml."},
     {"duplicate_delivery", "The host sent this delivery again; the first one counts.", ""},
 
+    /* ---- a pull request that builds nothing ---- */
+    {"pull_requests_off", "The service builds no pull requests.",
+     "To build them: source.git.pullRequests: trusted (or all) in enclii.yaml."},
+    {"fork_of_stranger",
+     "The pull request comes from a fork, and the host does not tell that its author belongs to "
+     "the repository.",
+     "Look at the commit, then: enclii approve NUMBER --commit SHA."},
+    {"head_not_reachable", "The host keeps the pull request's head where it cannot be fetched.",
+     "Push it to a branch of the repository."},
+    {"already_built", "This commit was built already.", ""},
+    {"older_word", "The host has told a later state of the pull request before.", ""},
+
     /* ---- other words of hosts ---- */
     {"ping", "The host asked whether the platform is there.", ""},
     {"event_not_used", "Nothing here acts on this kind of event.", ""},
@@ -46,6 +58,22 @@ const struct why_rule why_rules[] = {
     /* ---- builds ---- */
     {"push_accepted", "The push wants a build.", ""},
     {"asked_for", "Somebody asked for the build.", ""},
+    {"pull_request_accepted", "The pull request wants a build.", ""},
+    {"wait_for_ci", "The service builds what the git host's CI found good (waitForCI).",
+     "Nothing; to build it all the same: enclii deploy --commit SHA."},
+    {"ci_passed", "The git host's CI ended well.", ""},
+    {"ci_failed", "The git host's CI found something wrong.",
+     "Mend it and push again; to build it all the same: enclii deploy --commit SHA."},
+    {"ci_timed_out", "The git host's CI was not over in time.",
+     "Check that the repository's webhook sends workflow runs or check suites; to build it all "
+     "the same: enclii deploy --commit SHA."},
+    {"superseded_by_push", "The same commit was pushed to the repository; that build counts.",
+     "Nothing: the push is built instead."},
+    {"pull_request_closed", "The pull request was closed or merged.",
+     "Nothing; a merge is a push of its own."},
+    {"approved", "A member let this commit in.", ""},
+    {"unknown_pull_request", "The commit is not the head of that pull request.",
+     "See: enclii pull-requests."},
     {"builder_free", "A builder had a free slot.", ""},
     {"build_succeeded", "The image was built and pushed.", ""},
     {"build_failed", "The build ended with an error.", "Read its output: enclii logs."},
@@ -105,6 +133,10 @@ const struct why_rule why_rules[] = {
     {"release_ready", "The release is signed, and the service deploys by itself.", ""},
     {"auto_deploy_off", "The service deploys by hand only (autoDeploy: false).",
      "Deploy it: enclii deploy --release VERSION."},
+    {"pull_request_not_deployed", "Releases of pull requests are deployed by hand only.",
+     "Deploy it: enclii deploy --release VERSION; of a fork, before that: enclii approve VERSION."},
+    {"approval_needed", "It was built of a fork's code, and nobody has approved that commit.",
+     "Look at the commit, then: enclii approve VERSION."},
     {"branch_not_deployed", "It was built from a branch that does not deploy by itself.",
      "Deploy it by hand: enclii deploy --release VERSION."},
     {"no_environment", "The project has no environment of the name that the service deploys to.",

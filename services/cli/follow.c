@@ -40,6 +40,7 @@ static const struct row rows[] = {
     {"push.received", "push received", "{pusher} {ref}", NULL},
     {"delivery.accepted", "delivery accepted", "{commit.sha} {commit.message}", "green"},
     {"delivery.ignored", "delivery ignored", "{reason}: {detail}", "yellow"},
+    {"build.waiting", "waits for CI", "{detail}", "yellow"},
     {"build.queued", "build queued", "", NULL},
     {"build.leased", "build leased", "attempt {attempt} to {builder_id}", NULL},
     {"build.started", "build started", "", NULL},

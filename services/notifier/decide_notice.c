@@ -20,6 +20,7 @@
 /* clang-format off */
 static const struct notice_rule rules[] = {
     /*   fact                      name outside            status     for people            final  of a build */
+    RULE("build.waiting",          "build.waiting",        "pending", "Waiting for the host's CI", false, true),
     RULE("build.queued",           "build.started",        "pending", "Waiting for a builder",    false, true),
     RULE("build.failed",           "build.failed",         "failure", "The build failed",         true, true),
     RULE("build.timed_out",        "build.failed",         "error",   "The build took too long",  true, true),

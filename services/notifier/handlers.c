@@ -233,15 +233,14 @@ static void on_build_remembered(void *arg, struct ec_err err, const struct ec_ro
     }
 }
 
-static struct ec_err on_build_queued(void *state, struct ec_event *ev)
+static struct ec_err remember_build(struct work *work, const Enclii__V1__ServiceRef *service,
+                                    const Enclii__V1__Commit *commit, const char *build_id)
 {
-    const Enclii__V1__BuildQueued *fact = ec_event_body(ev);
-    struct work *work = begin(state, ev);
-    set_service(&work->notice, fact->service);
-    set_commit(&work->notice, fact->commit);
-    work->notice.subject_id = fact->build_id;
+    set_service(&work->notice, service);
+    set_commit(&work->notice, commit);
+    work->notice.subject_id = build_id;
     const struct notice *notice = &work->notice;
-    const char *args[] = {fact->build_id,     notice->project_id,    notice->project_slug,
+    const char *args[] = {build_id,           notice->project_id,    notice->project_slug,
                           notice->service_id, notice->service_name,  notice->commit_sha,
                           notice->commit_ref, notice->commit_message};
     return ec_store_exec(
@@ -250,6 +249,18 @@ static struct ec_err on_build_queued(void *state, struct ec_event *ev)
         " service_name, commit_sha, commit_ref, commit_message)"
         " values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
         args, EC_LEN(args), on_build_remembered, work);
+}
+
+static struct ec_err on_build_queued(void *state, struct ec_event *ev)
+{
+    const Enclii__V1__BuildQueued *fact = ec_event_body(ev);
+    return remember_build(begin(state, ev), fact->service, fact->commit, fact->build_id);
+}
+
+static struct ec_err on_build_waiting(void *state, struct ec_event *ev)
+{
+    const Enclii__V1__BuildWaiting *fact = ec_event_body(ev);
+    return remember_build(begin(state, ev), fact->service, fact->commit, fact->build_id);
 }
 
 static struct ec_err on_build_leased(void *state, struct ec_event *ev)
@@ -292,6 +303,7 @@ static struct ec_err on_delivery_accepted(void *state, struct ec_event *ev)
 static const struct ec_route routes[] = {
     /* when this arrives         it carries               we do */
     {E("delivery.accepted"), D(delivery_accepted), on_delivery_accepted},
+    {E("build.waiting"), D(build_waiting), on_build_waiting},
     {E("build.queued"), D(build_queued), on_build_queued},
     {E("build.leased"), D(build_leased), on_build_leased},
     {E("build.failed"), D(build_failed), on_build_failed},

@@ -5,6 +5,7 @@
 
 #include "base/id.h"
 #include "base/mem.h"
+#include "pulls.h"
 
 #define WANTED_MAX 100000
 
@@ -45,7 +46,8 @@ void wanted_done(struct wanted *wanted)
     struct id_list *lists[] = {&wanted->services,   &wanted->repos,       &wanted->builds,
                                &wanted->releases,   &wanted->deployments, &wanted->hostnames,
                                &wanted->deliveries, &wanted->builders,    &wanted->events,
-                               &wanted->refs};
+                               &wanted->refs,       &wanted->pulls,       &wanted->commits,
+                               &wanted->ci_commits};
     for (size_t i = 0; i < EC_LEN(lists); i++) {
         ec_map_free(lists[i]->known, NULL);
         lists[i]->known = NULL;
@@ -55,7 +57,7 @@ void wanted_done(struct wanted *wanted)
 /* ---- the needs of each type ---- */
 
 /* Most records are keyed by the service id and name one aggregate by its id. */
-static const char *want_service(struct wanted *wanted, const char *key)
+const char *want_service(struct wanted *wanted, const char *key)
 {
     if (!ec_id_valid(key)) {
         return "the key is not a service id";
@@ -93,6 +95,7 @@ static const char *want_push(struct wanted *wanted, const char *key, const void 
     want(wanted, &wanted->refs,
          ec_arena_format(wanted->arena, "%s\n%s", push->repo_key, push->ref));
     want(wanted, &wanted->deliveries, push->delivery_id);
+    want(wanted, &wanted->ci_commits, push->deleted ? "" : push->after);
     return NULL;
 }
 
@@ -106,7 +109,7 @@ static const char *want_compared(struct wanted *wanted, const char *key, const v
 }
 
 /* The host's other events name their delivery, and a repository when they are about one. */
-static const char *want_host_event(struct wanted *wanted, const char *key, const void *body)
+const char *want_host_event(struct wanted *wanted, const char *key, const void *body)
 {
     (void)key;
     const ProtobufCMessage *message = body;
@@ -240,6 +243,7 @@ static const char *want_request_build(struct wanted *wanted, const char *key, co
     if (!req->commit || !*req->commit->sha || !*req->commit->ref) {
         return "a build request without commit or ref";
     }
+    want(wanted, &wanted->commits, req->commit->sha);
     return want_id(wanted, &wanted->services, key, req->service_id);
 }
 
@@ -300,8 +304,9 @@ const struct event_kind event_kinds[] = {
     KIND("push.compared", push_compared, want_compared, decide_compared, false),
     KIND("delivery.received", delivery_received, want_host_event, decide_host_event, false),
     KIND("delivery.refused", delivery_refused, want_refused, decide_refused, true),
-    KIND("pull_request.changed", pull_request_changed, want_host_event, decide_host_event, false),
-    KIND("ci.changed", ci_changed, want_host_event, decide_host_event, false),
+    KIND("pull_request.changed", pull_request_changed, want_pull_request, decide_pull_request,
+         false),
+    KIND("ci.changed", ci_changed, want_ci, decide_ci_changed, false),
     KIND("ref.changed", ref_changed, want_host_event, decide_host_event, false),
     KIND("repository.changed", repository_changed, want_host_event, decide_repository, true),
     KIND("installation.changed", installation_changed, want_host_event, decide_host_event, false),
@@ -332,6 +337,7 @@ const struct event_kind event_kinds[] = {
     KIND("request.cancel", request_cancel, want_request_cancel, decide_request_cancel, true),
     KIND("request.remove_service", request_remove_service, want_request_remove,
          decide_request_remove, true),
+    KIND("request.approve", request_approve, want_request_approve, decide_request_approve, true),
 };
 const size_t event_kind_count = EC_LEN(event_kinds);
 

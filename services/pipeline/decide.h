@@ -21,6 +21,7 @@ struct wanted {
     struct ec_arena *arena;
     struct id_list services, repos, refs, builds, releases, deployments, hostnames, deliveries,
         builders, events;
+    struct id_list pulls, commits, ci_commits; /* commits: their builds, pulls and approvals */
     bool rollback; /* somebody goes back: read the last good release before the current one */
     bool deploys;  /* something may be deployed: read who owns its host names */
     bool queue;    /* read all builders and what they have at work */
@@ -30,6 +31,10 @@ void want(struct wanted *wanted, struct id_list *list, const char *id); /* "" is
 struct wanted *
 wanted_new(struct ec_arena *arena);      /* lives in the arena; wanted_done when it goes */
 void wanted_done(struct wanted *wanted); /* accepts NULL */
+
+/* What every event of a host needs; the service whose id is the key. */
+const char *want_host_event(struct wanted *wanted, const char *key, const void *body);
+const char *want_service(struct wanted *wanted, const char *key);
 
 /* One kind of event that pipeline takes in. */
 struct event_kind {
@@ -76,6 +81,9 @@ void decide_delivery_overdue(struct world *world, struct delivery *row);
 
 /* ---- decide_intake.c: what hosts say besides pushes ---- */
 void decide_host_event(struct world *world, const void *body);
+/* The row of a delivery that is no push; NULL when it was there already, and is counted. */
+struct delivery *decide_ledger(struct world *world, const Enclii__V1__DeliveryInfo *info,
+                               uint8_t state, const char *reason, const char *detail);
 void decide_refused(struct world *world, const void *body);
 void decide_repository(struct world *world, const void *body);
 /* The host's id of a repository, and its new address once it has moved. */
@@ -93,11 +101,19 @@ struct build_order {
     const char *delivery_id; /* "" = asked for by hand */
     int32_t priority;
     int64_t push_received_ms; /* 0 = no push */
+    bool wait_for_ci;
+    const struct pull *pull; /* NULL = of a push, or asked for */
 };
+#define PRIORITY_DRAFT 2
+#define PRIORITY_PULL 5
 #define PRIORITY_PUSH 10    /* somebody waits for it: the highest class that waiting leads to */
 #define PRIORITY_REQUEST 10 /* so does this */
-/* A queued build; supersedes older open ones of the same branch. */
+/* A queued build, or one that waits for the host's CI; supersedes older open ones of the same
+ * branch. */
 struct build *decide_new_build(struct world *world, const struct build_order *order);
+/* A waiting build goes into the queue. */
+void decide_build_queue(struct world *world, struct build *build, const char *rule,
+                        const char *detail);
 void decide_build_started(struct world *world, const void *body);
 void decide_build_step(struct world *world, const void *body);
 void decide_build_succeeded(struct world *world, const void *body);
@@ -114,6 +130,11 @@ bool decide_build_end(struct world *world, struct build *build, const struct bui
  */
 void decide_build_again(struct world *world, struct build *build, Enclii__V1__BuildFailure reason,
                         const char *detail);
+
+/* How it is built. A fork's code gets no build arguments: nothing marks which of them are secret.
+ */
+Enclii__V1__BuildSpec *decide_build_spec(struct world *world, const Enclii__V1__ServiceSpec *spec,
+                                         bool trusted);
 
 /* ---- decide_queue.c ---- */
 struct queue_load { /* builds leased or running now, and whose turn it was last */

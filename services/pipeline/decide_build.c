@@ -8,6 +8,7 @@
 #include "base/id.h"
 #include "base/metric.h"
 #include "bus/topics.h"
+#include "pulls.h"
 #include "trust/digest.h"
 
 static struct ec_metric builds =
@@ -39,18 +40,33 @@ static int64_t timeout_ms(struct world *world, const struct build *build)
 
 /* ---- new ones ---- */
 
-/* A newer push of the same branch: the older builds are not wanted any more. */
+/* A newer commit of the same branch or pull request. And the push of a commit that is also a pull
+ * request's head: its build is the one that may deploy, so one is enough. */
+static bool takes_place(const struct build *newer, const struct build *older)
+{
+    if (newer->pull_request != older->pull_request) {
+        return newer->pull_request == 0 && strcmp(older->commit_sha, newer->commit_sha) == 0;
+    }
+    return strcmp(older->ref, newer->ref) == 0;
+}
+
+/* The older builds are not wanted any more. */
 static void supersede_older(struct world *world, const struct build *newer)
 {
     for (struct build *older = newer->service->first_build; older; older = older->next_of_service) {
-        if (older == newer || machine_ended(&older->cell) || strcmp(older->ref, newer->ref) != 0) {
+        if (older == newer || machine_ended(&older->cell) || !takes_place(newer, older)) {
             continue;
         }
-        decide_build_end(world, older,
-                         &(struct build_end){BUILD_SUPERSEDED, "superseded_by_newer_push",
-                                             ec_arena_format(world->arena, "commit %.12s is newer",
-                                                             newer->commit_sha),
-                                             newer->id});
+        bool same = newer->pull_request != older->pull_request;
+        decide_build_end(
+            world, older,
+            &(struct build_end){BUILD_SUPERSEDED,
+                                same ? "superseded_by_push" : "superseded_by_newer_push",
+                                ec_arena_format(world->arena,
+                                                same ? "commit %.12s was pushed to the repository"
+                                                     : "commit %.12s is newer",
+                                                newer->commit_sha),
+                                newer->id});
     }
 }
 
@@ -62,7 +78,76 @@ static void tell_queued(struct world *world, const struct build *build)
     fact->commit = world_commit(world, build->commit);
     fact->delivery_id = world_text(world, build->delivery_id);
     fact->actor = world_actor(world, build->actor);
+    fact->pull_request = world_pull_ref(world, build->pull_request, build->trusted, build->author);
     tell(world, build, "dev.enclii.build.queued.v1", &fact->base);
+}
+
+static void tell_waiting(struct world *world, const struct build *build)
+{
+    Enclii__V1__BuildWaiting *fact = world_message(world, &enclii__v1__build_waiting__descriptor);
+    fact->build_id = world_text(world, build->id);
+    fact->service = world_service_ref(world, build->service);
+    fact->commit = world_commit(world, build->commit);
+    fact->delivery_id = world_text(world, build->delivery_id);
+    fact->actor = world_actor(world, build->actor);
+    fact->reason = world_text(world, build->reason);
+    fact->detail = world_text(world, build->detail);
+    tell(world, build, "dev.enclii.build.waiting.v1", &fact->base);
+}
+
+void decide_build_queue(struct world *world, struct build *build, const char *rule,
+                        const char *detail)
+{
+    if (!machine_move(&build->cell, BUILD_QUEUED, world->now_ms, 0)) {
+        return;
+    }
+    world_touch(&build->mark);
+    build->queued_ms = world->now_ms;
+    build->reason = "";
+    build->detail = "";
+    tell_queued(world, build);
+    struct why why = why_of(build, rule);
+    world_why(world, &why, "build #%d of %.12s on %s waits for a builder%s%s", build->number,
+              build->commit_sha, build->ref, *detail ? ": " : "", detail);
+}
+
+/* The first word about a new build: it is in the queue, or waits for the host's CI. */
+static void begin(struct world *world, struct build *build, const struct build_order *order)
+{
+    if (!order->wait_for_ci) {
+        decide_build_queue(
+            world, build,
+            order->pull           ? "pull_request_accepted"
+            : *order->delivery_id ? "push_accepted"
+                                  : "asked_for",
+            build->pull_request > 0
+                ? ec_arena_format(world->arena, "pull request #%d, %s", build->pull_request,
+                                  build->trusted ? "of this repository" : "from a fork: untrusted")
+                : "");
+        return;
+    }
+    machine_begin_plus(&build->cell, MACHINE_BUILD, world->now_ms, world->rules->ci_timeout_ms);
+    build->reason = "wait_for_ci";
+    build->detail = "no run of the host's CI about this commit is known yet";
+    struct why why = why_of(build, "wait_for_ci");
+    world_why(world, &why, "build #%d of %.12s waits for the host's CI (waitForCI)", build->number,
+              build->commit_sha);
+    tell_waiting(world, build);
+    decide_ci_build(world, build);
+}
+
+static void take_pull(struct world *world, struct build *build, const struct pull *pull)
+{
+    if (!pull) {
+        return;
+    }
+    const struct approval *approval =
+        world_approval(world, build->service, pull->number, build->commit_sha);
+    build->pull_request = pull->number;
+    build->trusted = !pull->from_fork;
+    build->author = pull->author;
+    build->author_association = pull->author_association;
+    build->approved_by = approval ? approval->approved_by : "";
 }
 
 struct build *decide_new_build(struct world *world, const struct build_order *order)
@@ -93,17 +178,32 @@ struct build *decide_new_build(struct world *world, const struct build_order *or
         .steps = "[]",
         .push_received_ms = order->push_received_ms,
         .queued_ms = world->now_ms,
+        .trusted = true,
+        .author = "",
+        .author_association = "",
+        .approved_by = "",
         .mark = ROW_NEW,
     };
+    take_pull(world, &row, order->pull);
     machine_begin(&row.cell, MACHINE_BUILD, world->now_ms);
-    machine_move(&row.cell, BUILD_QUEUED, world->now_ms, 0);
     struct build *build = world_add_build(world, &row);
     supersede_older(world, build);
-    tell_queued(world, build);
-    struct why why = why_of(build, *order->delivery_id ? "push_accepted" : "asked_for");
-    world_why(world, &why, "build #%d of %.12s on %s waits for a builder", build->number,
-              build->commit_sha, build->ref);
+    begin(world, build, order);
     return build;
+}
+
+Enclii__V1__BuildSpec *decide_build_spec(struct world *world, const Enclii__V1__ServiceSpec *spec,
+                                         bool trusted)
+{
+    Enclii__V1__BuildSpec *copy = world_message(world, &enclii__v1__build_spec__descriptor);
+    if (spec->build) {
+        *copy = *spec->build;
+    }
+    if (!trusted) {
+        copy->n_args = 0;
+        copy->args = NULL;
+    }
+    return copy;
 }
 
 /* ---- endings ---- */
@@ -249,7 +349,7 @@ void decide_build_step(struct world *world, const void *body)
     const Enclii__V1__BuildStepFinished *word = body;
     struct build *build = world_build(world, word->build_id);
     if (!build || !word->step || machine_ended(&build->cell) || build->attempt != word->attempt ||
-        build->cell.state == BUILD_QUEUED) {
+        build->cell.state == BUILD_QUEUED || build->cell.state == BUILD_WAITING) {
         return; /* progress of the past is no news */
     }
     const char *more = world_steps(world, &word->step, 1);

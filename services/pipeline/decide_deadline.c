@@ -1,6 +1,6 @@
 /* What becomes of a row whose deadline has passed: nothing waits for ever, and each end says who
  * kept silent. */
-#include "decide.h"
+#include "pulls.h"
 
 static void cause_of(struct world *world, const char *kind, const char *id, int64_t cas)
 {
@@ -13,6 +13,10 @@ void decide_build_overdue(struct world *world, struct build *build)
 {
     cause_of(world, "build", build->id, build->cas);
     world->cause.trace = build->trace;
+    if (build->cell.state == BUILD_WAITING) {
+        decide_ci_overdue(world, build);
+        return;
+    }
     if (build->cell.state == BUILD_LEASED) {
         decide_build_again(world, build, ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_LOST,
                            ec_arena_format(world->arena, "builder %s did not start it in time",

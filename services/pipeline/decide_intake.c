@@ -16,14 +16,14 @@ static const Enclii__V1__DeliveryInfo *info_of(const void *body)
     return *(Enclii__V1__DeliveryInfo *const *)((const char *)body + field->offset);
 }
 
-static void add_row(struct world *world, const Enclii__V1__DeliveryInfo *info, uint8_t state,
-                    const char *reason, const char *detail)
+struct delivery *decide_ledger(struct world *world, const Enclii__V1__DeliveryInfo *info,
+                               uint8_t state, const char *reason, const char *detail)
 {
     struct delivery *old = world_delivery(world, info->delivery_id);
     if (old) {
         old->duplicates++;
         world_touch(&old->mark);
-        return;
+        return NULL;
     }
     struct delivery row = {.id = world_text(world, info->delivery_id),
                            .repo_key = world_text(world, info->repo_key),
@@ -41,7 +41,7 @@ static void add_row(struct world *world, const Enclii__V1__DeliveryInfo *info, u
                            .mark = ROW_NEW};
     machine_begin(&row.cell, MACHINE_DELIVERY, world->now_ms);
     machine_move(&row.cell, state, world->now_ms, 0);
-    world_add_delivery(world, &row);
+    return world_add_delivery(world, &row);
 }
 
 void decide_host_event(struct world *world, const void *body)
@@ -49,12 +49,12 @@ void decide_host_event(struct world *world, const void *body)
     const ProtobufCMessage *message = body;
     if (message->descriptor == &enclii__v1__delivery_received__descriptor) {
         const Enclii__V1__DeliveryReceived *word = body;
-        add_row(world, word->delivery, DELIVERY_IGNORED, word->reason, word->detail);
+        decide_ledger(world, word->delivery, DELIVERY_IGNORED, word->reason, word->detail);
         return;
     }
-    add_row(world, info_of(body), DELIVERY_ACCEPTED, "",
-            ec_arena_format(world->arena, "told as %s on %s", message->descriptor->short_name,
-                            EC_TOPIC_INTAKE));
+    decide_ledger(world, info_of(body), DELIVERY_ACCEPTED, "",
+                  ec_arena_format(world->arena, "told as %s on %s", message->descriptor->short_name,
+                                  EC_TOPIC_INTAKE));
 }
 
 void decide_refused(struct world *world, const void *body)
@@ -165,8 +165,8 @@ void decide_repository(struct world *world, const void *body)
     const Enclii__V1__RepositoryChanged *change = body;
     const Enclii__V1__DeliveryInfo *info = change->delivery;
     const struct repo *known = world_repo(world, info->repo_key);
-    add_row(world, info, DELIVERY_ACCEPTED, "",
-            ec_arena_format(world->arena, "the repository was %s", info->action));
+    decide_ledger(world, info, DELIVERY_ACCEPTED, "",
+                  ec_arena_format(world->arena, "the repository was %s", info->action));
     bool same = !known || !*known->host_repo_id || !*info->host_repo_id ||
                 strcmp(known->host_repo_id, info->host_repo_id) == 0;
     if (*change->new_repo_key && strcmp(change->new_repo_key, info->repo_key) != 0 && same) {

@@ -134,8 +134,15 @@ static void build_service(struct world *world, struct service *svc,
     commit.sha = push->after;
     commit.message = cut_text(world, push->head->message, MESSAGE_MAX_BYTES);
     const struct build *build =
-        decide_new_build(world, &(struct build_order){svc, &commit, actor, push->delivery_id,
-                                                      PRIORITY_PUSH, push->received_unix_ms});
+        decide_new_build(world, &(struct build_order){
+                                    .service = svc,
+                                    .commit = &commit,
+                                    .actor = actor,
+                                    .delivery_id = push->delivery_id,
+                                    .priority = PRIORITY_PUSH,
+                                    .push_received_ms = push->received_unix_ms,
+                                    .wait_for_ci = world_spec(world, svc->spec)->wait_for_ci,
+                                });
     fact->services[fact->n_services++] = world_service_ref(world, svc);
     fact->build_ids[fact->n_build_ids++] = world_text(world, build->id);
 }

@@ -210,11 +210,8 @@ static void tell_leased(struct world *world, const struct build *build)
 
 static void command_run(struct world *world, const struct build *build)
 {
-    const Enclii__V1__ServiceSpec *spec = world_spec(world, build->spec);
-    Enclii__V1__BuildSpec *build_spec = spec->build;
-    if (!build_spec) {
-        build_spec = world_message(world, &enclii__v1__build_spec__descriptor);
-    }
+    Enclii__V1__BuildSpec *build_spec =
+        decide_build_spec(world, world_spec(world, build->spec), build->trusted);
     int64_t timeout_ms = build_spec->timeout_ms > 0 ? build_spec->timeout_ms : 1800 * 1000;
     Enclii__V1__RunBuild *command = world_message(world, &enclii__v1__run_build__descriptor);
     command->build_id = world_text(world, build->id);
@@ -225,7 +222,7 @@ static void command_run(struct world *world, const struct build *build)
     command->clone_url = world_text(world, build->service->repo_url);
     command->spec = build_spec;
     command->image_repo = world_text(world, build->image_repo);
-    command->trusted = true;
+    command->trusted = build->trusted;
     command->deadline_unix_ms = world->now_ms + timeout_ms;
     world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_BUILD_COMMANDS,
                                           .key = build->service->id,

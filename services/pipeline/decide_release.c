@@ -43,7 +43,7 @@ static void tell_created(struct world *world, const struct release *release,
     fact->clone_url = world_text(world, release->service->repo_url);
     fact->image_repo = world_text(world, release->image_repo);
     fact->digest = world_text(world, release->digest);
-    fact->build_spec = spec->build;
+    fact->build_spec = decide_build_spec(world, spec, build->trusted);
     fact->builder_id = world_text(world, build->builder_id);
     fact->engine = claim->engine;
     fact->build_started_unix_ms = claim->started_unix_ms;
@@ -51,6 +51,8 @@ static void tell_created(struct world *world, const struct release *release,
     fact->n_base_images = claim->n_base_images;
     fact->base_images = claim->base_images;
     fact->version = world_text(world, release->version);
+    fact->pull_request =
+        world_pull_ref(world, release->pull_request, release->trusted, build->author);
     tell(world, release, "dev.enclii.release.created.v1", &fact->base);
 }
 
@@ -85,6 +87,9 @@ struct release *decide_new_release(struct world *world, struct build *build,
         .trace = build->trace,
         .push_received_ms = build->push_received_ms,
         .created_ms = world->now_ms,
+        .pull_request = build->pull_request,
+        .trusted = build->trusted,
+        .approved_by = build->approved_by,
         .mark = ROW_NEW,
     };
     machine_begin(&row.cell, MACHINE_RELEASE, world->now_ms);
@@ -152,13 +157,23 @@ static const char *held_back(struct world *world, const struct release *release,
         *ret_detail = "the service was removed";
         return "service_removed";
     }
+    if (release->pull_request > 0) {
+        *ret_detail = ec_arena_format(
+            world->arena,
+            release->trusted || *release->approved_by
+                ? "built from pull request #%d; only pushes deploy by themselves. By hand: enclii "
+                  "deploy --release %s"
+                : "built from pull request #%d of a fork; a member looks at it, then: enclii "
+                  "approve %s",
+            release->pull_request, release->version);
+        return "pull_request_not_deployed";
+    }
     if (!svc->auto_deploy) {
         *ret_detail = "the service deploys by hand only (autoDeploy: false)";
         return "auto_deploy_off";
     }
-    const char *branch = ec_arena_format(world->arena, "refs/heads/%s", svc->branch);
     const Enclii__V1__Commit *commit = world_commit(world, release->commit);
-    if (strcmp(commit->ref, branch) != 0) {
+    if (!decide_branch(svc->branch, commit->ref)) {
         *ret_detail = ec_arena_format(world->arena, "built from %s, only branch %s deploys",
                                       commit->ref, svc->branch);
         return "branch_not_deployed";

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bus/topics.h"
+#include "pulls.h"
 
 static void refuse(struct world *world, const char *service_id, const struct why *about,
                    const char *detail)
@@ -35,15 +36,48 @@ static const Enclii__V1__Actor *actor_or_none(struct world *world, const Enclii_
     return actor ? actor : world_message(world, &enclii__v1__actor__descriptor);
 }
 
+/* The fork's pull request that a commit is known by. Asking for a build by its id does not make a
+ * stranger's code trusted; a push of it to the repository does. */
+static const struct pull *fork_head(struct world *world, const struct service *svc, const char *sha)
+{
+    const struct build *untrusted = NULL;
+    for (const struct build *b = svc->first_build; b; b = b->next_of_service) {
+        bool same = strcmp(b->commit_sha, sha) == 0;
+        if (same && b->trusted && b->pull_request == 0) {
+            return NULL;
+        }
+        untrusted = same && !b->trusted ? b : untrusted;
+    }
+    if (!untrusted) {
+        return world_fork_of(world, svc, sha);
+    }
+    struct pull *pull = ec_arena_alloc(world->arena, sizeof *pull); /* as it was then */
+    pull->number = untrusted->pull_request;
+    pull->ref = untrusted->ref;
+    pull->from_fork = true;
+    pull->author = untrusted->author;
+    pull->author_association = untrusted->author_association;
+    return pull;
+}
+
 void decide_request_build(struct world *world, const void *body)
 {
     const Enclii__V1__RequestBuild *req = body;
     struct service *svc = live_service(world, req->service_id, req->request_id);
-    if (svc) {
-        decide_new_build(world,
-                         &(struct build_order){svc, req->commit, actor_or_none(world, req->actor),
-                                               "", PRIORITY_REQUEST, 0});
+    if (!svc) {
+        return;
     }
+    Enclii__V1__Commit commit = *req->commit;
+    const struct pull *pull = fork_head(world, svc, commit.sha);
+    if (pull) {
+        commit.ref = world_text(world, *pull->ref ? pull->ref : commit.ref);
+    }
+    decide_new_build(world, &(struct build_order){.service = svc,
+                                                  .commit = &commit,
+                                                  .actor = actor_or_none(world, req->actor),
+                                                  .delivery_id = "",
+                                                  .priority = PRIORITY_REQUEST,
+                                                  .pull = pull});
 }
 
 /* ---- deploy and rollback ---- */
@@ -76,6 +110,14 @@ static const char *deploy_refusal(struct world *world, const struct service *svc
                                       "may run",
                                       release->version, machine_text(&release->cell));
         return "release_not_ready";
+    }
+    if (!release->trusted && !*release->approved_by) {
+        *ret_detail = ec_arena_format(world->arena,
+                                      "release %s was built from pull request #%d of a fork; a "
+                                      "member looks at commit %.12s, then: enclii approve %s",
+                                      release->version, release->pull_request, release->commit_sha,
+                                      release->version);
+        return "approval_needed";
     }
     return NULL;
 }

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "pulls.h"
 
 /* The services in question: named by id ($1), bound to a pushed repository ($2), or of a build
  * ($3). */
@@ -24,26 +25,33 @@ static const char services_sql[] =
 static const char environments_sql[] = SCOPE
     "select e.id, e.project_id, e.name, e.target from enclii.environment e where e.project_id "
     "in (select project_id from enclii.service where id in (select id from scope))";
-static const char builds_sql[] =
-    SCOPE "select b.id, b.service_id, b.number, b.delivery_id, b.spec, b.commit, b.actor, "
-          "b.commit_sha, b.ref, b.state, b.attempt, b.builder_id, b.priority, b.reason, b.detail, "
-          "b.digest, b.image_repo, b.trace, enclii.ms(b.push_received_at) as push_received, "
-          "enclii.ms(b.queued_at) as queued, enclii.ms(b.leased_at) as leased, "
-          "enclii.ms(b.started_at) as started, enclii.ms(b.finished_at) as finished, "
-          "enclii.ms(b.heard_at) as heard, enclii.ms(b.deadline_at) as deadline, b.cas "
-          "from enclii.build b where b.service_id in (select id from scope) and b.deadline_at is "
-          "not null union all "
-          "select b.id, b.service_id, b.number, b.delivery_id, b.spec, b.commit, b.actor, "
-          "b.commit_sha, b.ref, b.state, b.attempt, b.builder_id, b.priority, b.reason, b.detail, "
-          "b.digest, b.image_repo, b.trace, enclii.ms(b.push_received_at), enclii.ms(b.queued_at), "
-          "enclii.ms(b.leased_at), enclii.ms(b.started_at), enclii.ms(b.finished_at), "
-          "enclii.ms(b.heard_at), 0, b.cas "
-          "from enclii.build b where b.id = any($3::uuid[]) and b.deadline_at is null "
-          "order by number";
-/* $4 releases named, $5 deployments named, $6 whether somebody goes back. */
+/* Of one commit, ended builds that say whether another one is needed. */
+#define ENDED_BUILDS_MAX "1000"
+#define PULL_COLUMNS "b.pull_request, b.trusted, b.author, b.author_association, b.approved_by"
+static const char builds_sql[] = SCOPE
+    "select b.id, b.service_id, b.number, b.delivery_id, b.spec, b.commit, b.actor, "
+    "b.commit_sha, b.ref, b.state, b.attempt, b.builder_id, b.priority, b.reason, b.detail, "
+    "b.digest, b.image_repo, b.trace, enclii.ms(b.push_received_at) as push_received, "
+    "enclii.ms(b.queued_at) as queued, enclii.ms(b.leased_at) as leased, "
+    "enclii.ms(b.started_at) as started, enclii.ms(b.finished_at) as finished, "
+    "enclii.ms(b.heard_at) as heard, enclii.ms(b.deadline_at) as deadline, " PULL_COLUMNS ", b.cas "
+    "from enclii.build b where b.service_id in (select id from scope) and b.deadline_at is "
+    "not null union all "
+    "select b.id, b.service_id, b.number, b.delivery_id, b.spec, b.commit, b.actor, "
+    "b.commit_sha, b.ref, b.state, b.attempt, b.builder_id, b.priority, b.reason, b.detail, "
+    "b.digest, b.image_repo, b.trace, enclii.ms(b.push_received_at), enclii.ms(b.queued_at), "
+    "enclii.ms(b.leased_at), enclii.ms(b.started_at), enclii.ms(b.finished_at), "
+    "enclii.ms(b.heard_at), 0, " PULL_COLUMNS ", b.cas "
+    "from enclii.build b where b.deadline_at is null and b.id in (select unnest($3::uuid[]) "
+    "union (select o.id from enclii.build o where o.commit_sha = any($4::text[]) and "
+    "o.service_id in (select id from scope) order by o.number desc limit " ENDED_BUILDS_MAX
+    ")) order by number";
+/* $4 releases named, $5 deployments named, $6 whether somebody goes back, $7 commits approved. */
 static const char releases_sql[] = SCOPE
     ", ids as (select id from enclii.release where service_id in (select id from scope) and "
     "deadline_at is not null union select unnest($4::uuid[]) union "
+    "select id from enclii.release where commit_sha = any($7::text[]) and service_id in (select id "
+    "from scope) union "
     "select unnest(array[d.release_id, d.good_release_id]) from enclii.desired d where "
     "d.service_id in (select id from scope) union "
     "select d.release_id from enclii.deployment d where d.id = any($5::uuid[]) union "
@@ -57,7 +65,8 @@ static const char releases_sql[] = SCOPE
     "r.reason, r.detail, r.commit, r.spec, r.commit_sha, r.image_repo, r.digest, "
     "r.sbom_digest, r.provenance_digest, r.signature_digest, r.sbom_object, "
     "r.provenance_object, r.sbom_format, r.key_id, r.sbom_components, r.trace, "
-    "enclii.ms(r.push_received_at) as push_received, enclii.ms(r.created_at) as created, "
+    "r.pull_request, r.trusted, r.approved_by, enclii.ms(r.push_received_at) as push_received, "
+    "enclii.ms(r.created_at) as created, "
     "enclii.ms(r.ready_at) as ready, enclii.ms(r.deadline_at) as deadline, r.cas "
     "from enclii.release r where r.id in (select id from ids) order by r.number";
 static const char deployments_sql[] =
@@ -229,6 +238,11 @@ static void take_build(const struct row *row)
         .started_ms = number(row, "started"),
         .finished_ms = number(row, "finished"),
         .heard_ms = number(row, "heard"),
+        .pull_request = (int32_t)number(row, "pull_request"),
+        .trusted = flag(row, "trusted"),
+        .author = text(row, "author"),
+        .author_association = text(row, "author_association"),
+        .approved_by = text(row, "approved_by"),
         .cas = number(row, "cas"),
     };
     if (build.service && cell(row, MACHINE_BUILD, &build.cell)) {
@@ -265,6 +279,9 @@ static void take_release(const struct row *row)
         .push_received_ms = number(row, "push_received"),
         .created_ms = number(row, "created"),
         .ready_ms = number(row, "ready"),
+        .pull_request = (int32_t)number(row, "pull_request"),
+        .trusted = flag(row, "trusted"),
+        .approved_by = text(row, "approved_by"),
         .cas = number(row, "cas"),
     };
     if (release.service && cell(row, MACHINE_RELEASE, &release.cell)) {
@@ -386,6 +403,21 @@ static void take_ref(const struct row *row)
                                                 .seen_ms = number(row, "seen")});
 }
 
+static void take_pull(const struct row *row)
+{
+    pulls_take(row->world, row->rows, row->at);
+}
+
+static void take_approval(const struct row *row)
+{
+    approvals_take(row->world, row->rows, row->at);
+}
+
+static void take_ci_run(const struct row *row)
+{
+    ci_runs_take(row->world, row->rows, row->at);
+}
+
 static void take_inbox(const struct row *row)
 {
     ec_map_put(row->world->inbox, ec_rows_text(row->rows, row->at, "event_id"), row->world);
@@ -437,6 +469,9 @@ enum {
     AT_BUILDERS,
     AT_REPOS,
     AT_REFS,
+    AT_PULLS,
+    AT_APPROVALS,
+    AT_CI_RUNS,
     AT_WORK,
     AT_CLOCK,
 };
@@ -454,6 +489,9 @@ static void (*const takers[])(const struct row *) = {
     [AT_BUILDERS] = take_builder,
     [AT_REPOS] = take_repo,
     [AT_REFS] = take_ref,
+    [AT_PULLS] = take_pull,
+    [AT_APPROVALS] = take_approval,
+    [AT_CI_RUNS] = take_ci_run,
 };
 
 static void finish(struct load *load, struct ec_err err)
@@ -567,13 +605,15 @@ EC_RESULT load_world(struct ec_store *store, const struct wanted *wanted, const 
     const char *releases = array(arena, &wanted->releases);
     const char *deployments = array(arena, &wanted->deployments);
     const char *hostnames = array(arena, &wanted->hostnames);
+    const char *commits = array(arena, &wanted->commits);
     const char *back = wanted->rollback ? "t" : "f", *queue = wanted->queue ? "t" : "f";
     ec_batch_add(batch, plan_sql, NULL, 0);
     ec_batch_add(batch, services_sql, (const char *[]){services, repos, builds}, 3);
     ec_batch_add(batch, environments_sql, (const char *[]){services, repos, builds}, 3);
-    ec_batch_add(batch, builds_sql, (const char *[]){services, repos, builds}, 3);
+    ec_batch_add(batch, builds_sql, (const char *[]){services, repos, builds, commits}, 4);
     ec_batch_add(batch, releases_sql,
-                 (const char *[]){services, repos, builds, releases, deployments, back}, 6);
+                 (const char *[]){services, repos, builds, releases, deployments, back, commits},
+                 7);
     ec_batch_add(batch, deployments_sql, (const char *[]){services, repos, builds, deployments}, 4);
     ec_batch_add(batch, desired_sql, (const char *[]){services, repos, builds, back}, 4);
     ec_batch_add(batch, domains_sql, (const char *[]){services, repos, builds, hostnames}, 4);
@@ -586,6 +626,12 @@ EC_RESULT load_world(struct ec_store *store, const struct wanted *wanted, const 
     ask_if(batch, wanted->repos.count > 0, repos_sql, (const char *[]){repos}, 1);
     ask_if(batch, wanted->refs.count > 0, refs_sql, (const char *[]){array(arena, &wanted->refs)},
            1);
+    ask_if(batch, wanted->pulls.count + wanted->commits.count > 0, pulls_sql,
+           (const char *[]){array(arena, &wanted->pulls), commits}, 2);
+    ask_if(batch, wanted->commits.count > 0, approvals_sql, &commits, 1);
+    ask_if(batch, wanted->ci_commits.count + wanted->deliveries.count > 0, ci_runs_sql,
+           (const char *[]){array(arena, &wanted->ci_commits), array(arena, &wanted->deliveries)},
+           2);
     ask_if(batch, wanted->queue, at_work_sql, (const char *[]){queue}, 1);
     ec_batch_add(batch, "select enclii.ms(clock_timestamp()) as now", NULL, 0);
     struct ec_err err = ec_batch_run(batch, on_loaded, load);

@@ -146,6 +146,7 @@ struct ec_err pipeline_start(struct pipeline *pl)
         .silence_ms = pl->settings.silence_ms,
         .domain_issuer = pl->settings.domain_issuer,
         .skip_markers = pl->settings.skip_markers,
+        .ci_timeout_ms = pl->settings.ci_timeout_ms,
     };
     pl->engine = engine_new(pl);
     pl->relay = relay_new(pl);

@@ -21,6 +21,7 @@ struct pipeline_settings {
     int64_t silence_ms;         /* after which a builder counts as gone */
     const char *domain_issuer;
     const char *skip_markers; /* parted by commas */
+    int64_t ci_timeout_ms;    /* a push waits so long for the host's CI */
     const char *member;       /* of the consumer group; "" = a new one each time */
     /* How long rows about the past are kept; 0 = for ever. */
     int64_t keep_seen_ms, keep_deliveries_ms, keep_decisions_ms, keep_logs_ms, keep_audit_ms;

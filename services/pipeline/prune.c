@@ -42,6 +42,9 @@ static const struct {
     {"dead_letter", OLD("dead_letter", "settled_at"), /* open ones stay */
      offsetof(struct pipeline_settings, keep_decisions_ms)},
     {"ref", OLD("ref", "seen_at"), offsetof(struct pipeline_settings, keep_deliveries_ms)},
+    {"pull_request", OLD("pull_request", "state <> 'open' and updated_at"),
+     offsetof(struct pipeline_settings, keep_decisions_ms)},
+    {"ci_run", OLD("ci_run", "updated_at"), offsetof(struct pipeline_settings, keep_seen_ms)},
     {"builder", OLD("builder", "heard_at"), offsetof(struct pipeline_settings, keep_seen_ms)},
 };
 

@@ -455,6 +455,20 @@ Enclii__V1__ServiceRef *world_service_ref(struct world *world, const struct serv
     return ref;
 }
 
+Enclii__V1__PullRequestRef *world_pull_ref(struct world *world, int32_t number, bool trusted,
+                                           const char *author)
+{
+    if (number == 0) {
+        return NULL;
+    }
+    Enclii__V1__PullRequestRef *ref =
+        world_message(world, &enclii__v1__pull_request_ref__descriptor);
+    ref->number = number;
+    ref->trusted = trusted;
+    ref->author = world_text(world, author);
+    return ref;
+}
+
 Enclii__V1__EnvironmentRef *world_environment_ref(struct world *world, const char *environment_id)
 {
     const struct environment *env = world_environment(world, environment_id);

@@ -31,11 +31,15 @@ struct rules {
     int64_t silence_ms;         /* a builder not heard for so long is gone */
     const char *domain_issuer;  /* "local" */
     const char *skip_markers;   /* "[skip ci],[no ci]": a commit message with one is not built */
+    int64_t ci_timeout_ms;      /* a push waits so long for the host's CI, where it waits */
 };
 
 enum row_mark { ROW_CLEAN, ROW_NEW, ROW_CHANGED, ROW_REMOVED };
 
 struct build;
+struct pull;
+struct approval;
+struct ci_run;
 struct release;
 struct deployment;
 struct desired;
@@ -80,6 +84,10 @@ struct build {
     const char *steps; /* JSON array to append to the stored one (or to put in its place) */
     bool steps_replace;
     int64_t push_received_ms, queued_ms, leased_ms, started_ms, finished_ms, heard_ms;
+    int32_t pull_request;                    /* its number; 0 = of a push, or asked for */
+    bool trusted;                            /* false: a fork's code */
+    const char *author, *author_association; /* of the pull request */
+    const char *approved_by;                 /* who let this commit in; "" = nobody */
     int64_t cas;
     enum row_mark mark;
     struct build *next_of_service, *next;
@@ -102,6 +110,9 @@ struct release {
     bool steps_replace;
     const char *trace;
     int64_t push_received_ms, created_ms, ready_ms;
+    int32_t pull_request; /* as of its build */
+    bool trusted;
+    const char *approved_by;
     int64_t cas;
     enum row_mark mark;
     struct release *next_of_service, *next;
@@ -264,6 +275,10 @@ struct world {
     struct decision *first_decision, **decision_end;
     struct seen *first_seen, **seen_end;
     size_t fact_count, decision_count, seen_count;
+    /* In no order; pulls.h */
+    struct pull *first_pull;
+    struct approval *first_approval;
+    struct ci_run *first_ci_run;
 };
 
 /* More than is handled in one go: whoever asks stops adding, and the engine makes it less. */
@@ -340,6 +355,9 @@ Enclii__V1__Commit *world_commit(struct world *world, struct ec_span packed);
 Enclii__V1__Actor *world_actor(struct world *world, struct ec_span packed);
 Enclii__V1__ServiceSpec *world_spec(struct world *world, struct ec_span packed);
 Enclii__V1__ServiceRef *world_service_ref(struct world *world, const struct service *service);
+/* NULL when number is 0: it was not made from a pull request. */
+Enclii__V1__PullRequestRef *world_pull_ref(struct world *world, int32_t number, bool trusted,
+                                           const char *author);
 Enclii__V1__EnvironmentRef *world_environment_ref(struct world *world, const char *environment_id);
 /* [{"name","started_unix_ms","duration_ms","detail"}] */
 const char *world_steps(struct world *world, Enclii__V1__StepTime *const *steps, size_t count);

@@ -125,7 +125,7 @@ bool write_update_services(struct ec_batch *batch, const struct world *world)
 bool write_add_builds(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 19);
+    ec_columns_init(&cols, 24);
     for (const struct build *row = world->first_build; row; row = row->next) {
         if (row->mark != ROW_NEW) {
             continue;
@@ -149,31 +149,40 @@ bool write_add_builds(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->queued_ms);
         ec_columns_int(&cols, row->finished_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_int(&cols, row->pull_request);
+        ec_columns_flag(&cols, row->trusted);
+        ec_columns_text(&cols, row->author);
+        ec_columns_text(&cols, row->author_association);
+        ec_columns_text(&cols, row->approved_by);
     }
     return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.build (id, service_id, number, delivery_id, spec, "
                 "commit, commit_sha, ref, actor, state, priority, reason, detail, "
                 "image_repo, trace, push_received_at, queued_at, finished_at, "
-                "deadline_at) select id, service_id, number, delivery_id, spec, commit, "
+                "deadline_at, pull_request, trusted, author, author_association, approved_by) "
+                "select id, service_id, number, delivery_id, spec, commit, "
                 "commit_sha, ref, actor, state, priority, reason, detail, image_repo, "
                 "trace, enclii.at(push_received_at), enclii.at(queued_at), "
-                "enclii.at(finished_at), enclii.at(deadline_at) from unnest($1::uuid[], "
+                "enclii.at(finished_at), enclii.at(deadline_at), pull_request, trusted, author, "
+                "author_association, approved_by from unnest($1::uuid[], "
                 "$2::uuid[], $3::int[], $4::text[], $5::bytea[], $6::bytea[], $7::text[], "
                 "$8::text[], $9::bytea[], $10::text[], $11::int[], $12::text[], "
                 "$13::text[], $14::text[], $15::text[], $16::bigint[], $17::bigint[], "
-                "$18::bigint[], $19::bigint[]) as c(id, service_id, number, delivery_id, "
+                "$18::bigint[], $19::bigint[], $20::int[], $21::boolean[], $22::text[], "
+                "$23::text[], $24::text[]) as c(id, service_id, number, delivery_id, "
                 "spec, commit, commit_sha, ref, actor, state, priority, reason, detail, "
                 "image_repo, trace, push_received_at, queued_at, finished_at, "
-                "deadline_at) on conflict do nothing ",
-                20),
+                "deadline_at, pull_request, trusted, author, author_association, approved_by) on "
+                "conflict do nothing ",
+                25),
         true);
 }
 
 bool write_update_builds(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 16);
+    ec_columns_init(&cols, 18);
     for (const struct build *row = world->first_build; row; row = row->next) {
         if (row->mark != ROW_CHANGED) {
             continue;
@@ -194,6 +203,8 @@ bool write_update_builds(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->finished_ms);
         ec_columns_int(&cols, row->heard_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_int(&cols, row->queued_ms);
+        ec_columns_text(&cols, row->approved_by);
     }
     return ec_columns_flush(
         &cols, batch,
@@ -203,21 +214,24 @@ bool write_update_builds(struct ec_batch *batch, const struct world *world)
                 "c.steps::jsonb else t.steps || c.steps::jsonb end, leased_at = "
                 "enclii.at(c.leased_at), started_at = enclii.at(c.started_at), "
                 "finished_at = enclii.at(c.finished_at), heard_at = "
-                "enclii.at(c.heard_at), deadline_at = enclii.at(c.deadline_at), cas = "
+                "enclii.at(c.heard_at), deadline_at = enclii.at(c.deadline_at), queued_at = "
+                "enclii.at(c.queued_at), approved_by = c.approved_by, cas = "
                 "t.cas + 1 from unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], "
                 "$5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::text[], "
                 "$11::boolean[], $12::bigint[], $13::bigint[], $14::bigint[], "
-                "$15::bigint[], $16::bigint[]) as c(id, cas, state, attempt, builder_id, "
+                "$15::bigint[], $16::bigint[], $17::bigint[], $18::text[]) as c(id, cas, state, "
+                "attempt, builder_id, "
                 "priority, reason, detail, digest, steps, replace, leased_at, started_at, "
-                "finished_at, heard_at, deadline_at) where t.id = c.id and t.cas = c.cas ",
-                17),
+                "finished_at, heard_at, deadline_at, queued_at, approved_by) where t.id = c.id "
+                "and t.cas = c.cas ",
+                19),
         true);
 }
 
 bool write_add_releases(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 19);
+    ec_columns_init(&cols, 22);
     for (const struct release *row = world->first_release; row; row = row->next) {
         if (row->mark != ROW_NEW) {
             continue;
@@ -241,31 +255,36 @@ bool write_add_releases(struct ec_batch *batch, const struct world *world)
         ec_columns_text(&cols, row->trace);
         ec_columns_int(&cols, row->created_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_int(&cols, row->pull_request);
+        ec_columns_flag(&cols, row->trusted);
+        ec_columns_text(&cols, row->approved_by);
     }
     return ec_columns_flush(
         &cols, batch,
         COUNTED("insert into enclii.release (id, service_id, build_id, build_number, "
                 "push_received_at, number, version, state, reason, detail, commit, "
                 "commit_sha, image_repo, digest, spec, steps, trace, created_at, "
-                "deadline_at) select id, service_id, build_id, build_number, "
-                "enclii.at(push_received_at), number, version, state, reason, detail, "
-                "commit, commit_sha, image_repo, digest, spec, steps::jsonb, trace, "
-                "enclii.at(created_at), enclii.at(deadline_at) from unnest($1::uuid[], "
+                "deadline_at, pull_request, trusted, approved_by) select id, service_id, build_id, "
+                "build_number, enclii.at(push_received_at), number, version, state, reason, "
+                "detail, commit, commit_sha, image_repo, digest, spec, steps::jsonb, trace, "
+                "enclii.at(created_at), enclii.at(deadline_at), pull_request, trusted, approved_by "
+                "from unnest($1::uuid[], "
                 "$2::uuid[], $3::uuid[], $4::int[], $5::bigint[], $6::int[], $7::text[], "
                 "$8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], "
                 "$13::text[], $14::text[], $15::bytea[], $16::text[], $17::text[], "
-                "$18::bigint[], $19::bigint[]) as c(id, service_id, build_id, "
+                "$18::bigint[], $19::bigint[], $20::int[], $21::boolean[], $22::text[]) as c(id, "
+                "service_id, build_id, "
                 "build_number, push_received_at, number, version, state, reason, detail, "
                 "commit, commit_sha, image_repo, digest, spec, steps, trace, created_at, "
-                "deadline_at) on conflict do nothing ",
-                20),
+                "deadline_at, pull_request, trusted, approved_by) on conflict do nothing ",
+                23),
         true);
 }
 
 bool write_update_releases(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 17);
+    ec_columns_init(&cols, 18);
     for (const struct release *row = world->first_release; row; row = row->next) {
         if (row->mark != ROW_CHANGED) {
             continue;
@@ -287,6 +306,7 @@ bool write_update_releases(struct ec_batch *batch, const struct world *world)
         ec_columns_flag(&cols, row->steps_replace);
         ec_columns_int(&cols, row->ready_ms);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_text(&cols, row->approved_by);
     }
     return ec_columns_flush(
         &cols, batch,
@@ -297,15 +317,16 @@ bool write_update_releases(struct ec_batch *batch, const struct world *world)
                 "c.sbom_format, sbom_components = c.sbom_components, key_id = c.key_id, "
                 "steps = case when c.replace then c.steps::jsonb else t.steps || "
                 "c.steps::jsonb end, ready_at = enclii.at(c.ready_at), deadline_at = "
-                "enclii.at(c.deadline_at), cas = t.cas + 1 from unnest($1::uuid[], "
+                "enclii.at(c.deadline_at), approved_by = c.approved_by, cas = t.cas + 1 from "
+                "unnest($1::uuid[], "
                 "$2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], "
                 "$7::text[], $8::text[], $9::text[], $10::text[], $11::text[], "
                 "$12::int[], $13::text[], $14::text[], $15::boolean[], $16::bigint[], "
-                "$17::bigint[]) as c(id, cas, state, reason, detail, sbom_digest, "
+                "$17::bigint[], $18::text[]) as c(id, cas, state, reason, detail, sbom_digest, "
                 "provenance_digest, signature_digest, sbom_object, provenance_object, "
                 "sbom_format, sbom_components, key_id, steps, replace, ready_at, "
-                "deadline_at) where t.id = c.id and t.cas = c.cas ",
-                18),
+                "deadline_at, approved_by) where t.id = c.id and t.cas = c.cas ",
+                19),
         true);
 }
 

@@ -27,11 +27,12 @@ static void test_the_ledger_and_moved_repositories(void **state)
     info.delivery_id = pl_text("hook-1");
     info.host = pl_text("github");
     info.event = pl_text("pull_request");
-    info.action = pl_text("opened");
+    info.action = pl_text("labeled");
     info.repo_key = pl_text(REPO);
     info.host_repo_id = pl_text("77");
     Enclii__V1__PullRequestChanged pr = ENCLII__V1__PULL_REQUEST_CHANGED__INIT;
     pr.delivery = &info;
+    pr.number = 7;
     Enclii__V1__DeliveryRefused bad = ENCLII__V1__DELIVERY_REFUSED__INIT;
     bad.refusal_id = pl_text("00000000-0000-4000-8000-0000000000aa");
     bad.host = pl_text("github");
@@ -43,7 +44,7 @@ static void test_the_ledger_and_moved_repositories(void **state)
     pl_becomes(
         fix,
         "select state || ' ' || event || ' ' || action from enclii.delivery where id = 'hook-1'",
-        "ACCEPTED pull_request opened");
+        "ACCEPTED pull_request labeled");
     info.delivery_id = pl_text("hook-2");
     info.event = pl_text("repository");
     info.action = pl_text("renamed");

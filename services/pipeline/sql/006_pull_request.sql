@@ -17,9 +17,6 @@ alter table enclii.release
     add column approved_by  text not null default '';
 create index release_by_commit on enclii.release (commit_sha);
 
-alter table enclii.delivery
-    add column pull_request integer not null default 0;
-
 -- The last word about each pull request: what an approval is about.
 create table enclii.pull_request (
     id           text primary key,             -- "<repo_key>#<number>"

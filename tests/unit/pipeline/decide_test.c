@@ -102,6 +102,9 @@ static struct build *queued(struct world *w, struct service *svc, int number, in
                         .trace = "",
                         .steps = "[]",
                         .image_repo = "",
+                        .commit_sha = "",
+                        .ref = "",
+                        .trusted = true,
                         .queued_ms = NOW - waited_ms};
     machine_begin(&row.cell, MACHINE_BUILD, NOW);
     machine_move(&row.cell, BUILD_QUEUED, NOW, 0);
@@ -234,7 +237,9 @@ static struct release *ready(struct world *w, int number)
                           .trace = "",
                           .steps = "[]",
                           .reason = "",
-                          .detail = ""};
+                          .detail = "",
+                          .trusted = true,
+                          .approved_by = ""};
     Enclii__V1__Commit *commit = world_message(w, &enclii__v1__commit__descriptor);
     commit->ref = world_text(w, "refs/heads/main");
     row.commit = world_pack(w, &commit->base);

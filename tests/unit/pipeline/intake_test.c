@@ -96,6 +96,8 @@ static void test_every_delivery_has_a_row(void **state)
     Enclii__V1__PullRequestChanged *pr =
         world_message(w, &enclii__v1__pull_request_changed__descriptor);
     pr->delivery = info(w, "d1", "pull_request");
+    pr->delivery->action = world_text(w, "labeled");
+    pr->number = 7;
     test_event(w, "pull_request.changed", "e1", &pr->base);
     Enclii__V1__DeliveryReceived *star =
         world_message(w, &enclii__v1__delivery_received__descriptor);
@@ -105,7 +107,7 @@ static void test_every_delivery_has_a_row(void **state)
     const struct delivery *row = world_delivery(w, "d1");
     assert_int_equal(row->cell.state, DELIVERY_ACCEPTED);
     assert_string_equal(row->event, "pull_request");
-    assert_string_equal(row->action, "opened");
+    assert_string_equal(row->action, "labeled");
     row = world_delivery(w, "d2");
     assert_int_equal(row->cell.state, DELIVERY_IGNORED);
     assert_string_equal(row->reason, "event_not_used");

@@ -1,0 +1,108 @@
+/* Approvals. One person says of one commit of one pull request that a service may have it: it is
+ * built if it was not yet, and its release may then be deployed by hand. The next commit needs its
+ * own approval: what was looked at is what is approved. */
+#include <string.h>
+
+#include "pulls.h"
+
+const char *want_request_approve(struct wanted *wanted, const char *key, const void *body)
+{
+    const Enclii__V1__RequestApprove *req = body;
+    if (req->pull_request <= 0 || !*req->commit_sha) {
+        return "an approval without pull request or commit";
+    }
+    want(wanted, &wanted->commits, req->commit_sha);
+    if (strcmp(key, req->service_id) != 0) {
+        return "the key is not the service's id";
+    }
+    return want_service(wanted, key);
+}
+
+static void refuse(struct world *world, const struct service *svc,
+                   const Enclii__V1__RequestApprove *req, const char *rule, const char *detail)
+{
+    struct why why = {svc ? svc->id : NULL, "request", req->request_id, rule, "refused"};
+    world_why(world, &why, "%s", detail);
+}
+
+/* The pull request whose head this commit is now. */
+static struct pull *pull_of(const struct world *world, const struct service *svc,
+                            const Enclii__V1__RequestApprove *req)
+{
+    struct pull *pull = world->first_pull;
+    while (pull &&
+           (pull->number != req->pull_request || strcmp(pull->repo_key, svc->repo_key) != 0 ||
+            strcmp(pull->head_sha, req->commit_sha) != 0)) {
+        pull = pull->next;
+    }
+    return pull;
+}
+
+struct let_in {
+    size_t builds;
+    bool open_or_built;
+};
+
+/* Marks what was made of the commit already. */
+static struct let_in let_in(struct world *world, struct service *svc,
+                            const Enclii__V1__RequestApprove *req, const char *by)
+{
+    struct let_in found = {0};
+    for (struct build *b = svc->first_build; b; b = b->next_of_service) {
+        if (b->pull_request != req->pull_request || strcmp(b->commit_sha, req->commit_sha) != 0) {
+            continue;
+        }
+        found.builds++;
+        found.open_or_built =
+            found.open_or_built || !machine_ended(&b->cell) || b->cell.state == BUILD_SUCCEEDED;
+        b->approved_by = by;
+        world_touch(&b->mark);
+        struct why why = {svc->id, "build", b->id, "approved", machine_text(&b->cell)};
+        world_why(world, &why, "%s approved commit %.12s of pull request #%d%s%s", by,
+                  b->commit_sha, b->pull_request, *req->reason ? ": " : "", req->reason);
+    }
+    for (struct release *r = svc->first_release; r; r = r->next_of_service) {
+        if (r->pull_request == req->pull_request && strcmp(r->commit_sha, req->commit_sha) == 0) {
+            r->approved_by = by;
+            world_touch(&r->mark);
+            struct why why = {svc->id, "release", r->id, "approved", machine_text(&r->cell)};
+            world_why(world, &why, "%s approved it; deploy it: enclii deploy --release %s", by,
+                      r->version);
+        }
+    }
+    return found;
+}
+
+void decide_request_approve(struct world *world, const void *body)
+{
+    const Enclii__V1__RequestApprove *req = body;
+    struct service *svc = world_service(world, req->service_id);
+    if (!svc || svc->removed) {
+        refuse(world, svc, req, "unknown_service", "there is no such service, or it was removed");
+        return;
+    }
+    const Enclii__V1__Actor *actor =
+        req->actor ? req->actor : world_message(world, &enclii__v1__actor__descriptor);
+    const char *by = world_text(world, *actor->name ? actor->name : "somebody");
+    const struct pull *pull = pull_of(world, svc, req);
+    struct let_in found = let_in(world, svc, req, by);
+    if (!pull && found.builds == 0) {
+        refuse(world, svc, req, "unknown_pull_request",
+               ec_arena_format(world->arena,
+                               "commit %.12s is not the head of pull request #%d, and nothing was "
+                               "built of it",
+                               req->commit_sha, req->pull_request));
+        return;
+    }
+    world_touch(&svc->mark); /* a build begun at the same time must see the approval */
+    world_add_approval(world, &(struct approval){.service = svc,
+                                                 .pull_request = req->pull_request,
+                                                 .commit_sha = world_text(world, req->commit_sha),
+                                                 .approved_by = by,
+                                                 .approved_by_id = world_text(world, actor->id),
+                                                 .reason = world_text(world, req->reason),
+                                                 .mark = ROW_NEW});
+    if (pull && !found.open_or_built && strcmp(pull->state, "open") == 0 && *pull->ref) {
+        decide_build_pull(world, svc, pull, actor);
+    }
+}

@@ -1,0 +1,590 @@
+/* Pull requests, approvals and the host's CI, decider by decider. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "pulls.h"
+#include "support.h"
+
+#define SHA_1 "1111111111111111111111111111111111111111"
+#define SHA_2 "2222222222222222222222222222222222222222"
+#define REPO_KEY "h/acme/shop"
+
+static int serial;
+
+static struct world *world_of(const char *pull_requests, bool wait_for_ci)
+{
+    struct world *w = test_world();
+    struct service *svc = test_service(w, 1, PROJECT);
+    Enclii__V1__ServiceSpec *spec = world_spec(w, svc->spec);
+    Enclii__V1__BuildSpec *build = world_message(w, &enclii__v1__build_spec__descriptor);
+    Enclii__V1__BuildSpec__ArgsEntry *arg =
+        world_message(w, &enclii__v1__build_spec__args_entry__descriptor);
+    spec->pull_requests = world_text(w, pull_requests);
+    spec->wait_for_ci = wait_for_ci;
+    arg->key = world_text(w, "NPM_TOKEN");
+    arg->value = world_text(w, "hunter2");
+    build->args = &arg;
+    build->n_args = 1;
+    spec->build = build;
+    svc->spec = world_pack(w, &spec->base);
+    world_add_builder(
+        w, &(struct builder){
+               .id = "builder", .slots = 9, .cached_repos = "[]", .version = "", .heard_ms = NOW});
+    return w;
+}
+
+static Enclii__V1__DeliveryInfo *info(struct world *w, const char *action)
+{
+    Enclii__V1__DeliveryInfo *made = world_message(w, &enclii__v1__delivery_info__descriptor);
+    made->delivery_id = ec_arena_format(w->arena, "d-%d", ++serial);
+    made->host = world_text(w, "github");
+    made->event = world_text(w, "pull_request");
+    made->action = world_text(w, action);
+    made->repo_key = world_text(w, REPO_KEY);
+    made->sender = world_text(w, "eve");
+    return made;
+}
+
+/* A pull request of a stranger's fork; tests change what they are about. */
+static Enclii__V1__PullRequestChanged *pull(struct world *w, const char *action, const char *sha)
+{
+    Enclii__V1__PullRequestChanged *pr =
+        world_message(w, &enclii__v1__pull_request_changed__descriptor);
+    pr->delivery = info(w, action);
+    pr->number = 7;
+    pr->title = world_text(w, "Add a cat");
+    pr->head_sha = world_text(w, sha);
+    pr->head_ref = world_text(w, "cat");
+    pr->base_ref = world_text(w, "main");
+    pr->from_fork = true;
+    pr->author = world_text(w, "eve");
+    pr->author_association = world_text(w, "NONE");
+    return pr;
+}
+
+static const struct delivery *tell(struct world *w, Enclii__V1__PullRequestChanged *pr)
+{
+    test_event(w, "pull_request.changed", NULL, &pr->base);
+    return world_delivery(w, pr->delivery->delivery_id);
+}
+
+static void approve(struct world *w, const char *sha)
+{
+    Enclii__V1__RequestApprove *req = world_message(w, &enclii__v1__request_approve__descriptor);
+    req->actor = world_message(w, &enclii__v1__actor__descriptor);
+    req->actor->name = world_text(w, "ada");
+    req->service_id = world_text(w, w->first_service->id);
+    req->pull_request = 7;
+    req->commit_sha = world_text(w, sha);
+    test_event(w, "request.approve", NULL, &req->base);
+}
+
+static struct build *last_build(const struct world *w)
+{
+    struct build *last = NULL;
+    for (struct build *b = w->first_build; b; b = b->next) {
+        last = b;
+    }
+    return last;
+}
+
+static const struct decision *last_why(const struct world *w)
+{
+    const struct decision *last = NULL;
+    for (const struct decision *d = w->first_decision; d; d = d->next) {
+        last = d;
+    }
+    return last;
+}
+
+static Enclii__V1__RunBuild *lease(struct world *w)
+{
+    struct lease leases[4];
+    size_t count = decide_queue(w, NULL, leases, EC_LEN(leases));
+    Enclii__V1__RunBuild *run = NULL;
+    for (size_t i = 0; i < count; i++) {
+        decide_lease(w, &leases[i]);
+    }
+    for (struct fact *f = w->first_fact; f; f = f->next) {
+        if (strcmp(f->type, "dev.enclii.build.run.v1") == 0) {
+            run = enclii__v1__run_build__unpack(&w->allocator, f->body.len,
+                                                (const uint8_t *)f->body.ptr);
+        }
+    }
+    return run;
+}
+
+static struct release *finish_build(struct world *w)
+{
+    struct build *b = last_build(w);
+    Enclii__V1__BuildSucceeded *built = world_message(w, &enclii__v1__build_succeeded__descriptor);
+    built->build_id = world_text(w, b->id);
+    built->attempt = b->attempt;
+    built->digest = world_text(w, DIGEST);
+    test_event(w, "build.succeeded", NULL, &built->base);
+    struct release *release = w->first_release;
+    while (release && release->next) {
+        release = release->next;
+    }
+    assert_non_null(release);
+    Enclii__V1__ReleaseSigned *sign = world_message(w, &enclii__v1__release_signed__descriptor);
+    sign->release_id = world_text(w, release->id);
+    sign->digest = world_text(w, DIGEST);
+    test_event(w, "release.signed", NULL, &sign->base);
+    assert_int_equal(release->cell.state, RELEASE_READY);
+    return release;
+}
+
+static const struct deployment *deploy(struct world *w, const struct release *release)
+{
+    Enclii__V1__RequestDeploy *req = world_message(w, &enclii__v1__request_deploy__descriptor);
+    req->service_id = world_text(w, w->first_service->id);
+    req->release_id = world_text(w, release->id);
+    req->environment_id = world_text(w, ENVIRONMENT);
+    req->deployment_id = ec_arena_format(w->arena, "00000000-0000-4000-a000-%012d", ++serial);
+    test_event(w, "request.deploy", NULL, &req->base);
+    return world_deployment(w, req->deployment_id);
+}
+
+/* ---- which are built ---- */
+
+static void test_the_rule_and_the_author_decide(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rule, *association;
+        bool from_fork;
+        const char *reason; /* "" = built */
+    } rows[] = {
+        {"trusted", "", false, ""},
+        {"", "", false, ""}, /* a spec from before the rule */
+        {"trusted", "NONE", true, "fork_of_stranger"},
+        {"trusted", "", true, "fork_of_stranger"},
+        {"trusted", "CONTRIBUTOR", true, "fork_of_stranger"},
+        {"trusted", "FIRST_TIME_CONTRIBUTOR", true, "fork_of_stranger"},
+        {"trusted", "member", true, "fork_of_stranger"},
+        {"", "NONE", true, "fork_of_stranger"},
+        {"trusted", "OWNER", true, ""},
+        {"trusted", "MEMBER", true, ""},
+        {"trusted", "COLLABORATOR", true, ""},
+        {"all", "NONE", true, ""},
+        {"off", "OWNER", true, "pull_requests_off"},
+        {"off", "", false, "pull_requests_off"},
+    };
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        struct world *w = world_of(rows[i].rule, false);
+        Enclii__V1__PullRequestChanged *pr = pull(w, "opened", SHA_1);
+        pr->from_fork = rows[i].from_fork;
+        pr->author_association = world_text(w, rows[i].association);
+        const struct delivery *row = tell(w, pr);
+        bool built = w->first_build != NULL;
+        if (built != !*rows[i].reason || strcmp(row->reason, rows[i].reason) != 0) {
+            fail_msg("%s, %s, fork %d: \"%s\", not \"%s\"", rows[i].rule, rows[i].association,
+                     rows[i].from_fork, row->reason, rows[i].reason);
+        }
+        assert_int_equal(row->cell.state, built ? DELIVERY_ACCEPTED : DELIVERY_IGNORED);
+        if (built) {
+            assert_int_equal(w->first_build->trusted, !rows[i].from_fork);
+            assert_string_equal(w->first_build->ref, "refs/pull/7/head");
+            assert_int_equal(w->first_build->priority, PRIORITY_PULL);
+        }
+        world_free(w);
+    }
+}
+
+static void test_where_the_head_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *host, *sha;
+        bool from_fork;
+        const char *ref; /* "" = not built */
+    } rows[] = {
+        {"github", SHA_1, true, "refs/pull/7/head"},
+        {"gitea", SHA_1, true, "refs/pull/7/head"},
+        {"gitlab", SHA_1, true, "refs/merge-requests/7/head"},
+        {"bitbucket", SHA_1, false, "refs/heads/cat"},
+        {"bitbucket", SHA_1, true, ""},
+        {"bitbucket", "111111111111", false, ""}, /* it names twelve digits only */
+    };
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        struct world *w = world_of("all", false);
+        Enclii__V1__PullRequestChanged *pr = pull(w, "opened", rows[i].sha);
+        pr->delivery->host = world_text(w, rows[i].host);
+        pr->from_fork = rows[i].from_fork;
+        const struct delivery *row = tell(w, pr);
+        assert_string_equal(w->first_build ? w->first_build->ref : "", rows[i].ref);
+        assert_string_equal(row->reason, *rows[i].ref ? "" : "head_not_reachable");
+        Enclii__V1__RunBuild *run = lease(w);
+        if (run) { /* whatever the fork is called: the address is the service's own */
+            assert_string_equal(run->clone_url, w->first_service->repo_url);
+        }
+        world_free(w);
+    }
+}
+
+static void test_actions(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *action;
+        bool builds;
+    } rows[] = {{"opened", true},   {"synchronize", true}, {"reopened", true},
+                {"labeled", false}, {"closed", false},     {"ready_for_review", true},
+                {"edited", false},  {"unlabeled", false},  {"converted_to_draft", false}};
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        struct world *w = world_of("all", false);
+        tell(w, pull(w, rows[i].action, SHA_1));
+        if ((w->first_build != NULL) != rows[i].builds) {
+            fail_msg("%s", rows[i].action);
+        }
+        world_free(w);
+    }
+}
+
+static void test_a_branch_of_its_own_and_skip_markers(void **state)
+{
+    (void)state;
+    struct world *w = world_of("all", false);
+    Enclii__V1__PullRequestChanged *pr = pull(w, "opened", SHA_1);
+    pr->base_ref = world_text(w, "develop");
+    assert_string_equal(tell(w, pr)->reason, "branch_not_watched");
+    pr = pull(w, "edited", SHA_1); /* now it wants to go to main */
+    assert_int_equal(tell(w, pr)->cell.state, DELIVERY_ACCEPTED);
+    assert_non_null(w->first_build);
+    pr = pull(w, "synchronize", SHA_2);
+    pr->title = world_text(w, "Add a cat [skip ci]");
+    assert_string_equal(tell(w, pr)->reason, "skip_marker");
+    pr = pull(w, "opened", SHA_2);
+    pr->delivery->repo_key = world_text(w, "h/acme/other");
+    assert_string_equal(tell(w, pr)->reason, "no_service");
+    world_free(w);
+}
+
+static void test_new_heads_late_words_and_closing(void **state)
+{
+    (void)state;
+    struct world *w = world_of("all", false);
+    Enclii__V1__PullRequestChanged *pr = pull(w, "opened", SHA_1);
+    pr->updated_unix_ms = 1000;
+    tell(w, pr);
+    struct build *first = w->first_build;
+    size_t duplicates = world_delivery(w, pr->delivery->delivery_id)->duplicates;
+    tell(w, pr); /* the host sent it again */
+    assert_int_equal(world_delivery(w, pr->delivery->delivery_id)->duplicates, duplicates + 1);
+    assert_int_equal(ec_map_count(w->builds), 1);
+    pr = pull(w, "synchronize", SHA_2);
+    pr->updated_unix_ms = 3000;
+    pr->draft = true;
+    tell(w, pr);
+    assert_int_equal(first->cell.state, BUILD_SUPERSEDED);
+    assert_int_equal(last_build(w)->priority, PRIORITY_DRAFT);
+    pr = pull(w, "synchronize", SHA_1); /* came late */
+    pr->updated_unix_ms = 2000;
+    assert_string_equal(tell(w, pr)->reason, "older_word");
+    assert_int_equal(last_build(w)->cell.state, BUILD_QUEUED);
+    pr = pull(w, "reopened", SHA_2);
+    pr->updated_unix_ms = 4000;
+    assert_string_equal(tell(w, pr)->reason, "already_building");
+    pr = pull(w, "closed", SHA_2);
+    pr->updated_unix_ms = 5000;
+    tell(w, pr);
+    assert_int_equal(last_build(w)->cell.state, BUILD_CANCELLED);
+    assert_string_equal(last_build(w)->reason, "pull_request_closed");
+    pr = pull(w, "reopened", SHA_2);
+    pr->updated_unix_ms = 6000;
+    tell(w, pr);
+    assert_int_equal(last_build(w)->cell.state, BUILD_QUEUED);
+    world_free(w);
+}
+
+static void test_a_commit_is_built_once(void **state)
+{
+    (void)state;
+    struct world *w = world_of("all", false);
+    Enclii__V1__PullRequestChanged *pr = pull(w, "opened", SHA_1);
+    pr->from_fork = false;
+    test_push(w, "p1", SHA_1);
+    assert_string_equal(tell(w, pr)->reason, "already_building");
+    assert_int_equal(ec_map_count(w->builds), 1);
+    world_free(w);
+
+    w = world_of("all", false); /* the other way round: the push's build may deploy */
+    tell(w, pull(w, "opened", SHA_1));
+    struct build *of_pull = w->first_build;
+    test_push(w, "p2", SHA_1);
+    assert_int_equal(of_pull->cell.state, BUILD_SUPERSEDED);
+    assert_string_equal(of_pull->reason, "superseded_by_push");
+    assert_true(last_build(w)->trusted);
+    tell(w, pull(w, "synchronize", SHA_2)); /* never the other way: a push is not superseded */
+    assert_int_equal(ec_map_count(w->builds), 3);
+    assert_int_equal(w->first_build->next->cell.state, BUILD_QUEUED);
+    world_free(w);
+
+    w = world_of("all", false); /* untrusted code does not stand for the same commit, trusted */
+    tell(w, pull(w, "opened", SHA_1));
+    pr = pull(w, "opened", SHA_1);
+    pr->number = 8;
+    pr->from_fork = false;
+    tell(w, pr);
+    assert_int_equal(ec_map_count(w->builds), 2);
+    assert_true(last_build(w)->trusted);
+    world_free(w);
+}
+
+/* ---- what a fork's build gets, and what becomes of it ---- */
+
+static void test_untrusted_builds_get_nothing_secret(void **state)
+{
+    (void)state;
+    struct world *w = world_of("all", false);
+    tell(w, pull(w, "opened", SHA_1));
+    Enclii__V1__RunBuild *run = lease(w);
+    assert_non_null(run);
+    assert_false(run->trusted);
+    assert_int_equal(run->spec->n_args, 0);
+    finish_build(w);
+    for (struct fact *f = w->first_fact; f; f = f->next) { /* nor does the signer */
+        assert_null(f->body.ptr ? memmem(f->body.ptr, f->body.len, "hunter2", 7) : NULL);
+    }
+    test_push(w, "p1", SHA_2);
+    run = lease(w);
+    assert_true(run->trusted);
+    assert_int_equal(run->spec->n_args, 1);
+    world_free(w);
+}
+
+static void test_a_pull_request_never_deploys_by_itself(void **state)
+{
+    (void)state;
+    for (int fork = 0; fork < 2; fork++) {
+        struct world *w = world_of("all", false);
+        w->first_service->branch = "**,refs/pull/**,refs/**"; /* the widest rule there is */
+        Enclii__V1__PullRequestChanged *pr = pull(w, "opened", SHA_1);
+        pr->from_fork = fork;
+        tell(w, pr);
+        lease(w);
+        const struct release *release = finish_build(w);
+        assert_null(w->first_deployment);
+        assert_string_equal(last_why(w)->rule, "pull_request_not_deployed");
+        const struct deployment *dep = deploy(w, release);
+        assert_int_equal(dep->cell.state, fork ? DEPLOYMENT_CANCELLED : DEPLOYMENT_ROLLING);
+        assert_string_equal(dep->reason, fork ? "approval_needed" : "");
+        world_free(w);
+    }
+}
+
+static void test_an_approval_is_for_one_commit(void **state)
+{
+    (void)state;
+    struct world *w = world_of("trusted", false);
+    tell(w, pull(w, "opened", SHA_1));
+    assert_null(w->first_build);
+    approve(w, SHA_2); /* not the head */
+    assert_null(w->first_build);
+    assert_string_equal(last_why(w)->rule, "unknown_pull_request");
+    approve(w, SHA_1);
+    assert_non_null(w->first_build);
+    assert_false(w->first_build->trusted);
+    assert_string_equal(w->first_build->approved_by, "ada");
+    lease(w);
+    struct release *release = finish_build(w);
+    assert_null(w->first_deployment);
+    assert_int_equal(deploy(w, release)->cell.state, DEPLOYMENT_ROLLING);
+
+    /* The next head is a stranger's again. */
+    assert_string_equal(tell(w, pull(w, "synchronize", SHA_2))->reason, "fork_of_stranger");
+    assert_int_equal(ec_map_count(w->builds), 1);
+    world_free(w);
+}
+
+static void test_approving_what_is_built(void **state)
+{
+    (void)state;
+    struct world *w = world_of("all", false);
+    tell(w, pull(w, "opened", SHA_1));
+    lease(w);
+    struct release *release = finish_build(w);
+    assert_string_equal(deploy(w, release)->reason, "approval_needed");
+    tell(w, pull(w, "synchronize", SHA_2));
+    approve(w, SHA_2);
+    assert_string_equal(deploy(w, release)->reason, "approval_needed"); /* that was the other one */
+    assert_int_equal(ec_map_count(w->builds), 2);                       /* no second build of it */
+    assert_string_equal(last_build(w)->approved_by, "ada");
+    approve(w, SHA_1); /* the head before: it was built, so it can be looked at */
+    assert_int_equal(deploy(w, release)->cell.state, DEPLOYMENT_ROLLING);
+    assert_int_equal(ec_map_count(w->builds), 2);
+    world_free(w);
+}
+
+static void test_asking_by_commit_does_not_make_it_trusted(void **state)
+{
+    (void)state;
+    struct world *w = world_of("trusted", false);
+    tell(w, pull(w, "opened", SHA_1));
+    Enclii__V1__RequestBuild *req = world_message(w, &enclii__v1__request_build__descriptor);
+    req->commit = world_message(w, &enclii__v1__commit__descriptor);
+    req->commit->sha = world_text(w, SHA_1);
+    req->commit->ref = world_text(w, "refs/heads/main");
+    req->service_id = world_text(w, w->first_service->id);
+    test_event(w, "request.build", NULL, &req->base);
+    assert_false(last_build(w)->trusted);
+    assert_int_equal(last_build(w)->pull_request, 7);
+    assert_string_equal(last_build(w)->ref, "refs/pull/7/head");
+    tell(w, pull(w, "synchronize", SHA_2)); /* no head any more, but known by its build */
+    test_event(w, "request.build", NULL, &req->base);
+    assert_false(last_build(w)->trusted);
+    test_push(w, "p1", SHA_1); /* somebody with the right to push took it over */
+    test_event(w, "request.build", NULL, &req->base);
+    assert_true(last_build(w)->trusted);
+    assert_int_equal(last_build(w)->pull_request, 0);
+    world_free(w);
+}
+
+/* ---- the host's CI ---- */
+
+static void ci_run(struct world *w, const char *kind, const char *id, int64_t attempt,
+                   const char *conclusion)
+{
+    Enclii__V1__CiChanged *ci = world_message(w, &enclii__v1__ci_changed__descriptor);
+    ci->delivery = info(w, "completed");
+    ci->kind = world_text(w, kind);
+    ci->run_id = world_text(w, id);
+    ci->name = ec_arena_format(w->arena, "Tests %s", id);
+    ci->sha = world_text(w, SHA_1);
+    bool over = strcmp(conclusion, "queued") != 0 && strcmp(conclusion, "in_progress") != 0;
+    ci->status = world_text(w, over ? "completed" : conclusion);
+    ci->conclusion = world_text(w, over ? conclusion : "");
+    ci->url = world_text(w, "https://h/runs/1");
+    ci->run_attempt = attempt;
+    test_event(w, "ci.changed", NULL, &ci->base);
+}
+
+static void test_the_verdict(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *runs[4][3]; /* kind, id, conclusion */
+        int is;
+    } rows[] = {
+        {{{NULL}}, CI_UNKNOWN},
+        {{{"workflow_run", "1", "success"}}, CI_GOOD},
+        {{{"workflow_run", "1", "neutral"}, {"workflow_run", "2", "skipped"}}, CI_GOOD},
+        {{{"workflow_run", "1", "success"}, {"workflow_run", "2", "in_progress"}}, CI_RUNNING},
+        {{{"workflow_run", "2", "in_progress"}, {"workflow_run", "1", "success"}}, CI_RUNNING},
+        {{{"workflow_run", "1", "queued"}}, CI_RUNNING},
+        {{{"workflow_run", "1", "in_progress"}, {"workflow_run", "2", "failure"}}, CI_BAD},
+        {{{"workflow_run", "1", "success"}, {"workflow_run", "2", "cancelled"}}, CI_BAD},
+        {{{"workflow_run", "1", "timed_out"}}, CI_BAD},
+        {{{"workflow_run", "1", "action_required"}}, CI_BAD},
+        /* Suites of apps that never run hold nothing, and tell nothing. */
+        {{{"check_suite", "9", "queued"}}, CI_UNKNOWN},
+        {{{"check_suite", "9", "queued"}, {"check_suite", "8", "success"}}, CI_GOOD},
+        {{{"check_suite", "9", "in_progress"}, {"check_suite", "8", "success"}}, CI_RUNNING},
+        {{{"check_suite", "9", "failure"}}, CI_BAD},
+        /* Workflow runs are the finer word. */
+        {{{"check_suite", "9", "failure"}, {"workflow_run", "1", "success"}}, CI_GOOD},
+        {{{"check_suite", "9", "success"}, {"workflow_run", "1", "in_progress"}}, CI_RUNNING},
+        {{{"pipeline", "1", "success"}}, CI_GOOD},
+        {{{"pipeline", "1", "failure"}}, CI_BAD},
+    };
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        struct world *w = world_of("trusted", true);
+        for (size_t k = 0; k < 4 && rows[i].runs[k][0]; k++) {
+            ci_run(w, rows[i].runs[k][0], rows[i].runs[k][1], 1, rows[i].runs[k][2]);
+        }
+        struct ci_verdict verdict = decide_ci_verdict(w, REPO_KEY, SHA_1);
+        if ((int)verdict.is != rows[i].is) {
+            fail_msg("row %zu: %d, not %d", i, (int)verdict.is, rows[i].is);
+        }
+        assert_int_equal(decide_ci_verdict(w, REPO_KEY, SHA_2).is, CI_UNKNOWN);
+        assert_int_equal(decide_ci_verdict(w, "h/acme/other", SHA_1).is, CI_UNKNOWN);
+        world_free(w);
+    }
+}
+
+static void test_a_push_waits_for_ci(void **state)
+{
+    (void)state;
+    struct world *w = world_of("trusted", true);
+    test_push(w, "p1", SHA_1);
+    struct build *b = w->first_build;
+    assert_int_equal(b->cell.state, BUILD_WAITING);
+    assert_int_equal(b->cell.deadline_unix_ms, NOW + 3600000 + 1000);
+    assert_null(lease(w));
+    ci_run(w, "workflow_run", "1", 1, "in_progress");
+    assert_int_equal(b->cell.state, BUILD_WAITING);
+    assert_string_equal(b->detail, "Tests 1 (in_progress) https://h/runs/1");
+    ci_run(w, "workflow_run", "1", 1, "success");
+    assert_int_equal(b->cell.state, BUILD_QUEUED);
+    assert_string_equal(b->reason, "");
+    assert_non_null(lease(w));
+    world_free(w);
+}
+
+static void test_the_ci_may_be_first_and_may_fail(void **state)
+{
+    (void)state;
+    struct world *w = world_of("trusted", true);
+    ci_run(w, "workflow_run", "1", 1, "success");
+    test_push(w, "p1", SHA_1);
+    assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
+    world_free(w);
+
+    w = world_of("trusted", true);
+    test_push(w, "p1", SHA_1);
+    ci_run(w, "workflow_run", "1", 1, "failure");
+    assert_int_equal(w->first_build->cell.state, BUILD_CANCELLED);
+    assert_string_equal(w->first_build->reason, "ci_failed");
+    assert_string_equal(w->first_build->detail, "Tests 1 ended as failure: https://h/runs/1");
+    world_free(w);
+
+    w = world_of("trusted", true); /* run again, and well, before the push is handled */
+    ci_run(w, "workflow_run", "1", 1, "failure");
+    ci_run(w, "workflow_run", "1", 2, "success");
+    ci_run(w, "workflow_run", "1", 1, "failure");     /* the first attempt's word once more */
+    ci_run(w, "workflow_run", "1", 2, "in_progress"); /* and a late one */
+    test_push(w, "p1", SHA_1);
+    assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
+    world_free(w);
+
+    w = world_of("trusted", true); /* silence ends, too */
+    test_push(w, "p1", SHA_1);
+    decide_build_overdue(w, w->first_build);
+    assert_int_equal(w->first_build->cell.state, BUILD_TIMED_OUT);
+    assert_string_equal(w->first_build->reason, "ci_timed_out");
+    assert_non_null(strstr(w->first_build->detail, "no run of the host's CI"));
+    world_free(w);
+
+    w = world_of("trusted", true); /* pull requests do not wait: nothing of them deploys */
+    Enclii__V1__PullRequestChanged *pr = pull(w, "opened", SHA_1);
+    pr->from_fork = false;
+    tell(w, pr);
+    assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_rule_and_the_author_decide),
+        cmocka_unit_test(test_where_the_head_is),
+        cmocka_unit_test(test_actions),
+        cmocka_unit_test(test_a_branch_of_its_own_and_skip_markers),
+        cmocka_unit_test(test_new_heads_late_words_and_closing),
+        cmocka_unit_test(test_a_commit_is_built_once),
+        cmocka_unit_test(test_untrusted_builds_get_nothing_secret),
+        cmocka_unit_test(test_a_pull_request_never_deploys_by_itself),
+        cmocka_unit_test(test_an_approval_is_for_one_commit),
+        cmocka_unit_test(test_approving_what_is_built),
+        cmocka_unit_test(test_asking_by_commit_does_not_make_it_trusted),
+        cmocka_unit_test(test_the_verdict),
+        cmocka_unit_test(test_a_push_waits_for_ci),
+        cmocka_unit_test(test_the_ci_may_be_first_and_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
