@@ -8,6 +8,7 @@
 
 #include "base/encode.h"
 #include "base/mem.h"
+#include "base/plain.h"
 
 /* What an empty buffer points to, so that ptr is a C string from the start without an allocation.
  */
@@ -131,8 +132,11 @@ void ec_buf_add_json_text(struct ec_buf *buf, struct ec_span text)
     ec_buf_add(buf, "\"", 1);
     while (text.len > 0) {
         unsigned char byte = (unsigned char)text.ptr[0];
-        size_t len = ec_utf8_len(text);
-        if (len == 0) {
+        size_t plain = ec_plain_len(text.ptr, text.len);
+        size_t len = plain > 0 ? plain : ec_utf8_len(text);
+        if (plain > 0) {
+            ec_buf_add(buf, text.ptr, plain);
+        } else if (len == 0) {
             ec_buf_add(buf, "\xef\xbf\xbd", 3); /* U+FFFD in place of a byte that is no UTF-8 */
             len = 1;
         } else if (byte < 0x20 || byte == '"' || byte == '\\' || byte == 0x7f) {

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "base/plain.h"
+
 static const char hex_digits[] = "0123456789abcdef";
 static const char base64_standard[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -219,7 +221,8 @@ size_t ec_utf8_len(struct ec_span text)
 bool ec_utf8_valid(struct ec_span text)
 {
     while (text.len > 0) {
-        size_t len = (unsigned char)text.ptr[0] < 0x80 ? 1 : ec_utf8_len(text);
+        size_t len = ec_plain_len(text.ptr, text.len);
+        len = len > 0 ? len : ec_utf8_len(text);
         if (len == 0) {
             return false;
         }
@@ -255,7 +258,8 @@ char *ec_text_clean(struct ec_arena *arena, struct ec_span text, size_t max_byte
     char *clean = ec_arena_alloc(arena, room + 1);
     size_t made = 0;
     while (text.len > 0) {
-        size_t len = ec_utf8_len(text);
+        size_t len = ec_plain_len(text.ptr, text.len < room - made ? text.len : room - made);
+        len = len > 0 ? len : ec_utf8_len(text);
         struct ec_span piece = len == 0 ? EC_SPAN(unknown) : (struct ec_span){text.ptr, len};
         if (len > 0 && is_control(text.ptr, len)) {
             piece = EC_SPAN(" ");

@@ -29,6 +29,20 @@ __attribute__((destructor)) static void free_sha1(void)
     EVP_MD_free(sha1);
 }
 
+/* Random bytes from a store that is filled by one call to the kernel: a call for each id costs more
+ * than the rest of it. For ids only, never for secrets. */
+static void take_random(unsigned char *out, size_t count)
+{
+    static _Thread_local unsigned char store[1024];
+    static _Thread_local size_t left;
+    if (left < count) {
+        arc4random_buf(store, sizeof(store));
+        left = sizeof(store);
+    }
+    left -= count;
+    memcpy(out, store + left, count);
+}
+
 static char *put_hex(char *out, const unsigned char *bytes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -57,7 +71,7 @@ struct ec_id ec_id_new(void)
     static _Thread_local int64_t last_ms;
     static _Thread_local unsigned counter;
     unsigned char uuid[16];
-    arc4random_buf(uuid, sizeof(uuid));
+    take_random(uuid, sizeof(uuid));
     int64_t now_ms = ec_unix_ms();
     if (now_ms > last_ms) {
         last_ms = now_ms;
@@ -119,7 +133,7 @@ struct ec_trace ec_trace_new(void)
 {
     unsigned char bytes[24];
     struct ec_trace trace;
-    arc4random_buf(bytes, sizeof(bytes));
+    take_random(bytes, sizeof(bytes));
     bytes[0] |= 1; /* all zero is no valid id */
     bytes[16] |= 1;
     memcpy(trace.parent, "00-", 3);

@@ -151,16 +151,13 @@ static void add_paths(struct paths *paths, const struct ec_node *list)
 
 static const char *const changes[] = {"added", "modified", "removed"};
 
-static size_t listed_paths(const struct ec_tape *tape, const struct ec_node *commits)
+/* More than the paths can be: every value inside the commits. Counting them would look up each list
+ * twice. */
+static size_t paths_at_most(const struct ec_tape *tape, const struct ec_node *commits)
 {
-    size_t count = 0;
-    for (const struct ec_node *n = ec_tape_first(tape, commits); n;
-         n = ec_tape_next(tape, commits, n)) {
-        for (size_t i = 0; i < EC_LEN(changes); i++) {
-            count += ec_tape_count(tape, ec_tape_at(tape, n, changes[i]));
-        }
-    }
-    return count < PATHS_MAX ? count : PATHS_MAX;
+    size_t values =
+        ec_tape_is(commits, EC_TAPE_LIST) ? commits->next - (size_t)(commits - tape->nodes) : 0;
+    return values < PATHS_MAX ? values : PATHS_MAX;
 }
 
 /* One block for all of them: a push can change thousands of files. False: the arena is full. */
@@ -196,13 +193,13 @@ void push_paths(const struct mapping *m, Enclii__V1__PushReceived *push,
                 const struct ec_node *commits, int64_t listed)
 {
     size_t count = ec_tape_count(m->tape, commits);
-    size_t most = listed_paths(m->tape, commits), room = 16;
+    size_t most = paths_at_most(m->tape, commits), room = 16;
     while (room < most * 2) {
         room *= 2;
     }
     struct paths paths = {.tape = m->tape, .mask = room - 1, .seed = seed_once()};
     paths.slots = ec_arena_try(m->arena, room * sizeof *paths.slots);
-    paths.nodes = ec_arena_try(m->arena, (most + 1) * sizeof *paths.nodes);
+    paths.nodes = ec_arena_try_raw(m->arena, (most + 1) * sizeof *paths.nodes);
     if (!paths.slots || !paths.nodes) {
         return;
     }
