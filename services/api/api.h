@@ -210,6 +210,7 @@ handler on_service_create, on_service_list, on_service_get, on_service_patch, on
 handler on_service_status, on_service_why, on_service_events, on_events;
 handler on_build_create, on_build_list, on_build_get, on_build_cancel;
 handler on_build_logs, on_build_logs_stream, on_service_logs, on_service_logs_stream;
+handler on_build_approve, on_release_approve, on_pull_request_approve, on_pull_request_list;
 handler on_release_list, on_release_get, on_release_sbom, on_release_provenance, on_release_verify;
 handler on_deploy, on_deployment_list, on_deployment_latest, on_deployment_get, on_rollback;
 handler on_delivery_list, on_delivery_get, on_delivery_redeliver, on_domain_list;

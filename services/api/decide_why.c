@@ -63,6 +63,12 @@ static const char *within(struct ec_arena *arena, int64_t left_ms)
 
 static const char *push_text(const struct why_facts *f, struct ec_arena *arena)
 {
+    bool pull = strncasecmp(f->delivery.event, "pull", 4) == 0 ||
+                is(f->delivery.event, "Merge Request Hook");
+    if (pull) {
+        return ec_arena_format(arena, "The pull request with head %.7s%s%s", f->delivery.commit_sha,
+                               f->delivery.ref[0] ? " at " : "", f->delivery.ref);
+    }
     return ec_arena_format(arena, "The push of %.7s to %s", f->delivery.commit_sha,
                            f->delivery.ref);
 }
@@ -145,6 +151,35 @@ static bool why_queued(const struct why_facts *f, struct ec_arena *arena, struct
     return true;
 }
 
+/* "pull request #7 of eve, from a fork; approved by ada": of whom it is. */
+static const char *origin(const struct why_facts *f, struct ec_arena *arena)
+{
+    const char *by = f->build.approved_by;
+    if (f->build.pull_request == 0) {
+        return "";
+    }
+    return ec_arena_format(arena, " (pull request #%lld of %s%s%s%s)",
+                           (long long)f->build.pull_request, f->build.author,
+                           f->build.untrusted ? ", from a fork" : "", by[0] ? ", approved by " : "",
+                           by);
+}
+
+static bool why_waiting(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
+{
+    if (!is(f->build.state, "waiting")) {
+        return false;
+    }
+    *ret_why =
+        waits(arena, "queue", or_rule(f->build.reason, "wait_for_ci"),
+              ec_arena_format(arena, "The build of %.7s has waited %s for CI: %s",
+                              f->build.commit_sha, span(arena, f->build.since_ms), f->build.detail),
+              ec_arena_format(arena,
+                              "it begins once every run is over and none went wrong, and "
+                              "is given up %s",
+                              within(arena, f->build.left_ms)));
+    return true;
+}
+
 static bool why_at_work(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
     const char *since = span(arena, f->build.since_ms), *left = within(arena, f->build.left_ms);
@@ -172,13 +207,14 @@ static bool why_at_work(const struct why_facts *f, struct ec_arena *arena, struc
 
 static bool why_build(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
-    if (why_queued(f, arena, ret_why) || why_at_work(f, arena, ret_why)) {
+    if (why_waiting(f, arena, ret_why) || why_queued(f, arena, ret_why) ||
+        why_at_work(f, arena, ret_why)) {
         return true;
     }
     if (f->build.state[0] && !is(f->build.state, "SUCCEEDED")) {
         *ret_why = ended("build", or_rule(f->build.reason, "build_ended"),
-                         ec_arena_format(arena, "The build of %.7s ended as %s: %s",
-                                         f->build.commit_sha, f->build.state,
+                         ec_arena_format(arena, "The build of %.7s%s ended as %s: %s",
+                                         f->build.commit_sha, origin(f, arena), f->build.state,
                                          because(arena, f->build.reason, f->build.detail)));
         return true;
     }
@@ -227,6 +263,15 @@ static bool why_no_deployment(const struct why_facts *f, struct ec_arena *arena,
         return false;
     }
     const char *version = f->release.version;
+    if (f->build.pull_request > 0) {
+        bool held = f->build.untrusted && !f->build.approved_by[0];
+        *ret_why = ended("rollout", held ? "approval_needed" : "pull_request_not_deployed",
+                         ec_arena_format(arena, "Release %s%s is ready and was not deployed: %s.",
+                                         version, origin(f, arena),
+                                         held ? "nobody has approved its commit"
+                                              : "only pushes deploy by themselves"));
+        return true;
+    }
     const char *rule = f->release.rule[0] ? f->release.rule
                        : f->auto_deploy   ? ""
                                           : "auto_deploy_off";

@@ -20,6 +20,9 @@ struct why_facts {
     } delivery;
     struct {
         const char *id, *state, *reason, *detail, *commit_sha, *builder_id;
+        int64_t pull_request;                /* 0 = of a push, or asked for */
+        int64_t untrusted;                   /* of a fork */
+        const char *author, *approved_by;    /* of the pull request; who let the commit in */
         int64_t attempt, ahead;              /* ahead: queued builds that go first */
         int64_t since_ms, left_ms;           /* in this state */
         int64_t builders, slots, busy_slots; /* alive now; of those not draining */

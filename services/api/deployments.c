@@ -55,6 +55,22 @@ static void ask_for_deploy(struct call *call, struct deploy *dep)
     call_write(call, batch, on_deploy_asked);
 }
 
+/* pipeline decides; this is the clear answer at once. True: answered. */
+static bool needs_approval(struct call *call, const struct ec_rows *rows, const char *field)
+{
+    if (ec_rows_bool(rows, 0, "trusted") || ec_rows_text(rows, 0, "approved_by")[0]) {
+        return false;
+    }
+    const char *version = ec_rows_text(rows, 0, "version");
+    call_problem(call, 409, "approval_needed", field,
+                 ec_arena_format(call->arena,
+                                 "release %s was built from pull request #%s of a fork, and nobody "
+                                 "has approved commit %.12s; look at it, then: enclii approve %s",
+                                 version, ec_rows_text(rows, 0, "pull_request"),
+                                 ec_rows_text(rows, 0, "commit_sha"), version));
+    return true;
+}
+
 static void on_deploy_facts(struct call *call, const struct ec_batch *batch)
 {
     struct deploy *dep = call->more;
@@ -69,6 +85,8 @@ static void on_deploy_facts(struct call *call, const struct ec_batch *batch)
                                      "this release is %s; only one that was signed and verified "
                                      "(READY) is deployed",
                                      ec_rows_text(release, 0, "state")));
+    } else if (needs_approval(call, release, "release_id")) {
+        return;
     } else if (ec_rows_count(environment) == 0) {
         call_problem(call, 404, "environment_not_found", "environment_name",
                      ec_arena_format(call->arena,
@@ -106,10 +124,11 @@ void on_deploy(void *state, struct ec_request *req)
     }
     call->more = dep;
     struct ec_batch *batch = ec_batch_new(call->api->store);
-    ec_batch_add(batch,
-                 "select state, version, commit_sha from enclii.release"
-                 " where id = $1::uuid and service_id = $2::uuid",
-                 ARGS(dep->release_id, call->service_id));
+    ec_batch_add(
+        batch,
+        "select state, version, commit_sha, pull_request, trusted, approved_by from enclii.release"
+        " where id = $1::uuid and service_id = $2::uuid",
+        ARGS(dep->release_id, call->service_id));
     ec_batch_add(batch,
                  "select e.id, e.name from enclii.environment e join enclii.service s"
                  " on s.project_id = e.project_id where s.id = $1::uuid"
@@ -165,6 +184,9 @@ static void on_rollback_target(struct call *call, const struct ec_rows *rows)
                          : "no other release of this service was healthy in this environment");
         return;
     }
+    if (needs_approval(call, rows, dep->release_id[0] ? "to_release" : NULL)) {
+        return;
+    }
     dep->environment_id = ec_arena_strdup(call->arena, ec_rows_text(rows, 0, "environment_id"));
     dep->release_id = ec_arena_strdup(call->arena, ec_rows_text(rows, 0, "release_id"));
     dep->version = ec_arena_strdup(call->arena, ec_rows_text(rows, 0, "version"));
@@ -193,11 +215,14 @@ void on_rollback(void *state, struct ec_request *req)
     call->more = dep;
     /* Without a target: the last release that was healthy here and is not the one wanted now. */
     call_query(call,
-               "select x.environment_id, r.id as release_id, r.version from enclii.deployment x"
-               " join lateral (select r.id, r.version from enclii.release r where $2 <> ''"
+               "select x.environment_id, r.id as release_id, r.version,"
+               " r.commit_sha, r.pull_request, r.trusted, r.approved_by from enclii.deployment x"
+               " join lateral (select r.id, r.version, r.commit_sha, r.pull_request, r.trusted,"
+               "  r.approved_by from enclii.release r where $2 <> ''"
                "  and r.id = nullif($2, '')::uuid and r.service_id = x.service_id"
                "  and r.state = 'READY'"
-               " union all (select r.id, r.version from enclii.deployment d"
+               " union all (select r.id, r.version, r.commit_sha, r.pull_request, r.trusted,"
+               "  r.approved_by from enclii.deployment d"
                "  join enclii.release r on r.id = d.release_id where $2 = ''"
                "  and d.service_id = x.service_id and d.environment_id = x.environment_id"
                "  and d.state = 'HEALTHY' and d.release_id is distinct from (select w.release_id"

@@ -26,7 +26,11 @@ const char SERVICE_SQL[] =
 
 const char BUILD_SQL[] =
     "select x.id, x.service_id, x.number, x.state, x.commit, x.commit_sha as git_sha, x.ref,"
-    " x.actor, x.attempt, x.builder_id, x.reason, x.detail, x.digest, x.delivery_id" STEPS_AND_TIMES
+    " x.actor, x.attempt, x.builder_id, x.reason, x.detail, x.digest, x.delivery_id,"
+    " x.pull_request, x.trusted, x.author, x.author_association, x.approved_by,"
+    " case when x.pull_request > 0 then '#' || x.pull_request || case when x.trusted then ''"
+    "  when x.approved_by <> '' then ' of a fork, approved by ' || x.approved_by"
+    "  else ' of a fork' end else '' end as origin" STEPS_AND_TIMES
     ", coalesce(r.id::text, '') as release_id,"
     " " TIME("x.queued_at", "created_at") ", " TIME("x.leased_at", "leased_at") ", " TIME(
         "x.started_at",
@@ -50,6 +54,7 @@ const char RELEASE_SQL[] =
     " x.commit, x.commit_sha as git_sha, x.digest,"
     " x.image_repo || case when x.digest = '' then '' else '@' || x.digest end as image_uri,"
     " x.sbom_digest, x.provenance_digest, x.signature_digest as image_signature, x.sbom_format,"
+    " x.pull_request, x.trusted, x.approved_by,"
     " x.sbom_components, x.sbom_object, x.provenance_object, x.image_repo, x.key_id,"
     " case x.state when 'READY' then 'ready' when 'REJECTED' then 'failed' else 'building' end"
     "   as status,"
@@ -190,6 +195,12 @@ json_t *render_service(const struct ec_rows *rows, size_t row, struct ec_arena *
     json_object_set(object, "build_config", json_object_get(spec, "build"));
     json_object_set(object, "watch_paths", json_object_get(spec, "watch_paths"));
     json_object_set(object, "routes", json_object_get(spec, "routes"));
+    json_object_set_new(object, "pull_requests",
+                        json_string(ec_json_text(spec, "pull_requests")[0]
+                                        ? ec_json_text(spec, "pull_requests")
+                                        : "trusted"));
+    json_object_set_new(object, "wait_for_ci",
+                        json_boolean(ec_json_bool(spec, "wait_for_ci", false)));
     json_object_set_new(object, "app_path", json_string(ec_json_text(spec, "build.context")));
     json_object_set_new(object, "desired_replicas",
                         json_integer(ec_json_int(spec, "run.replicas", 1)));
@@ -213,11 +224,12 @@ static void set_origin(json_t *object, const struct ec_rows *rows, size_t row,
 
 json_t *render_build(const struct ec_rows *rows, size_t row, struct ec_arena *arena)
 {
-    json_t *object =
-        render_row(rows, row,
-                   "id service_id #number state git_sha ref #attempt ?builder_id ?reason ?detail "
-                   "?digest ?delivery_id ?release_id @steps created_at ?leased_at ?started_at "
-                   "?finished_at ?deadline_at ?push_received_at");
+    json_t *object = render_row(
+        rows, row,
+        "id service_id #number state git_sha ref #attempt ?builder_id ?reason ?detail "
+        "?digest ?delivery_id ?release_id #pull_request !trusted ?author ?author_association "
+        "?origin ?approved_by @steps created_at ?leased_at ?started_at "
+        "?finished_at ?deadline_at ?push_received_at");
     set_origin(object, rows, row, arena, true);
     return object;
 }
@@ -228,7 +240,8 @@ json_t *render_release(const struct ec_rows *rows, size_t row, struct ec_arena *
         rows, row,
         "id service_id build_id #number version image_uri git_sha status state ?error_message "
         "?reason ?detail ?digest ?sbom_format #sbom_components ?sbom_digest ?provenance_digest "
-        "?image_signature ?signature_verified_at ?key_id @steps created_at updated_at");
+        "?image_signature ?signature_verified_at ?key_id #pull_request !trusted ?approved_by "
+        "@steps created_at updated_at");
     set_origin(object, rows, row, arena, false);
     return object;
 }

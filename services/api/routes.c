@@ -75,6 +75,17 @@ const struct ec_http_route api_routes[] = {
     /* the output of a build, live */
     {"GET", "/v1/builds/{id}/logs/stream", on_build_logs_stream, 0, VIEW(KIND_BUILD)},
 
+    /* lets an untrusted build's commit in: its release may then be deployed; body: reason? */
+    {"POST", "/v1/builds/{id}/approve", on_build_approve, SMALL, DEVELOP(KIND_BUILD)},
+    /* the same, of a release */
+    {"POST", "/v1/releases/{id}/approve", on_release_approve, SMALL, DEVELOP(KIND_RELEASE)},
+    /* the same, of a pull request's head, which is built if it was not yet; body: commit, reason?
+     */
+    {"POST", "/v1/services/{id}/pull-requests/{number}/approve", on_pull_request_approve, SMALL,
+     DEVELOP(KIND_SERVICE)},
+    /* pull requests of the service's repository, newest first; query: state (open, closed, all) */
+    {"GET", "/v1/services/{id}/pull-requests", on_pull_request_list, 0, VIEW(KIND_SERVICE)},
+
     /* releases, newest first */
     {"GET", "/v1/services/{id}/releases", on_release_list, 0, VIEW(KIND_SERVICE)},
     /* one release */

@@ -18,6 +18,9 @@ struct why_ask {
     const char *commit, *delivery, *build;
 };
 
+/* A service is as its last push is; pull requests are asked about by commit, build or delivery. */
+#define OF_PULL(row) "(" row ".event ilike 'pull%request%' or " row ".event = 'Merge Request Hook')"
+
 /* All of them take $1 service, $2 commit, $3 delivery ("-" = none), $4 build. */
 static const char delivery_sql[] =
     "select d.id, d.state, d.reason, d.detail, d.ref, d.commit_sha, d.event, "
@@ -28,17 +31,21 @@ static const char delivery_sql[] =
     "  and c.subject_kind = 'delivery' and c.subject_id = d.id and c.outcome = 'not built'"
     "  order by c.id desc limit 1) c on true"
     " where s.id = $1::uuid and ($2 = '' or d.commit_sha = $2) and ($3 = '' or d.id = $3)"
-    " and $4 = $4 and d.commit_sha <> '' and ($3 <> '' or d.received_at >= s.created_at - interval "
-    "'1 day')"
-    " order by d.received_at desc limit 1";
+    " and $4 = $4 and d.commit_sha <> '' and ($2 <> '' or $3 <> '' or not " OF_PULL(
+        "d") ")"
+             " and ($3 <> '' or d.received_at >= s.created_at - interval "
+             "'1 day')"
+             " order by d.received_at desc limit 1";
 
 #define NEWEST_BUILD                                                                               \
     "(select id from enclii.build where service_id = $1::uuid and ($2 = '' or commit_sha = $2)"    \
     " and ($3 in ('', '-') or delivery_id = $3) and ($4 = '' or id::text = $4)"                    \
+    " and (pull_request = 0 or $2 <> '' or $3 <> '' or $4 <> '')"                                  \
     " order by number desc limit 1)"
 
 static const char build_sql[] =
     "select b.id, b.state, b.reason, b.detail, b.commit_sha, b.builder_id, b.attempt,"
+    " b.pull_request, b.trusted, b.author, b.approved_by,"
     " b.delivery_id, enclii.ms(b.queued_at) as ms, enclii.ms(b.deadline_at) as deadline_ms,"
     " enclii.ms(coalesce(b.finished_at, b.started_at, b.leased_at, b.queued_at)) as since_at_ms,"
     " (select count(*) from enclii.build o where o.state = 'queued' and b.state = 'queued'"
@@ -162,6 +169,10 @@ static void read_push(const struct chain *chain, struct why_facts *f)
     f->build.detail = ec_rows_text(b, row, "detail");
     f->build.commit_sha = ec_rows_text(b, row, "commit_sha");
     f->build.builder_id = ec_rows_text(b, row, "builder_id");
+    f->build.pull_request = ec_rows_int(b, row, "pull_request");
+    f->build.untrusted = f->build.pull_request > 0 && !ec_rows_bool(b, row, "trusted");
+    f->build.author = ec_rows_text(b, row, "author");
+    f->build.approved_by = ec_rows_text(b, row, "approved_by");
     f->build.attempt = ec_rows_int(b, row, "attempt");
     f->build.ahead = ec_rows_int(b, row, "ahead");
     f->build.since_ms = chain->now_ms - ec_rows_int(b, row, "since_at_ms");
@@ -374,7 +385,7 @@ static void on_lone_delivery(struct call *call, const struct ec_batch *batch)
                      .event = ec_rows_text(d, 0, "event"),
                      .rule = "",
                      .rule_detail = ""},
-        .build = {.id = "", .state = ""},
+        .build = {.id = "", .state = "", .author = "", .approved_by = ""},
         .release = {.state = ""},
         .deployment = {.id = "", .state = "", .version = "", .serving = ""},
         .domain = {.hostname = ""},

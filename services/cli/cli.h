@@ -172,6 +172,8 @@ int cmd_status(struct cli *cli);
 int cmd_releases(struct cli *cli);
 int cmd_deployments(struct cli *cli);
 int cmd_builds(struct cli *cli);
+int cmd_approve(struct cli *cli);
+int cmd_pull_requests(struct cli *cli);
 int cmd_deliveries(struct cli *cli);
 int cmd_delivery_show(struct cli *cli);
 int cmd_delivery_again(struct cli *cli);

@@ -32,6 +32,12 @@ const struct command commands[] = {
     {"channel delete", "NAME", "", "tells it no more", cmd_channel_delete, false},
     {"deploy", "[SERVICE]", "service|s= commit|c= release|r= environment|e= wait|w",
      "builds a commit, or deploys a release", cmd_deploy, false},
+    {"approve", "WHAT", "service|s= commit|c= reason=",
+     "lets a fork's commit in (build, release or pull request number): it is built, and may be "
+     "deployed",
+     cmd_approve, false},
+    {"pull-requests", "[SERVICE]", "state=", "pull requests, and what holds them",
+     cmd_pull_requests, false},
     {"rollback", "[SERVICE]", "to|t= wait|w", "goes back to the release before, or --to vN",
      cmd_rollback, false},
     {"status", "[SERVICE]", "", "what runs, and how it is", cmd_status, false},

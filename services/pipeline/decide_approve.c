@@ -102,7 +102,13 @@ void decide_request_approve(struct world *world, const void *body)
                                                  .approved_by_id = world_text(world, actor->id),
                                                  .reason = world_text(world, req->reason),
                                                  .mark = ROW_NEW});
-    if (pull && !found.open_or_built && strcmp(pull->state, "open") == 0 && *pull->ref) {
-        decide_build_pull(world, svc, pull, actor);
+    if (!pull || found.open_or_built || strcmp(pull->state, "open") != 0 || !*pull->ref) {
+        return; /* there is something to deploy already, or nothing to build */
     }
+    if (strcmp(world_spec(world, svc->spec)->pull_requests, "off") == 0) {
+        refuse(world, svc, req, "pull_requests_off",
+               "the approval is kept, but the service builds no pull requests");
+        return;
+    }
+    decide_build_pull(world, svc, pull, actor);
 }

@@ -62,6 +62,7 @@ void pl_start(struct pl_fixture *fix)
         .settings = {.registry = "127.0.0.1:5000",
                      .attempts_max = 3,
                      .silence_ms = 10000,
+                     .ci_timeout_ms = 3600000,
                      .domain_issuer = "local",
                      .keep_seen_ms = INT64_C(8) * 86400000,
                      .keep_decisions_ms = INT64_C(90) * 86400000,
@@ -119,9 +120,10 @@ int pl_one_service(void **state)
     }
     struct test_pg *pg = fix->pg;
     struct ec_arena *arena = ec_arena_new(1 << 20);
-    test_pg_sql(pg, "set client_min_messages = warning; truncate enclii.project, enclii.delivery, "
-                    "enclii.decision, enclii.outbox, "
-                    "enclii.builder, enclii.ref, enclii.repo cascade");
+    test_pg_sql(
+        pg, "set client_min_messages = warning; truncate enclii.project, enclii.delivery, "
+            "enclii.decision, enclii.outbox, "
+            "enclii.builder, enclii.ref, enclii.repo, enclii.pull_request, enclii.ci_run cascade");
     test_pg_sql(pg, "insert into enclii.project (id, slug, name) values ('" PROJECT
                     "', 'acme', 'Acme');"
                     "insert into enclii.environment (id, project_id, name) values ('" ENVIRONMENT
