@@ -18,3 +18,6 @@ struct ec_file_spec {
 /* Both give 0 or -errno. What cannot be finished leaves nothing behind. */
 int ec_file_replace(const struct ec_file_spec *spec);
 int ec_file_create(const struct ec_file_spec *spec); /* -EEXIST: it is there already, untouched */
+/* Removes a folder and all that is in it, as far as it can; follows no link and leaves what is
+ * mounted into it. Blocks: for start-up and worker threads. */
+void ec_file_remove_tree(const char *path);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "builder.h"
@@ -130,15 +131,6 @@ static int add_size(const char *path, const struct stat *info, int kind, struct 
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *at)
-{
-    (void)info;
-    (void)kind;
-    (void)at;
-    remove(path);
-    return 0;
-}
-
 static int64_t size_of(const char *path)
 {
     walked_bytes = 0;
@@ -199,7 +191,7 @@ static void trim_work(void *arg)
     size_t count = list_repos(trim->git_dir, repos, &bytes);
     qsort(repos, count, sizeof(*repos), older_first);
     for (size_t i = 0; i < count && bytes > trim->max_bytes / 4; i++) {
-        nftw(repos[i].path, remove_one, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        ec_file_remove_tree(repos[i].path);
         bytes -= repos[i].bytes;
     }
     free(repos);

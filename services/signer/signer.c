@@ -3,11 +3,11 @@
 #include "signer.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "bus/topics.h"
@@ -26,21 +26,14 @@ static struct ec_err make_folder(struct ec_arena *arena, const char *path)
     return ec_ok();
 }
 
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *at)
-{
-    (void)info;
-    (void)type;
-    return at->level > 0 ? remove(path) : 0;
-}
-
 static struct ec_err make_folders(struct ec_arena *arena, const char *work_dir)
 {
     static const char *const names[] = {"", "/tmp", "/sbom", "/cache"};
+    /* What a killed Syft left: layers of images, unpacked. */
+    ec_file_remove_tree(ec_arena_format(arena, "%s/tmp", work_dir));
     for (size_t i = 0; i < EC_LEN(names); i++) {
         EC_TRY(make_folder(arena, ec_arena_format(arena, "%s%s", work_dir, names[i])));
     }
-    /* What a killed Syft left: layers of images, unpacked. */
-    nftw(ec_arena_format(arena, "%s/tmp", work_dir), remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     return ec_ok();
 }
 

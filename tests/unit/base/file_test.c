@@ -88,6 +88,22 @@ static void what_cannot_be_written_is_told_and_leaves_nothing(void **state)
     rmdir(path);
 }
 
+/* What a link in it leads to stays. */
+static void a_tree_is_removed_and_nothing_else(void **state)
+{
+    (void)state;
+    assert_int_equal(put(ec_file_create, in_folder("outside"), "x", ""), 0);
+    assert_int_equal(mkdir(in_folder("tree"), 0700), 0);
+    assert_int_equal(mkdir(in_folder("tree/deep"), 0700), 0);
+    assert_int_equal(put(ec_file_create, in_folder("tree/deep/file"), "x", ""), 0);
+    assert_int_equal(symlink("../outside", in_folder("tree/link")), 0);
+    ec_file_remove_tree(in_folder("tree"));
+    ec_file_remove_tree(in_folder("tree")); /* what is not there is fine */
+    assert_int_equal(access(in_folder("tree"), F_OK), -1);
+    assert_int_equal(files_in_folder(), 1);
+    unlink(in_folder("outside"));
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -106,6 +122,7 @@ int main(void)
         cmocka_unit_test(replacing_leaves_the_new_file_and_no_other),
         cmocka_unit_test(only_the_first_creates),
         cmocka_unit_test(what_cannot_be_written_is_told_and_leaves_nothing),
+        cmocka_unit_test(a_tree_is_removed_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
