@@ -34,7 +34,7 @@ enum local_port {
     PORT_ADMIN, /* the first of PORT_ADMIN_COUNT: /metrics and /health of each service */
     PORT_COUNT
 };
-#define PORT_ADMIN_COUNT 8
+#define PORT_ADMIN_COUNT 10
 
 struct local_port_row {
     const char *setting; /* environment variable that changes it */

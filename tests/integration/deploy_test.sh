@@ -96,6 +96,8 @@ reconciler enclii-reconciler --version
 domain enclii-domain --version
 notifier enclii-notifier --version
 history enclii-history --version
+sweeper enclii-sweeper --version
+sweeper git --version
 api enclii-api --version
 cli enclii version
 signer syft --version

@@ -1,0 +1,311 @@
+/* Topics → tables: which repositories are bound, and every push that was told. A batch is one
+ * transaction with the offsets it has consumed. What PostgreSQL refuses makes the batch run event
+ * by event, so that a bad event costs itself only. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/columns.h"
+#include "sweeper.h"
+
+static const char *const topics[] = {EC_TOPIC_REPOS, EC_TOPIC_INTAKE, NULL};
+
+static const struct ec_route routes[] = {
+    /* when this arrives            it carries */
+    {"dev.enclii.repo.bound.v1", &enclii__v1__repo_bound__descriptor, NULL},
+    {"dev.enclii.push.received.v1", &enclii__v1__push_received__descriptor, NULL},
+};
+
+static void store(struct sweeper *sw);
+
+/* ---- offsets ---- */
+
+struct offset_ask {
+    struct sweeper *sw;
+    struct ec_offset *offsets;
+    size_t count;
+    void *token;
+};
+
+/* Kept for ledger_mark; the topic's name as in the table of topics, which lives on. */
+static void keep_parts(struct sweeper *sw, const struct ec_offset *offsets, size_t count)
+{
+    sw->parts = ec_grow(sw->parts, count + 1, sizeof *sw->parts);
+    sw->part_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(offsets[i].topic, EC_TOPIC_INTAKE) == 0) {
+            sw->parts[sw->part_count++] =
+                (struct ec_offset){EC_TOPIC_INTAKE, offsets[i].partition, -1};
+        }
+    }
+}
+
+static void on_offsets(void *arg, struct ec_err err, const struct ec_batch *batch)
+{
+    struct offset_ask *ask = arg;
+    const struct ec_rows *found = ec_failed(err) ? NULL : ec_batch_rows(batch, 1);
+    for (size_t i = 0; found && i < ask->count; i++) {
+        ask->offsets[i].next = -1;
+        for (size_t at = 0; at < ec_rows_count(found); at++) {
+            if (strcmp(ec_rows_text(found, at, "topic"), ask->offsets[i].topic) == 0 &&
+                ec_rows_int(found, at, "partition") == ask->offsets[i].partition) {
+                ask->offsets[i].next = ec_rows_int(found, at, "next");
+            }
+        }
+    }
+    void *token = ask->token;
+    free(ask);
+    ec_offsets_loaded(token, err);
+}
+
+/* Every partition gets its row, so that one that nobody has read yet is seen to be unread. */
+static void load_offsets(void *state, struct ec_offset *offsets, size_t count, void *token)
+{
+    struct sweeper *sw = state;
+    struct offset_ask *ask = ec_alloc(sizeof *ask);
+    *ask = (struct offset_ask){sw, offsets, count, token};
+    keep_parts(sw, offsets, count);
+    struct ec_batch *batch = ec_batch_new(sw->store);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 3);
+    for (size_t i = 0; i < count; i++) {
+        ec_columns_text(&cols, SWEEPER_GROUP);
+        ec_columns_text(&cols, offsets[i].topic);
+        ec_columns_int(&cols, offsets[i].partition);
+    }
+    ec_columns_flush(&cols, batch,
+                     "insert into sweeper.consumed (consumer, topic, partition)"
+                     " select * from unnest($1::text[], $2::text[], $3::int[])"
+                     " as c(c1, c2, c3) order by c1, c2, c3 on conflict do nothing",
+                     false);
+    if (count == 0) {
+        ec_batch_add(batch, "select 1", NULL, 0); /* the answers keep their places */
+    }
+    const char *args[] = {SWEEPER_GROUP};
+    ec_batch_add(batch, "select topic, partition, next from sweeper.consumed where consumer = $1",
+                 args, EC_LEN(args));
+    struct ec_err err = ec_batch_run(batch, on_offsets, ask);
+    if (ec_failed(err)) {
+        free(ask);
+        ec_offsets_loaded(token, err);
+    }
+}
+
+static void put_offsets(const struct sweeper *sw, struct ec_batch *batch)
+{
+    const struct ec_offset *offsets;
+    size_t count = ec_batch_in_offsets(sw->batch, &offsets);
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 4);
+    for (size_t i = 0; i < count; i++) {
+        ec_columns_text(&cols, SWEEPER_GROUP);
+        ec_columns_text(&cols, offsets[i].topic);
+        ec_columns_int(&cols, offsets[i].partition);
+        ec_columns_int(&cols, offsets[i].next);
+    }
+    /* Never backwards: an instance that lost the partition may still be writing. */
+    ec_columns_flush(&cols, batch,
+                     "insert into sweeper.consumed (consumer, topic, partition, next) "
+                     "select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) "
+                     "as c(c1, c2, c3, c4) order by c1, c2, c3 "
+                     "on conflict (consumer, topic, partition) do update set next = excluded.next "
+                     "where consumed.next < excluded.next",
+                     false);
+}
+
+/* ---- rows ---- */
+
+static void put_repo(struct ec_batch *batch, const struct ec_event *ev)
+{
+    const Enclii__V1__RepoBound *bound = ec_event_body(ev);
+    const char *key = ec_event_key(ev);
+    if (!bound) {
+        ec_batch_add(batch, "delete from sweeper.repo where repo_key = $1", &key, 1);
+        ec_batch_add(batch, "delete from sweeper.hook where repo_key = $1", &key, 1);
+        return;
+    }
+    const char *args[] = {key, bound->clone_url, bound->full_name, bound->host_repo_id,
+                          bound->hook_id};
+    ec_batch_add(batch,
+                 "insert into sweeper.repo as r (repo_key, clone_url, full_name, host_repo_id,"
+                 " hook_id) values ($1, $2, $3, $4, $5) on conflict (repo_key) do update set"
+                 " clone_url = excluded.clone_url, full_name = excluded.full_name,"
+                 " host_repo_id = excluded.host_repo_id, hook_id = excluded.hook_id,"
+                 " next_at = case when r.clone_url = excluded.clone_url then r.next_at"
+                 "  else now() end",
+                 args, EC_LEN(args));
+}
+
+static bool followed(const char *ref)
+{
+    return strncmp(ref, "refs/heads/", 11) == 0 || strncmp(ref, "refs/tags/", 10) == 0;
+}
+
+/* As pipeline waits for it: services/pipeline/decide_compare.c. */
+static bool wants_paths(const Enclii__V1__PushReceived *push)
+{
+    return !push->changed_paths_complete && !push->created && !push->deleted && !push->recovered &&
+           !push->by_hand;
+}
+
+static void put_push(struct ec_batch *batch, const struct ec_event *ev)
+{
+    const Enclii__V1__PushReceived *push = ec_event_body(ev);
+    if (!push || push->by_hand || !followed(push->ref) || !decide_is_sha(push->after) ||
+        !decide_is_sha(push->before)) {
+        return; /* what a person has delivered again says nothing about the host */
+    }
+    const char *args[] = {push->repo_key, push->ref, push->before, push->after,
+                          push->recovered ? "true" : "false"};
+    ec_batch_add(batch, "select sweeper.heard($1, $2, $3, $4, $5::boolean)", args, EC_LEN(args));
+    if (wants_paths(push)) {
+        const char *row[] = {push->delivery_id, push->repo_key, push->ref,
+                             push->before,      push->after,    ec_event_trace(ev)};
+        ec_batch_add(batch,
+                     "insert into sweeper.compare (delivery_id, repo_key, ref, before, after,"
+                     " trace) select $1, $2, $3, $4, $5, $6"
+                     " where exists (select 1 from sweeper.repo where repo_key = $2)"
+                     " on conflict do nothing",
+                     row, EC_LEN(row));
+    }
+}
+
+static void fill(const struct sweeper *sw, struct ec_batch *batch)
+{
+    for (size_t i = sw->from; i < sw->to; i++) {
+        const struct ec_event *ev = ec_batch_in_event(sw->batch, i);
+        if (strcmp(ec_event_topic(ev), EC_TOPIC_REPOS) == 0) {
+            put_repo(batch, ev);
+        } else {
+            put_push(batch, ev);
+        }
+    }
+}
+
+/* ---- batches ---- */
+
+static void finish(struct sweeper *sw, struct ec_err err)
+{
+    struct ec_batch_in *batch = EC_TAKE(sw->batch);
+    ec_batch_in_finish(batch, err);
+    if (!ec_failed(err)) {
+        looks_due(sw); /* perhaps a repository was bound */
+        compares_due(sw);
+    }
+    sweeper_rest(sw);
+}
+
+/* Refused: once more event by event; the one that is refused alone is the bad one. */
+static void narrow(struct sweeper *sw, struct ec_err err)
+{
+    if (!sw->single) {
+        sw->single = true;
+        sw->to = sw->from + 1;
+    } else {
+        const struct ec_event *ev = ec_batch_in_event(sw->batch, sw->from);
+        ec_log(EC_LOG_WARN, ec_event_trace(ev), "event.rejected", "event goes to the dead letters",
+               EC_T("type", ec_event_type(ev)), EC_T("id", ec_event_id(ev)), EC_ERR(err));
+        ec_batch_in_reject(sw->batch, sw->from, err.what);
+        sw->from = sw->to;
+        sw->to += sw->to < ec_batch_in_count(sw->batch);
+    }
+    store(sw);
+}
+
+static void on_stored(void *arg, struct ec_err err, const struct ec_batch *batch)
+{
+    struct sweeper *sw = arg;
+    size_t count = ec_batch_in_count(sw->batch);
+    (void)batch;
+    sw->busy--;
+    if (err.fate == EC_FATE_REJECT && sw->from < sw->to) {
+        narrow(sw, err);
+    } else if (err.fate == EC_FATE_REJECT) {
+        finish(sw, ec_fatal(err.sys, err.what)); /* the offsets themselves were refused */
+    } else if (ec_failed(err) || sw->to == count) {
+        finish(sw, err);
+    } else {
+        sw->from = sw->to++;
+        store(sw);
+    }
+}
+
+static void store(struct sweeper *sw)
+{
+    struct ec_batch *batch = ec_batch_new(sw->store);
+    fill(sw, batch);
+    if (sw->to == ec_batch_in_count(sw->batch)) {
+        put_offsets(sw, batch);
+    }
+    sw->busy++;
+    struct ec_err err = ec_batch_run(batch, on_stored, sw);
+    if (ec_failed(err)) {
+        sw->busy--;
+        finish(sw, err);
+    }
+}
+
+static void on_batch(void *state, struct ec_batch_in *batch)
+{
+    struct sweeper *sw = state;
+    sw->batch = batch;
+    sw->single = false;
+    sw->from = 0;
+    sw->to = ec_batch_in_count(batch);
+    store(sw);
+}
+
+EC_RESULT ledger_start(struct sweeper *sw)
+{
+    return ec_bus_consume_batch(sw->bus,
+                                &(struct ec_consume_batch_spec){
+                                    .group = SWEEPER_GROUP,
+                                    .topics = topics,
+                                    .routes = routes,
+                                    .route_count = EC_LEN(routes),
+                                    .batch_max = BATCH_MAX,
+                                    .ends = true,
+                                    .state = sw,
+                                    .load_offsets = load_offsets,
+                                    .on_batch = on_batch,
+                                },
+                                &sw->consumer);
+}
+
+/* ---- read to the end ---- */
+
+static void on_marked(void *arg, struct ec_err err, const struct ec_rows *rows)
+{
+    struct sweeper *sw = arg;
+    (void)err; /* the next tick tries again */
+    (void)rows;
+    sw->marking = false;
+    sw->busy--;
+    sweeper_rest(sw);
+}
+
+void ledger_mark(struct sweeper *sw)
+{
+    if (sw->marking || sw->stopping || !sw->consumer || !ec_consumer_at_end(sw->consumer)) {
+        return;
+    }
+    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(64 * 1024);
+    ec_cleanup(ec_buf_done) struct ec_buf list;
+    ec_buf_init(&list, 32 * 1024);
+    ec_buf_add_text(&list, "{");
+    for (size_t i = 0; i < sw->part_count; i++) {
+        ec_buf_addf(&list, "%s%d", i ? "," : "", (int)sw->parts[i].partition);
+    }
+    ec_buf_add_text(&list, "}");
+    const char *args[] = {SWEEPER_GROUP, EC_TOPIC_INTAKE, ec_arena_text(arena, ec_buf_span(&list))};
+    struct ec_err err = ec_store_exec(sw->store,
+                                      "update sweeper.consumed set at_end_at = now()"
+                                      " where consumer = $1 and topic = $2"
+                                      " and partition = any ($3::int[])",
+                                      args, EC_LEN(args), on_marked, sw);
+    if (!ec_failed(err)) {
+        sw->marking = true;
+        sw->busy++;
+    }
+}

@@ -1,0 +1,243 @@
+/* sweeper: asks the git hosts what their webhooks did not tell. It keeps, per repository and ref,
+ * the last push it was told of, lists the refs of each repository once per interval, and publishes
+ * a push that nobody told. Private to this service. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "bus/bus.h"
+#include "bus/topics.h"
+#include "enclii/v1/intake.pb-c.h"
+#include "enclii/v1/repo.pb-c.h"
+#include "githost/githost.h"
+#include "net/loop.h"
+#include "net/process.h"
+#include "service/service.h"
+#include "store/store.h"
+
+#define SWEEPER_GROUP "sweeper"
+#define BATCH_MAX 500
+#define REFS_MAX 20000 /* of one repository; what is behind is not looked at */
+#define REF_MAX_BYTES 1024
+#define RECOVERED_MAX 100 /* pushes of one look; the rest with the next one */
+#define PATHS_MAX 10000   /* changed paths in one event, as in services/webhook */
+#define PATH_MAX_BYTES 4096
+#define PATHS_MAX_BYTES (4u << 20)
+#define MESSAGE_MAX_BYTES 4096
+#define SUBJECT_MAX_BYTES 1024
+#define ERROR_MAX_BYTES 300
+#define LIST_DEADLINE_MS 20000
+#define COMPARE_DEADLINE_MS 20000 /* from when the push was told; pipeline waits for 30 s */
+#define COMPARES_MAX 4            /* at once */
+#define ANCESTRY_DEPTH "256"      /* commits looked at to tell a forced push */
+#define BACK_OFF_MAX_MS 1800000
+#define LOST_AFTER_INTERVALS 10
+#define BLIND_AFTER_S "600"
+
+struct sweeper_settings {
+    int64_t interval_ms; /* ENCLII_SWEEP_INTERVAL */
+    int64_t grace_ms;    /* ENCLII_SWEEP_GRACE */
+    int64_t parallel;    /* ENCLII_SWEEP_PARALLEL */
+    int64_t lease_ms;    /* ENCLII_SWEEP_LEASE */
+    const char *work_dir;
+    const char *git_protocols;
+    int64_t fetch_max_bytes; /* ENCLII_SWEEP_FETCH_MAX */
+    struct ec_githost_settings githost;
+};
+
+struct git_run;
+
+struct sweeper {
+    struct sweeper_settings settings;
+    struct ec_loop *loop; /* these four are the owner's */
+    struct ec_bus *bus;
+    struct ec_store *store;
+    struct ec_githosts *hosts; /* ours from sweeper_start on */
+    struct ec_owner owner;     /* of this struct: told when it fails, and when it has stopped */
+    struct ec_id instance;     /* whose leases are ours */
+    bool migrated;
+    bool stopping;
+    uint32_t busy; /* callbacks that somebody owes us */
+    struct ec_consumer *consumer;
+    struct ec_batch_in *batch; /* being stored, or NULL */
+    bool single;               /* the batch was refused: event by event */
+    size_t from, to;           /* events of the running transaction */
+    struct ec_offset *parts;   /* assigned partitions of enclii.intake */
+    size_t part_count;
+    struct ec_timer *tick;   /* what is due? */
+    struct ec_timer *minute; /* numbers, and what is old */
+    bool claiming, marking;
+    uint32_t looking;     /* repositories being looked at */
+    bool comparing_claim; /* compares are being claimed */
+    bool compare_again;   /* and more came meanwhile */
+    uint32_t comparing;
+    struct git_run *runs;   /* git commands under way: cancelled by stop */
+    uint64_t scratch_count; /* names of scratch repositories */
+};
+
+extern struct ec_metric pushes_recovered, pushes_lost;
+extern const struct ec_migration sweeper_migrations[];
+extern const size_t sweeper_migration_count;
+
+/* ---- sweeper.c ---- */
+/* Once the owner's fields and the settings are there. */
+EC_RESULT sweeper_start(struct sweeper *sw);
+void sweeper_stop(struct sweeper *sw); /* ends what is under way, then calls stopped */
+void sweeper_done(struct sweeper *sw); /* once stopped */
+void sweeper_rest(struct sweeper *sw); /* after each end: ends the stop when it waits for that */
+const char *sweeper_unready(const struct sweeper *sw);
+
+/* ---- ledger.c: topics → tables ---- */
+EC_RESULT ledger_start(struct sweeper *sw);
+/* Notes that all was read, when it was. */
+void ledger_mark(struct sweeper *sw);
+
+/* ---- decide_refs.c: pure ---- */
+struct listed {
+    const char *ref, *sha;
+};
+struct listing {
+    struct listed *refs;
+    size_t count;
+    size_t skipped; /* lines that are no branch or tag we could follow */
+    bool cut;       /* there are more than REFS_MAX: nothing is known about the rest */
+};
+bool decide_is_sha(const char *sha);
+bool decide_all_zeros(const char *sha);
+/* One line of `git ls-remote`: "<sha>\t<ref>". */
+void decide_listed(struct ec_arena *arena, struct listing *listing, struct ec_span line);
+
+/* A ref as we know it. */
+struct known {
+    const char *ref, *sha;
+    int64_t changes;
+    const char *odd_sha;          /* "" = nothing odd */
+    int64_t odd_ms, odd_first_ms; /* how long ago */
+};
+struct sweep {
+    struct listing listing;
+    const struct known *known; /* in order of their names, as bytes */
+    size_t known_count;
+    bool baselined;
+    int64_t ledger_ms; /* how long ago everything told had been read; -1 = not known */
+    int64_t grace_ms, interval_ms;
+};
+enum change_kind {
+    CHANGE_RECORD,  /* it was there when the repository was bound */
+    CHANGE_ODD,     /* noticed: to be confirmed */
+    CHANGE_CLEAR,   /* no longer odd */
+    CHANGE_RECOVER, /* confirmed: nobody told it */
+};
+struct change {
+    enum change_kind kind;
+    const char *ref, *before, *after; /* zeros: it was not, or is not, there */
+    int64_t changes;
+};
+struct plan {
+    struct change *list;
+    size_t count;
+    size_t recovered; /* of them */
+    size_t unsettled; /* odd refs that are not confirmed: look again soon */
+};
+void decide_sweep(struct ec_arena *arena, struct sweep *sweep, struct plan *ret_plan);
+/* The id that every instance gives to the same recovered push. */
+char *decide_delivery_id(struct ec_arena *arena, const char *repo_key, const struct change *change);
+
+/* ---- decide_when.c: pure ---- */
+/* Until the next first look; `dice` is 0..1. Short enough that look, grace and second look end
+ * within the interval. */
+int64_t decide_period_ms(int64_t interval_ms, int64_t grace_ms, double dice);
+int64_t decide_back_off_ms(int64_t period_ms, int failures);
+/* What git's last words mean to people; without the URL when that holds a password. */
+char *decide_git_error(struct ec_arena *arena, const char *clone_url, const char *words,
+                       const struct ec_process_result *result);
+bool decide_url_secret(const char *clone_url);
+
+/* ---- decide_paths.c: pure ---- */
+struct paths {
+    char **list;
+    size_t count, bytes;
+    bool cut; /* not all: too many, too long, or unreadable */
+};
+/* One line of `git diff-tree --name-only`: a path, in quotes when it has odd characters. */
+void decide_path(struct ec_arena *arena, struct paths *paths, struct ec_span line);
+
+/* ---- git_run.c: one git command ---- */
+struct git_run {
+    struct sweeper *sw;
+    struct ec_arena *arena; /* everything else; outlives the command */
+    const char *repo_key;   /* for the host's credentials; NULL = it does not leave the machine */
+    const char *clone_url;
+    const char *git_dir;     /* NULL = none */
+    const char *const *args; /* NULL-ended */
+    uint32_t deadline_ms;
+    void (*on_line)(void *arg, struct ec_span line); /* stdout; may be NULL */
+    /* Once, later. REJECT or RETRY with a text in the arena; exit_code -1 when it did not run. */
+    void (*done)(void *arg, struct ec_err err, int exit_code);
+    void *arg;
+    /* its own */
+    struct ec_process *process;
+    char tail[512]; /* of stderr */
+    struct git_run *next;
+};
+EC_RESULT git_run_start(struct git_run *run);
+void git_run_cancel_all(struct sweeper *sw);
+
+/* ---- details.c: what a push changed, by a scratch repository ---- */
+struct details {
+    struct sweeper *sw;
+    struct ec_arena *arena; /* outlives it */
+    const char *repo_key, *clone_url, *before, *after;
+    bool head; /* the commit's message and author are wanted, and whether it was forced */
+    int64_t end_mono_ms;
+    void (*done)(void *arg); /* once, later; the fields below say what was found */
+    void *arg;
+    struct paths paths;
+    bool complete;   /* paths are all */
+    const char *why; /* not complete: the reason, for people */
+    bool forced;
+    char *message, *author_name, *author_email;
+    int64_t committed_unix_ms;
+    /* its own */
+    struct git_run run;
+    const char *dir;
+    size_t line; /* of the log */
+    struct ec_buf text;
+    char base[80]; /* the common ancestor */
+    bool without_before;
+};
+void details_start(struct details *details);
+
+/* ---- look.c: one repository, once ---- */
+struct look {
+    struct sweeper *sw;
+    struct ec_arena *arena; /* holds this struct too */
+    const char *repo_key, *clone_url, *full_name, *host_repo_id, *host;
+    const char *lease; /* its number, as text */
+    bool baselined;
+    int failures;
+    const char *was_listed, *listed; /* digests */
+    const char *heard;               /* how many pushes were told when it began, as text */
+    int64_t began_mono_ms;
+    struct git_run run;
+    struct sweep sweep;
+    struct plan plan;
+    size_t at;       /* change being recovered */
+    size_t brought;  /* published */
+    bool fenced_off; /* somebody else has it now */
+    struct details details;
+    struct ec_trace trace;
+    const char *delivery_id;
+};
+void looks_due(struct sweeper *sw);
+void look_settle(struct look *look, struct ec_err err); /* the end of every look */
+
+/* ---- recover.c: the confirmed changes of a look, one after another, then look_settle ---- */
+void recover_next(struct look *look);
+
+/* ---- compare.c ---- */
+void compares_due(struct sweeper *sw);

@@ -1,0 +1,189 @@
+/* What nobody told is found and told once; what is merely on its way is not; and what a push
+ * changed is found out where the host's list was cut. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/metric.h"
+#include "support/sweeper_fixture.h"
+
+static void what_is_there_when_bound_is_not_news(void **state)
+{
+    (void)state;
+    bind_repo(true);
+    wait_for("select count(*) from sweeper.repo where baselined", "1");
+    assert_string_equal(test_pg_value(pg, "select ref || ' ' || sha from sweeper.ref"),
+                        ec_format("refs/heads/main %s", head()));
+    nothing_more(0);
+}
+
+static void a_push_nobody_told_is_told_once(void **state)
+{
+    (void)state;
+    const char *before = head();
+    commit("src/ünï \"x\".c", "second\n\nwith a body");
+    commit("docs/read me", "third\n\nbody [skip ci]");
+    sh("cd work; git push -q origin HEAD:main");
+    const struct seen *seen = recovered(0);
+    assert_string_equal(seen->ref, "refs/heads/main");
+    assert_string_equal(seen->before, before);
+    assert_string_equal(seen->after, head());
+    assert_string_equal(seen->key, REPO);
+    assert_string_equal(seen->message, "third\n\nbody [skip ci]");
+    assert_string_equal(seen->author, "Ada");
+    assert_string_equal(seen->paths, "docs/read me src/ünï \"x\".c");
+    assert_true(seen->complete && seen->head);
+    assert_false(seen->created || seen->deleted || seen->forced);
+    assert_memory_equal(seen->id, "sweep-", 6);
+    assert_string_equal(seen->ce_id, ec_id_derive(seen->id, "push").text);
+    nothing_more(1);
+    assert_int_equal((int)ec_metric_value(&pushes_recovered, "refs"), 1);
+}
+
+/* The usual case: the host lists it a little before the webhook's push is told. */
+static void a_webhook_on_its_way_is_waited_for(void **state)
+{
+    (void)state;
+    int had = push_count;
+    set_pace(PATIENT);
+    for (int i = 0; i < 5; i++) {
+        char before[65], id[32];
+        snprintf(before, sizeof before, "%s", head());
+        snprintf(id, sizeof id, "hook-%d", i);
+        commit("src/main.c", "told");
+        sh("cd work; git push -q origin HEAD:main");
+        run_for(GRACE_MS / 2);
+        tell(id, "refs/heads/main", before, head(), true);
+        run_for(INTERVAL_MS + 330 * i);
+    }
+    nothing_more(had);
+    set_pace(1);
+    assert_string_equal(test_pg_value(pg, "select count(*) from sweeper.ref where odd_sha is not "
+                                          "null"),
+                        "0");
+}
+
+/* Pushes may be told in another order than they happened. */
+static void an_older_push_told_late_changes_nothing(void **state)
+{
+    (void)state;
+    int had = push_count;
+    char a[65], b[65], c[65];
+    set_pace(PATIENT);
+    snprintf(a, sizeof a, "%s", head());
+    commit("src/main.c", "b");
+    snprintf(b, sizeof b, "%s", head());
+    commit("src/main.c", "c");
+    snprintf(c, sizeof c, "%s", head());
+    sh("cd work; git push -q origin HEAD:main");
+    tell("late-2", "refs/heads/main", b, c, true);
+    tell("late-1", "refs/heads/main", a, b, true);
+    nothing_more(had);
+    set_pace(1);
+    assert_string_equal(test_pg_value(pg, "select sha || gap_from || gap_to from sweeper.ref"), c);
+}
+
+static void a_forced_push_a_tag_a_branch_and_its_end(void **state)
+{
+    (void)state;
+    int had = push_count;
+    const char *before = head();
+    sh("cd work; git commit -q --amend -m amended; git push -qf origin HEAD:main");
+    const struct seen *seen = recovered(had);
+    assert_true(seen->forced && seen->complete);
+    assert_string_equal(seen->before, before);
+
+    sh("cd work; git tag -a v1 -m one; git push -q origin v1");
+    seen = recovered(had + 1);
+    assert_string_equal(seen->ref, "refs/tags/v1");
+    assert_string_equal(seen->before, ZEROS);
+    assert_string_equal(seen->after, git_says("rev-parse v1")); /* the tag, not the commit */
+    assert_true(seen->created && seen->head);
+    assert_string_equal(seen->message, "amended");
+
+    sh("cd work; git push -q origin HEAD:refs/heads/topic/x");
+    seen = recovered(had + 2);
+    assert_string_equal(seen->ref, "refs/heads/topic/x");
+    assert_true(seen->created && !seen->complete);
+
+    sh("cd work; git push -q origin :topic/x");
+    seen = recovered(had + 3);
+    assert_string_equal(seen->ref, "refs/heads/topic/x");
+    assert_string_equal(seen->after, ZEROS);
+    assert_true(seen->deleted && !seen->head);
+
+    sh("cd work; git push -q origin HEAD:refs/heads/topic/x");
+    seen = recovered(had + 4);
+    assert_string_not_equal(seen->id, pushes[had + 2].id); /* the same words, another push */
+    nothing_more(had + 5);
+}
+
+static bool compared_reached(void *arg)
+{
+    return compared_count >= *(const int *)arg;
+}
+
+static void a_cut_list_of_paths_is_completed(void **state)
+{
+    (void)state;
+    char before[65];
+    int want = 1;
+    snprintf(before, sizeof before, "%s", head());
+    commit("api/x.c", "x");
+    commit("web/y.js", "y");
+    sh("cd work; git push -q origin HEAD:main");
+    tell("cut-1", "refs/heads/main", before, head(), false);
+    assert_true(test_run_until(loop, 10000, compared_reached, &want));
+    assert_string_equal(compared_id, "cut-1");
+    assert_true(compared_complete);
+    assert_string_equal(compared_paths, "api/x.c web/y.js");
+    want = 2;
+    tell("cut-2", "refs/heads/other", "1111111111111111111111111111111111111111", head(), false);
+    assert_true(test_run_until(loop, 10000, compared_reached, &want));
+    assert_false(compared_complete);
+    assert_string_equal(compared_paths, "");
+    assert_string_equal(compared_detail, "the host does not give the commit that was there before");
+    wait_for("select count(*) from sweeper.compare", "0");
+    sh("test -z \"$(ls one/scratch)\"");
+}
+
+static void a_host_that_is_away(void **state)
+{
+    (void)state;
+    run_for(2 * INTERVAL_MS); /* refs/heads/other, told above, is not there */
+    int had = push_count;
+    sh("mv shop.git away");
+    wait_for("select failures >= 2 from sweeper.repo", "t");
+    assert_non_null(strstr(test_pg_value(pg, "select last_error from sweeper.repo"), "fatal: "));
+    sh("mv away shop.git");
+    commit("src/main.c", "while it was away");
+    sh("cd work; git push -q origin HEAD:main");
+    wait_for("select failures from sweeper.repo", "0");
+    recovered(had);
+    sh("mv shop.git away; git init -q --bare shop.git"); /* lists nothing: no deletions follow */
+    wait_for("select failures >= 1 from sweeper.repo", "t");
+    sh("rm -rf shop.git; mv away shop.git");
+    wait_for("select failures from sweeper.repo", "0");
+    nothing_more(had + 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_there_when_bound_is_not_news),
+        cmocka_unit_test(a_push_nobody_told_is_told_once),
+        cmocka_unit_test(a_webhook_on_its_way_is_waited_for),
+        cmocka_unit_test(an_older_push_told_late_changes_nothing),
+        cmocka_unit_test(a_forced_push_a_tag_a_branch_and_its_end),
+        cmocka_unit_test(a_cut_list_of_paths_is_completed),
+        cmocka_unit_test(a_host_that_is_away),
+    };
+    return fixture_open() ? cmocka_run_group_tests(tests, NULL, fixture_close) : 0;
+}
