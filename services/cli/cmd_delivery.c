@@ -7,19 +7,28 @@
 #include "base/mem.h"
 #include "cli.h"
 
+/* The host itself, or a sweep that found what the host did not tell. */
+static void tell_by(json_t *list)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        const char *by = ec_json_bool(item, "recovered", false) ? "sweep" : "webhook";
+        json_object_set_new(item, "told_by", json_string(by));
+    }
+}
+
 int cmd_deliveries(struct cli *cli)
 {
     static const char *const filters[] = {"repo", "state", "host", "event", "limit"};
-    static const struct column columns[] = {{"DELIVERY", "id", PLAIN},
-                                            {"STATE", "state", STATE},
-                                            {"HOST", "host", PLAIN},
-                                            {"EVENT", "event", PLAIN},
-                                            {"REPOSITORY", "repo_key", PLAIN},
-                                            {"REF", "ref", PLAIN},
-                                            {"COMMIT", "commit_sha", SHORT_SHA},
-                                            {"CAME", "received_at", AGO},
-                                            {"REASON", "reason", PLAIN},
-                                            {"DETAIL", "detail", PLAIN}};
+    static const struct column columns[] = {
+        {"DELIVERY", "id", PLAIN},    {"STATE", "state", STATE},
+        {"HOST", "host", PLAIN},      {"TOLD BY", "told_by", PLAIN},
+        {"EVENT", "event", PLAIN},    {"REPOSITORY", "repo_key", PLAIN},
+        {"REF", "ref", PLAIN},        {"COMMIT", "commit_sha", SHORT_SHA},
+        {"CAME", "received_at", AGO}, {"REASON", "reason", PLAIN},
+        {"DETAIL", "detail", PLAIN}};
     struct reply reply;
     int status = EXIT_OK;
     char *path = api_path(cli, "/v1/deliveries?");
@@ -33,6 +42,7 @@ int cmd_deliveries(struct cli *cli)
     if (!api_call(cli, "GET", path, NULL, &reply, &status)) {
         return status;
     }
+    tell_by(ec_json_at(reply.body, "deliveries"));
     return print_list(cli, ec_json_at(reply.body, "deliveries"), columns, EC_LEN(columns));
 }
 
@@ -61,6 +71,9 @@ int cmd_delivery_show(struct cli *cli)
         if (*text) {
             printf("  %-12s %s\n", lines[i].title, text);
         }
+    }
+    if (ec_json_bool(reply.body, "recovered", false)) {
+        printf("  %-12s %s\n", "recovered", "found by a sweep: its webhook had not come");
     }
     printf("  %-12s %lld\n", "answered", (long long)ec_json_int(reply.body, "status", 0));
     printf("  %-12s %lld times\n", "sent again",
