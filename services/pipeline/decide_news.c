@@ -47,10 +47,12 @@ static void take(struct world *world, struct git_ref *ref, const Enclii__V1__Pus
     ref->gap_to = missing ? world_text(world, to) : "";
     ref->sha = world_text(world, push->after);
     ref->seen_ms = push->received_unix_ms ? push->received_unix_ms : world->now_ms;
+    ref->mark = ROW_CHANGED;
 }
 
 struct filter decide_news(struct world *world, const Enclii__V1__PushReceived *push)
 {
+    const struct filter news = {NULL, NULL};
     struct git_ref *ref = world_ref(world, push->repo_key, push->ref);
     if (!ref) {
         ref = world_add_ref(world, &(struct git_ref){.repo_key = world_text(world, push->repo_key),
@@ -59,20 +61,22 @@ struct filter decide_news(struct world *world, const Enclii__V1__PushReceived *p
                                                      .gap_from = "",
                                                      .gap_to = ""});
     }
-    bool known = same(push->after, ref->sha);
-    if (known && push->recovered) {
-        return (struct filter){"already_known", "the push came by its webhook after all"};
+    if (push->by_hand) {
+        return news; /* a person wants that commit built; where the ref is stays what it was */
     }
-    ref->mark = ROW_CHANGED;
-    if (!push->by_hand && !push->recovered && fills_gap(world, ref, push)) {
-        if (known) {
-            return (struct filter){"already_recovered",
-                                   "a sweep had found this push before its webhook came"};
-        }
-        return (struct filter){
-            "older_push",
-            ec_arena_format(world->arena, "%s is at %.12s by a later push", push->ref, ref->sha)};
+    bool known = same(push->after, ref->sha);
+    if (!push->recovered && fills_gap(world, ref, push)) {
+        ref->mark = ROW_CHANGED;
+        return known
+                   ? (struct filter){"already_recovered",
+                                     "a sweep had found this push before its webhook came"}
+                   : (struct filter){"older_push",
+                                     ec_arena_format(world->arena, "%s is at %.12s by a later push",
+                                                     push->ref, ref->sha)};
+    }
+    if (known) { /* two webhooks at the host, or a sweep and a webhook, tell one push */
+        return (struct filter){"already_known", "this push was told before"};
     }
     take(world, ref, push);
-    return (struct filter){NULL, NULL};
+    return news;
 }

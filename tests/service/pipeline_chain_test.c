@@ -131,7 +131,8 @@ static void test_a_restart_goes_on_from_the_stored_offsets(void **state)
     pl_stop(fix);
     test_pg_sql(fix->pg, "delete from enclii.consumed; insert into enclii.consumed table saved; "
                          "delete from enclii.inbox; delete from enclii.delivery; delete from "
-                         "enclii.build; delete from enclii.outbox; update enclii.service set "
+                         "enclii.build; delete from enclii.outbox; delete from enclii.ref; update "
+                         "enclii.service set "
                          "builds = 0");
     pl_start(fix);
     pl_becomes(fix, "select string_agg(id::text, ',') from enclii.build", ids);

@@ -84,7 +84,20 @@ static void test_what_a_person_asks_for_is_taken(void **state)
     word->delivery_id = world_text(w, "again");
     word->by_hand = true;
     test_event(w, "push.received", NULL, &word->base);
-    assert_is(w, world_delivery(w, "again"), "", "c");
+    assert_is(w, world_delivery(w, "again"), "", "d"); /* but the ref is where it was */
+    assert_is(w, push(w, "d", "e", false), "", "e");
+    world_free(w);
+}
+
+static void test_two_webhooks_tell_one_push(void **state)
+{
+    (void)state;
+    struct world *w = one_service();
+    assert_is(w, push(w, ZEROS, "a", false), "", "a");
+    assert_is(w, push(w, ZEROS, "a", false), "already_known", "a");
+    assert_is(w, push(w, "a", "b", false), "", "b");
+    assert_is(w, push(w, "a", "b", false), "already_known", "b");
+    assert_is(w, push(w, "b", "c", false), "", "c");
     world_free(w);
 }
 
@@ -126,7 +139,7 @@ static void one_history(unsigned seed)
             due[now] = fate == 0 ? now + rand_r(&seed) % PUSHES : fate == 1 ? 0 : now;
         }
         for (int i = 1; i <= PUSHES && i <= now; i++) {
-            if (due[i] == now) {
+            for (int times = due[i] == now ? 1 + rand_r(&seed) % 2 : 0; times > 0; times--) {
                 see(w, push(w, name(w, at[i - 1]), name(w, at[i]), false), name(w, at[i]), &view);
             }
         }
@@ -253,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_a_recovered_push_and_its_late_webhook),
         cmocka_unit_test(test_a_push_that_was_overtaken),
         cmocka_unit_test(test_what_a_person_asks_for_is_taken),
+        cmocka_unit_test(test_two_webhooks_tell_one_push),
         cmocka_unit_test(test_any_order_ends_with_what_the_host_has),
         cmocka_unit_test(test_a_cut_list_is_waited_for),
         cmocka_unit_test(test_nobody_watches_nobody_waits),
