@@ -63,8 +63,10 @@ static struct ec_span next_url(const char *link)
 const char *decode_next(struct ec_arena *arena, const char *link, const char *parameter)
 {
     struct ec_span url = link ? next_url(link) : (struct ec_span){0};
-    const char *at = url.ptr ? memchr(url.ptr, '?', url.len) : NULL;
-    const char *end = url.ptr + url.len;
+    if (!url.ptr) {
+        return NULL;
+    }
+    const char *at = memchr(url.ptr, '?', url.len), *end = url.ptr + url.len;
     size_t name_len = strlen(parameter);
     while (at && at < end) {
         at++;

@@ -108,6 +108,7 @@ struct ec_key *api_key(struct api *api)
 EC_RESULT api_open(struct api *api)
 {
     EC_TRY(open_evidence(api));
+    EC_TRY(ec_githosts_open(api->loop, api->fetcher, &api->settings.githost, &api->githosts));
     struct ec_http_server_spec spec = {
         .listen = api->settings.listen,
         .routes = api_routes,
@@ -136,6 +137,7 @@ void api_close(struct api *api, ec_call_fn closed, void *arg)
     ec_timer_free(api->prepare_timer);
     api->prepare_timer = NULL;
     dead_close(api);
+    ec_githosts_close(EC_TAKE(api->githosts)); /* calls under way end now */
     api->closed = closed;
     api->closed_arg = arg;
     ec_http_server_close(api->server, CLOSE_GRACE_MS, on_server_closed, api);

@@ -7,6 +7,7 @@
 #include "base/secret.h"
 #include "bus/bus.h"
 #include "enclii/v1/common.pb-c.h"
+#include "githost/githost.h"
 #include "net/http_server.h"
 #include "store/store.h"
 
@@ -28,7 +29,10 @@ struct api_settings {
     const char *platform_domain; /* ENCLII_PLATFORM_DOMAIN */
     const char *key_file;        /* ENCLII_SIGNING_PUBLIC_KEY_FILE, "" = verification is off */
     struct ec_secret *bootstrap_token; /* ENCLII_BOOTSTRAP_TOKEN, NULL = none */
-    struct ec_secret *seal_key; /* ENCLII_SEAL_KEY, NULL: channels with secrets are refused */
+    struct ec_secret *seal_key; /* ENCLII_SEAL_KEY, NULL: secrets of channels and repositories are
+                                 * refused */
+    const char *webhook_url;    /* ENCLII_WEBHOOK_URL, "" or NULL = not known */
+    struct ec_githost_settings githost;
 };
 
 struct api {
@@ -39,6 +43,7 @@ struct api {
     struct ec_fetcher *fetcher;
     struct ec_object_store *objects; /* NULL: none set */
     struct ec_registry *oci;         /* NULL: verification is off */
+    struct ec_githosts *githosts;    /* calls back to git hosts */
     struct ec_key *key;              /* public half of the signing key; NULL: verification is off */
     struct ec_http_server *server;
     struct auth *auth;              /* tokens seen lately */
@@ -214,6 +219,7 @@ handler on_build_approve, on_release_approve, on_pull_request_approve, on_pull_r
 handler on_release_list, on_release_get, on_release_sbom, on_release_provenance, on_release_verify;
 handler on_deploy, on_deployment_list, on_deployment_latest, on_deployment_get, on_rollback;
 handler on_delivery_list, on_delivery_get, on_delivery_redeliver, on_domain_list;
+handler on_hook_list, on_hook_setup, on_hook_secret, on_hook_test;
 handler on_timeline, on_history, on_why;
 handler on_channel_create, on_channel_list, on_channel_delete;
 handler on_dead_list, on_dead_get, on_dead_replay, on_dead_discard;

@@ -24,6 +24,10 @@ static const struct ec_setting settings[] = {
      "Where the signer keeps SBOMs and provenance.", "file:///var/lib/enclii/objects", 0, 0},
     {"ENCLII_PLATFORM_DOMAIN", EC_SETTING_TEXT, AT(platform_domain), "apps.localhost",
      "Services without a host name of their own are under this one.", "apps.example.com", 0, 0},
+    {"ENCLII_WEBHOOK_URL", EC_SETTING_URL, AT(webhook_url), "",
+     "How git hosts reach the service webhook; set up there by `enclii hooks setup`.",
+     "https://hooks.example.com", 0, 0},
+    EC_GITHOST_SETTINGS(struct api_settings, githost),
     {NULL, EC_SETTING_TEXT, 0, NULL, NULL, NULL, 0, 0},
 };
 

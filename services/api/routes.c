@@ -114,6 +114,16 @@ const struct ec_http_route api_routes[] = {
     {"GET", "/v1/deliveries/{id}", on_delivery_get, 0, VIEW(KIND_NONE)},
     /* takes a push once more, without the git host */
     {"POST", "/v1/deliveries/{id}/redeliver", on_delivery_redeliver, SMALL, DEVELOP(KIND_NONE)},
+    /* webhooks of repositories; query: repo (then that one, with what its host says of it) */
+    {"GET", "/v1/hooks", on_hook_list, 0, VIEW(KIND_NONE)},
+    /* makes or repairs a repository's webhook at its host, with a secret of its own; body: repo,
+       rotate?, manual?, url? (admins) */
+    {"POST", "/v1/hooks/setup", on_hook_setup, SMALL, DEVELOP(KIND_NONE)},
+    /* a repository's webhook secret, shown once; body: repo, action (rotate, forget_previous,
+       clear) */
+    {"POST", "/v1/hooks/secret", on_hook_secret, SMALL, DEVELOP(KIND_NONE)},
+    /* delivers a signed ping the way a git host would; body: repo */
+    {"POST", "/v1/hooks/test", on_hook_test, SMALL, DEVELOP(KIND_NONE)},
     /* host names and their certificates; query: service_id */
     {"GET", "/v1/domains", on_domain_list, 0, VIEW(KIND_NONE)},
     /* why it is as it is, for each service it concerns: a commit, delivery, build, release or
