@@ -85,7 +85,9 @@ struct ec_githost_settings {
             "https://api.github.com", 0, 0                                                         \
     }
 
-struct ec_githosts; /* one per process */
+/* One per process. Calls may still come when it is closed and its pointer NULL: there are no hosts
+ * then, and what cannot be done ends with REJECT "cancelled". */
+struct ec_githosts;
 
 /* Reads the file and the keys; REJECT says which line or member is wrong (its text lives on). For
  * start-up. */

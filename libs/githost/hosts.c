@@ -343,7 +343,7 @@ struct git_host *githost_find(const struct ec_githosts *hosts, const char *repo_
 {
     char server[SERVER_MAX_BYTES + 1];
     size_t len = strcspn(repo_key, "/");
-    if (len == 0 || len > SERVER_MAX_BYTES) {
+    if (!hosts || len == 0 || len > SERVER_MAX_BYTES) {
         return NULL;
     }
     memcpy(server, repo_key, len);

@@ -21,7 +21,8 @@ struct hook_work {
     const char *url;     /* where the host is to deliver: below base; "" = not known */
     bool rotate, manual; /* asked for */
     bool first_secret;   /* made by this request, and there was none before */
-    bool secret_changed; /* by this request */
+    bool secret_changed; /* with the next write */
+    bool secret_made;    /* by this request */
     char *secret;        /* in clear; wiped after the answer */
     struct hook_probe *probe;
     const char *host_fault;  /* what was wrong with the webhook at the host; "" = nothing */

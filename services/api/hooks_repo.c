@@ -185,6 +185,7 @@ bool hook_new_secret(struct call *call, struct hook_work *work)
     explicit_bzero(bytes, sizeof(bytes));
     work->repo.sealed_for = "";
     work->secret_changed = true;
+    work->secret_made = true;
     return seal(call, &work->repo, work->secret, &work->repo.sealed);
 }
 

@@ -26,7 +26,7 @@ static json_t *page_json(struct call *call)
     json_t *body =
         json_pack("{s:s, s:s, s:s, s:s, s:o}", "page", page.page, "host", page.host, "url",
                   work->url, "content_type", "application/json", "events", events);
-    if (work->secret_changed) { /* the one time it is shown */
+    if (work->secret_made) { /* the one time it is shown */
         json_object_set_new(body, "secret", json_string(work->secret));
     }
     return body;
@@ -39,7 +39,7 @@ static void finish_setup(struct call *call, json_t *manual)
     json_t *body = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, s:i, s:s}", "repo",
                              work->repo.key, "done", work->done, "hook_id", work->repo.hook_id,
                              "hook_url", work->url, "fault", work->host_fault, "secret_changed",
-                             work->secret_changed, "previous", work->repo.sealed_previous.len > 0,
+                             work->secret_made, "previous", work->repo.sealed_previous.len > 0,
                              "pinged_at", work->when, "note", work->note, "test_delivery_id",
                              probe->id, "test_status", probe->status, "test_detail", probe->detail);
     if (manual) {

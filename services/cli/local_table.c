@@ -216,6 +216,7 @@ static const struct {
     {"api", "ENCLII_SIGNING_PUBLIC_KEY_FILE", "{home}/secrets/signing.pub"},
     {"api", "ENCLII_PLATFORM_DOMAIN", "apps.localhost"},
     {"api", "ENCLII_SEAL_KEY_FILE", "{home}/secrets/seal"},
+    {"api", "ENCLII_WEBHOOK_URL", "http://127.0.0.1:{webhook}"},
 };
 
 /* What the surroundings say about reaching the network, for git, buildah and syft. */

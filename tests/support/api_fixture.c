@@ -36,7 +36,9 @@ static void open_parts(struct api_fixture *fx)
     fx->kafka = test_kafka_start(
         fx->loop, "enclii.intake:1", "enclii.build.events:1", "enclii.build.logs:1",
         "enclii.release.events:1", "enclii.deployment.events:1", "enclii.domain.events:1",
-        "enclii.notification.events:1", "enclii.build.events.pipeline.dead:1", NULL);
+        "enclii.notification.events:1", "enclii.build.events.pipeline.dead:1", "enclii.repos:1",
+        "enclii.requests:1", "enclii.builders:1", "enclii.build.commands:1", "enclii.desired:1",
+        "enclii.domains:1", "enclii.channels:1", "enclii.audit:1", NULL);
     fx->bus = test_kafka_bus(fx->kafka, "api");
     struct ec_store_spec spec = {
         .url = test_pg_url(fx->pg), .application_name = "api", .deadline_ms = 1500};
@@ -64,6 +66,7 @@ bool api_fixture_open(struct api_fixture *fx, const char *object_store)
         .object_store = object_store,
         .platform_domain = "apps.test",
         .key_file = "",
+        .webhook_url = "",
         .bootstrap_token = ec_secret_new(EC_SPAN(ADMIN_TOKEN)),
         .seal_key = ec_secret_new(
             EC_SPAN("00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff")),

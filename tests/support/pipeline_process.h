@@ -1,4 +1,4 @@
-/* A pipeline process of its own, on the test's database and Kafka. It dies with the test. */
+/* Programs of ours as processes of their own, of the same build as the test. They die with it. */
 #pragma once
 
 #include <sys/types.h>
@@ -6,6 +6,9 @@
 #include "support/kafka.h"
 #include "support/pg.h"
 
-/* `log` gets its output. The program is build/bin/enclii-pipeline of the same build as the test. */
+/* build/bin/<program> with these variables too: name, value, ..., NULL-ended. `log` gets its
+ * output. */
+pid_t test_program_start(const char *program, const char *const *env, const char *log);
+/* pipeline, on the test's database and Kafka. */
 pid_t test_pipeline_start(const struct test_pg *pg, const struct test_kafka *kafka,
                           const char *log);
