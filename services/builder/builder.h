@@ -60,6 +60,7 @@ struct engine {
     const char *const *(*size_argv)(struct job *job);   /* prints the image's manifest as JSON */
     const char *images_dir; /* in its storage: an entry per image; NULL = cannot be counted */
     const char *const *env; /* of all its commands; set by open */
+    const char *const *(*untrusted_env)(struct job *job); /* of an untrusted job's; NULL = env */
 };
 
 struct outgoing;
@@ -70,8 +71,9 @@ struct builder {
     struct ec_bus *bus;
     struct ec_arena *arena; /* lives as long as the builder */
     struct engine engine;
-    const char *policy_file; /* of the engine */
-    char engine_version[64]; /* "buildah 1.28.2"; "" until known */
+    const char *policy_file;        /* of the engine */
+    const char *strict_policy_file; /* images of registries only */
+    char engine_version[64];        /* "buildah 1.28.2"; "" until known */
     struct job *jobs;
     unsigned job_count;
     struct ec_consumer *commands; /* of build.commands; NULL before the start */
@@ -166,6 +168,7 @@ void job_let_go(void *job); /* one of `owed` is over */
 
 /* job_command.c */
 struct ec_err job_run(struct job *job, const struct command *command);
+const char *const *job_env(struct job *job);                     /* of the engine's commands */
 uint32_t job_deadline_ms(const struct job *job, int64_t own_ms); /* the nearer of both; 0 = over */
 struct ec_err job_out_of_time(struct job *job);
 char *job_read_file(struct job *job, const char *path); /* trimmed; NULL = absent or empty */

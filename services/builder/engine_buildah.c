@@ -1,10 +1,14 @@
 /* Buildah: no daemon, runs where we run. Its storage lives in our work folder unless the
  * environment names another (CONTAINERS_STORAGE_CONF), and names of images resolve as
- * CONTAINERS_REGISTRIES_CONF says. Builds of strangers (forks) get a storage of their own that dies
- * with the job: buildah takes any local image for a cache, so a shared one could be poisoned. */
+ * CONTAINERS_REGISTRIES_CONF says. Builds of strangers (forks) get a storage and a home of their
+ * own that die with the job (Buildah takes any local image for a cache, so a shared one could be
+ * poisoned), no credentials of the registry for their bases, and see no processes but their own.
+ * Their bases come from registries only: a Dockerfile could also name archives and image storages
+ * of this machine, other services' caches among them. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -33,15 +37,38 @@ static struct args begin(struct ec_arena *arena)
     return args;
 }
 
+/* On to the command `args` begins with, for a job. */
+static void begin_job_with(struct args *into, struct job *job)
+{
+    if (!job->run->trusted) {
+        add(into, "--root");
+        add(into, ec_arena_format(job->arena, "%s/storage", job->dir));
+        add(into, "--runroot");
+        add(into, ec_arena_format(job->arena, "%s/run", job->dir));
+    }
+}
+
 static struct args begin_job(struct job *job)
 {
     struct args args = begin(job->arena);
-    if (!job->run->trusted) {
-        add(&args, "--root");
-        add(&args, ec_arena_format(job->arena, "%s/storage", job->dir));
-        add(&args, "--runroot");
-        add(&args, ec_arena_format(job->arena, "%s/run", job->dir));
+    begin_job_with(&args, job);
+    return args;
+}
+
+/* Where strangers' code runs: root can give it a table of processes of its own. Another user
+ * cannot, but then Buildah makes a user namespace. */
+static struct args begin_build(struct job *job)
+{
+    struct args args = {job->arena, ec_arena_alloc(job->arena, ARGS_MAX * sizeof(char *)), 0};
+    if (!job->run->trusted && geteuid() == 0) {
+        static const char *const alone[] = {"unshare",           "--pid", "--fork", "--mount-proc",
+                                            "--kill-child=KILL", "--"};
+        for (size_t i = 0; i < EC_LEN(alone); i++) {
+            add(&args, alone[i]);
+        }
     }
+    add(&args, "buildah");
+    begin_job_with(&args, job);
     return args;
 }
 
@@ -86,8 +113,12 @@ static struct ec_err buildah_open(struct builder *b)
 {
     const char *storage = builder_path(b, "storage.conf");
     b->policy_file = builder_path(b, "policy.json");
+    b->strict_policy_file = builder_path(b, "strict-policy.json");
     EC_TRY(
         write_text(b, b->policy_file, "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n"));
+    EC_TRY(write_text(b, b->strict_policy_file,
+                      "{\"default\":[{\"type\":\"reject\"}],\"transports\":{\"docker\":{\"\":"
+                      "[{\"type\":\"insecureAcceptAnything\"}]}}}\n"));
     EC_TRY(write_text(b, storage,
                       ec_arena_format(b->arena,
                                       "[storage]\ndriver = \"overlay\"\ngraphroot = \"%s\"\n"
@@ -102,6 +133,21 @@ static struct ec_err buildah_open(struct builder *b)
     };
     b->engine.env = tool_env(b->arena, builder_path(b, "home"), more);
     return ec_ok();
+}
+
+/* What Buildah remembers of registries stands in its home. */
+static const char *const *untrusted_env(struct job *job)
+{
+    const char *more[] = {
+        ec_arena_format(
+            job->arena, "CONTAINERS_STORAGE_CONF=%s",
+            ec_arena_format(job->arena, "%s/storage.conf", job->builder->settings.work_dir)),
+        ec_arena_format(job->arena, "TMPDIR=%s", job->home_dir),
+        ec_arena_format(job->arena, "XDG_RUNTIME_DIR=%s", job->home_dir),
+        "BUILDAH_ISOLATION=chroot",
+        NULL,
+    };
+    return tool_env(job->arena, job->home_dir, more);
 }
 
 static const char *const *version_argv(struct builder *b, struct ec_arena *arena)
@@ -131,11 +177,10 @@ static const char *const *prune_argv(struct builder *b, struct ec_arena *arena, 
     return args.list;
 }
 
-static void add_common(struct args *args, struct job *job)
+/* Of whoever may use the registry in our name: the push, and builds of code we trust. */
+static void add_credentials(struct args *args, struct job *job)
 {
     const struct builder_settings *settings = &job->builder->settings;
-    add(args, "--signature-policy");
-    add(args, job->builder->policy_file);
     if (settings->registry_auth_file[0]) {
         add(args, "--authfile");
         add(args, settings->registry_auth_file);
@@ -145,12 +190,16 @@ static void add_common(struct args *args, struct job *job)
 static const char *const *build_argv(struct job *job)
 {
     const Enclii__V1__RunBuild *run = job->run;
-    struct args args = begin_job(job);
+    struct args args = begin_build(job);
     add(&args, "bud");
     add(&args, "--isolation=chroot");
     add(&args, "--format=docker"); /* keeps HEALTHCHECK */
-    add(&args, "--layers=true");
-    add_common(&args, job);
+    add(&args, run->trusted ? "--layers=true" : "--layers=false");
+    add(&args, "--signature-policy");
+    add(&args, run->trusted ? job->builder->policy_file : job->builder->strict_policy_file);
+    if (run->trusted) {
+        add_credentials(&args, job);
+    }
     add(&args, "--iidfile");
     add(&args, job->image_id_file);
     add(&args, "--file");
@@ -159,7 +208,8 @@ static const char *const *build_argv(struct job *job)
         add(&args, "--target");
         add(&args, run->spec->target);
     }
-    for (size_t i = 0; run->spec && i < run->spec->n_args && i < BUILD_ARGS_MAX; i++) {
+    size_t count = run->trusted && run->spec ? run->spec->n_args : 0;
+    for (size_t i = 0; i < count && i < BUILD_ARGS_MAX; i++) {
         add(&args, "--build-arg");
         add(&args, ec_arena_format(args.arena, "%s=%s", run->spec->args[i]->key,
                                    run->spec->args[i]->value));
@@ -189,7 +239,9 @@ static const char *const *push_argv(struct job *job)
 {
     struct args args = begin_job(job);
     add(&args, "push");
-    add_common(&args, job);
+    add(&args, "--signature-policy");
+    add(&args, job->builder->policy_file);
+    add_credentials(&args, job);
     if (job->builder->settings.registry_insecure) {
         add(&args, "--tls-verify=false");
     }
@@ -221,5 +273,6 @@ const struct engine engine_buildah = {
     .images_argv = images_argv,
     .push_argv = push_argv,
     .size_argv = size_argv,
+    .untrusted_env = untrusted_env,
     .images_dir = "overlay-images",
 };

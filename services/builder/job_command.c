@@ -62,6 +62,12 @@ struct ec_err job_run(struct job *job, const struct command *command)
     return err;
 }
 
+const char *const *job_env(struct job *job)
+{
+    const struct engine *engine = &job->builder->engine;
+    return job->run->trusted || !engine->untrusted_env ? engine->env : engine->untrusted_env(job);
+}
+
 uint32_t job_deadline_ms(const struct job *job, int64_t own_ms)
 {
     int64_t left_ms = job->deadline_mono_ms - ec_mono_ms();

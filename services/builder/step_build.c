@@ -158,7 +158,7 @@ static void on_built(struct job *job, const struct ec_process_result *result)
     }
     struct ec_err err = job_run(job, &(struct command){
                                          .argv = job->builder->engine.images_argv(job),
-                                         .env = job->builder->engine.env,
+                                         .env = job_env(job),
                                          .deadline_ms = job_deadline_ms(job, LIST_DEADLINE_MS),
                                          .capture = true,
                                          .ended = on_images,
@@ -174,7 +174,7 @@ struct ec_err start_build(void *arg)
     job_enter(job, "build");
     return job_run(job, &(struct command){
                             .argv = job->builder->engine.build_argv(job),
-                            .env = job->builder->engine.env,
+                            .env = job_env(job),
                             .cwd = job->context_path,
                             .deadline_ms = job_deadline_ms(job, job->limits.timeout_ms),
                             .memory_max_bytes = (uint64_t)job->limits.memory_max_bytes,
@@ -224,7 +224,7 @@ static void start_sizing(struct job *job)
 {
     struct ec_process_spec spec = {
         .argv = job->builder->engine.size_argv(job),
-        .env = job->builder->engine.env,
+        .env = job_env(job),
         .deadline_ms = job_deadline_ms(job, LIST_DEADLINE_MS),
         .die_with_parent = true,
         .on_line = on_size_line,
@@ -281,7 +281,7 @@ struct ec_err start_push(void *arg)
     EC_TRY(job_run(job,
                    &(struct command){
                        .argv = job->builder->engine.push_argv(job),
-                       .env = job->builder->engine.env,
+                       .env = job_env(job),
                        .deadline_ms = job_deadline_ms(job, job->builder->settings.push_timeout_ms),
                        .ended = on_pushed,
                    }));

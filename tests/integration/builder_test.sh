@@ -73,13 +73,19 @@ make_commit() { # message; prints the sha
     git -C "$lab/repo" -c user.name=t -c user.email=t@example.org commit -q -m "$1"
     git -C "$lab/repo" rev-parse HEAD
 }
-mkdir -p "$lab/repo/none" "$lab/repo/bad" "$lab/repo/slow" "$lab/repo/fat" "$lab/repo/hooked"
+mkdir -p "$lab/repo/mounted" "$lab/repo/alone" "$lab/repo/thief" "$lab/repo/none" "$lab/repo/bad" "$lab/repo/slow" "$lab/repo/fat" "$lab/repo/hooked"
 printf 'FROM %s AS build\nRUN echo first-step-output && echo one >/page\nFROM build\nCOPY app.txt /app.txt\nHEALTHCHECK CMD true\nCMD ["cat", "/page"]\n' "$base" >"$lab/repo/Dockerfile"
 echo app-1 >"$lab/repo/app.txt"
 echo '{}' >"$lab/repo/none/package.json"
 printf 'FROM %s\nRUN echo about to fail; exit 7\n' "$base" >"$lab/repo/bad/Dockerfile"
 printf 'FROM %s\nRUN echo slow-begins; sleep 60 & echo pid $$; wait\n' "$base" >"$lab/repo/slow/Dockerfile"
 printf 'FROM %s\nRUN x=$(head -c 400000000 /dev/zero | tr "\\\\0" x); echo ${#x}\n' "$base" >"$lab/repo/fat/Dockerfile"
+printf 'FROM %s\nRUN echo processes $(ls -d /proc/[0-9]* | wc -l) .\n' "$base" >"$lab/repo/alone/Dockerfile"
+printf 'FROM %s\nRUN --mount=type=cache,target=/kept cat /kept/note || echo nothing kept; echo left by a build >/kept/note\n' \
+    "$base" >"$lab/repo/mounted/Dockerfile"
+# The builder's own image storage, where the service's cache is kept under a name that one can know.
+printf 'FROM containers-storage:[overlay@%s+%s]localhost/enclii/%s:cache\nRUN cat /page\n' \
+    "$lab/scratch/storage" "$lab/scratch/run" svc-1 >"$lab/repo/thief/Dockerfile"
 sha1=$(make_commit first)
 echo app-2 >"$lab/repo/app.txt"
 sha2=$(make_commit second)
@@ -172,10 +178,30 @@ start_registry
 ends 60 9 "succeeded.v1 $(id 9)"
 ok $? "a push during a registry restart is tried again"
 
+shared() { # what all builds share: git caches, images, layers, and what Buildah remembers of registries
+    (cd "$lab/scratch" && find git storage/overlay-images storage/overlay-layers home -type f ! -name '*.lock' \
+        ! -name enclii-url -exec sha256sum {} + | sort)
+}
 began=$(now_ms)
+shared >"$lab/shared.before"
 run 10 "$sha1" . 1024 120000 untrusted
 ends 120 10 "succeeded.v1 $(id 10)" && ! grep "log $(id 10)" "$lab/events" | grep -q 'Using cache'
 ok $? "an untrusted build uses no shared cache ($(($(now_ms) - began)) ms)"
+shared >"$lab/shared.after"
+[ -s "$lab/shared.before" ] && grep -q overlay-images "$lab/shared.before" && cmp -s "$lab/shared.before" "$lab/shared.after"
+ok $? "and leaves what is shared as it was ($(wc -l <"$lab/shared.before") files)"
+run 20 "$sha1" thief 1024 60000 untrusted
+ends 60 20 "failed.v1 $(id 20) .*reason=3 retryable=0" && event "log $(id 20) .*is rejected by policy"
+ok $? "another service's cache is no base image for it"
+run 22 "$sha1" alone 1024 60000 untrusted
+ends 60 22 "succeeded.v1 $(id 22)" && event "log $(id 22) .*processes [0-9] \."
+ok $? "untrusted code sees no processes but its own"
+
+for step in '23 untrusted' '24 trusted' '25 untrusted'; do # the first might leave something, the last might read it
+    run "${step% *}" "$sha1" mounted 1024 60000 "${step#* }"
+    ends 60 "${step% *}" "succeeded.v1 $(id "${step% *}")" && event "log $(id "${step% *}") .*nothing kept"
+    ok $? "a cache mount is not shared with untrusted builds ($step)"
+done
 
 run 11 "$sha1" slow 1024 60000 trusted
 until_true 30 event "log $(id 11) .*slow-begins"

@@ -51,6 +51,7 @@ static char dir[64], repo[100], sha[64];
 /* ---- the fake tool ---- */
 
 static const char *build_script, *push_script;
+static bool trusted = true;
 
 static const char *const *script(struct ec_arena *arena, const char *text, const char *a,
                                  const char *c)
@@ -205,7 +206,7 @@ static void run_build_as(const char *builder_id, int32_t attempt, int64_t age_ms
     run.commit = &commit;
     run.clone_url = url;
     run.image_repo = image;
-    run.trusted = true;
+    run.trusted = trusted;
     run.spec = &spec;
     struct ec_id id = ec_id_new();
     test_kafka_publish(kafka, watch_bus,
@@ -308,6 +309,30 @@ static void commit_becomes_digest(void **state)
     begin(); /* again, from the warm cache */
     run_to_end();
     assert_int_equal(seen.succeeded, 1);
+}
+
+/* git's cache is neither written, as the first to ask for the repository, nor read. */
+static void untrusted_builds_share_no_git_cache(void **state)
+{
+    (void)state;
+    shell("rm -rf %s/scratch/git/*", dir);
+    trusted = false;
+    begin();
+    run_to_end();
+    assert_int_equal(seen.succeeded, 1);
+    assert_int_equal(shell("test -z \"$(ls %s/scratch/git)\"", dir), 0);
+    trusted = true;
+    begin();
+    run_to_end();
+    assert_int_equal(seen.succeeded, 1);
+    assert_int_equal(shell("cd %s/scratch/git/* && echo broken > HEAD", dir), 0);
+    trusted = false;
+    begin();
+    run_to_end();
+    assert_int_equal(seen.succeeded, 1);
+    assert_int_equal(
+        shell("grep -q broken %s/scratch/git/*/HEAD && rm -rf %s/scratch/git/*", dir, dir), 0);
+    trusted = true;
 }
 
 static void missing_dockerfile_is_explained(void **state)
@@ -565,6 +590,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commit_becomes_digest),
+        cmocka_unit_test(untrusted_builds_share_no_git_cache),
         cmocka_unit_test(missing_dockerfile_is_explained),
         cmocka_unit_test(failing_build_is_explained),
         cmocka_unit_test(unknown_commit_is_explained),
