@@ -1,5 +1,5 @@
 /* Pull requests, approvals and CI runs of a world: adding, finding, reading. */
-#include "pulls.h"
+#include "load_rows.h"
 
 #include <string.h>
 
@@ -103,60 +103,53 @@ struct ci_run *world_add_ci_run(struct world *world, const struct ci_run *row)
 
 /* ---- reading ---- */
 
-static const char *text(struct world *world, const struct ec_rows *rows, size_t at,
-                        const char *column)
+void take_pull(const struct row *row)
 {
-    return ec_arena_strdup(world->arena, ec_rows_text(rows, at, column));
+    world_add_pull(row->world, &(struct pull){
+                                   .id = row_text(row, "id"),
+                                   .repo_key = row_text(row, "repo_key"),
+                                   .number = (int32_t)row_number(row, "number"),
+                                   .state = row_text(row, "state"),
+                                   .title = row_text(row, "title"),
+                                   .url = row_text(row, "url"),
+                                   .ref = row_text(row, "ref"),
+                                   .head_sha = row_text(row, "head_sha"),
+                                   .base_ref = row_text(row, "base_ref"),
+                                   .from_fork = row_flag(row, "from_fork"),
+                                   .draft = row_flag(row, "draft"),
+                                   .author = row_text(row, "author"),
+                                   .author_association = row_text(row, "author_association"),
+                                   .delivery_id = row_text(row, "delivery_id"),
+                                   .host_updated_ms = row_number(row, "host_updated"),
+                               });
 }
 
-void pulls_take(struct world *world, const struct ec_rows *rows, size_t at)
+void take_approval(const struct row *row)
 {
-    world_add_pull(world, &(struct pull){
-                              .id = text(world, rows, at, "id"),
-                              .repo_key = text(world, rows, at, "repo_key"),
-                              .number = (int32_t)ec_rows_int(rows, at, "number"),
-                              .state = text(world, rows, at, "state"),
-                              .title = text(world, rows, at, "title"),
-                              .url = text(world, rows, at, "url"),
-                              .ref = text(world, rows, at, "ref"),
-                              .head_sha = text(world, rows, at, "head_sha"),
-                              .base_ref = text(world, rows, at, "base_ref"),
-                              .from_fork = ec_rows_bool(rows, at, "from_fork"),
-                              .draft = ec_rows_bool(rows, at, "draft"),
-                              .author = text(world, rows, at, "author"),
-                              .author_association = text(world, rows, at, "author_association"),
-                              .delivery_id = text(world, rows, at, "delivery_id"),
-                              .host_updated_ms = ec_rows_int(rows, at, "host_updated"),
-                          });
-}
-
-void approvals_take(struct world *world, const struct ec_rows *rows, size_t at)
-{
-    struct service *svc = world_service(world, ec_rows_text(rows, at, "service_id"));
+    struct service *svc = world_service(row->world, ec_rows_text(row->rows, row->at, "service_id"));
     if (svc) { /* else of a service that is not in question */
-        world_add_approval(world,
-                           &(struct approval){
-                               .service = svc,
-                               .pull_request = (int32_t)ec_rows_int(rows, at, "pull_request"),
-                               .commit_sha = text(world, rows, at, "commit_sha"),
-                               .approved_by = text(world, rows, at, "approved_by"),
-                               .approved_by_id = text(world, rows, at, "approved_by_id"),
-                               .reason = text(world, rows, at, "reason"),
-                           });
+        world_add_approval(row->world, &(struct approval){
+                                           .service = svc,
+                                           .pull_request = (int32_t)row_number(row, "pull_request"),
+                                           .commit_sha = row_text(row, "commit_sha"),
+                                           .approved_by = row_text(row, "approved_by"),
+                                           .approved_by_id = row_text(row, "approved_by_id"),
+                                           .reason = row_text(row, "reason"),
+                                       });
     }
 }
 
-void ci_runs_take(struct world *world, const struct ec_rows *rows, size_t at)
+void take_ci_run(const struct row *row)
 {
-    world_add_ci_run(world, &(struct ci_run){
-                                .repo_key = text(world, rows, at, "repo_key"),
-                                .sha = text(world, rows, at, "sha"),
-                                .kind = text(world, rows, at, "kind"),
-                                .run_id = text(world, rows, at, "run_id"),
-                                .name = text(world, rows, at, "name"),
-                                .status = text(world, rows, at, "status"),
-                                .conclusion = text(world, rows, at, "conclusion"),
-                                .url = text(world, rows, at, "url"),
-                                .attempt = ec_rows_int(rows, at, "attempt"),
-                            });
+    world_add_ci_run(row->world, &(struct ci_run){
+                                     .repo_key = row_text(row, "repo_key"),
+                                     .sha = row_text(row, "sha"),
+                                     .kind = row_text(row, "kind"),
+                                     .run_id = row_text(row, "run_id"),
+                                     .name = row_text(row, "name"),
+                                     .status = row_text(row, "status"),
+                                     .conclusion = row_text(row, "conclusion"),
+                                     .url = row_text(row, "url"),
+                                     .attempt = row_number(row, "attempt"),
+                                 });
 }

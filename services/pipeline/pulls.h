@@ -75,11 +75,3 @@ void decide_ci_overdue(struct world *world, struct build *build);
 /* ---- decide_approve.c ---- */
 const char *want_request_approve(struct wanted *wanted, const char *key, const void *body);
 void decide_request_approve(struct world *world, const void *body);
-
-/* ---- reading: one statement each, and the way from a row ---- */
-extern const char pulls_sql[];     /* $1 ids, $2 commits */
-extern const char approvals_sql[]; /* $1 commits */
-extern const char ci_runs_sql[];   /* $1 commits, $2 deliveries that wait to be decided */
-void pulls_take(struct world *world, const struct ec_rows *rows, size_t at);
-void approvals_take(struct world *world, const struct ec_rows *rows, size_t at);
-void ci_runs_take(struct world *world, const struct ec_rows *rows, size_t at);
