@@ -100,6 +100,8 @@ void ec_githosts_close(struct ec_githosts *hosts); /* accepts NULL */
 enum ec_githost_kind ec_githost_kind(const struct ec_githosts *hosts, const char *repo_key);
 /* True when its API can be called: it is listed, with a credential. */
 bool ec_githost_has_api(const struct ec_githosts *hosts, const char *repo_key);
+/* True when it is called as a GitHub App, which has deliveries of its own (hook_id "app"). */
+bool ec_githost_has_app(const struct ec_githosts *hosts, const char *repo_key);
 /* 0 = a call may go out now. */
 int64_t ec_githost_wait_ms(const struct ec_githosts *hosts, const char *repo_key);
 

@@ -363,6 +363,11 @@ bool ec_githost_has_api(const struct ec_githosts *hosts, const char *repo_key)
     return host && host->api[0] && host->kind != EC_GITHOST_GIT && (host->token || host->app_key);
 }
 
+bool ec_githost_has_app(const struct ec_githosts *hosts, const char *repo_key)
+{
+    return ec_githost_has_api(hosts, repo_key) && githost_find(hosts, repo_key)->app_key;
+}
+
 int64_t ec_githost_wait_ms(const struct ec_githosts *hosts, const char *repo_key)
 {
     const struct git_host *host = githost_find(hosts, repo_key);

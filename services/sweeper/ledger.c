@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "store/columns.h"
 #include "sweeper.h"
 
@@ -116,13 +117,51 @@ static void put_offsets(const struct sweeper *sw, struct ec_batch *batch)
 
 /* ---- rows ---- */
 
-static void put_repo(struct ec_batch *batch, const struct ec_event *ev)
+static void put_hook(struct ec_batch *batch, const char *hook_key, const char *repo_key,
+                     const char *hook_id)
+{
+    const char *args[] = {hook_key, repo_key, hook_id};
+    ec_batch_add(batch,
+                 "insert into sweeper.hook (hook_key, repo_key, hook_id) values ($1, $2, $3)"
+                 " on conflict do nothing",
+                 args, EC_LEN(args));
+}
+
+/* The webhooks whose deliveries the host can list: the repository's own, and the App's. */
+static void put_hooks(const struct sweeper *sw, struct ec_batch *batch, struct ec_event *ev,
+                      const Enclii__V1__RepoBound *bound)
+{
+    struct ec_arena *arena = ec_event_arena(ev);
+    const char *key = ec_event_key(ev);
+    const char *hook_key = ec_arena_format(arena, "%s#%s", key, bound->hook_id);
+    const char *others[] = {key, hook_key};
+    ec_batch_add(batch,
+                 "delete from sweeper.hook where repo_key = $1 and hook_id <> 'app'"
+                 " and hook_key <> $2",
+                 others, EC_LEN(others));
+    if (!sw->hosts || !ec_githost_has_api(sw->hosts, key)) {
+        return;
+    }
+    if (*bound->hook_id && ec_githost_kind(sw->hosts, key) != EC_GITHOST_GITEA) {
+        put_hook(batch, hook_key, key, bound->hook_id);
+    }
+    if (ec_githost_has_app(sw->hosts, key)) {
+        int server = (int)strcspn(key, "/");
+        put_hook(batch, ec_arena_format(arena, "%.*s#app", server, key), key, "app");
+    }
+}
+
+static void put_repo(const struct sweeper *sw, struct ec_batch *batch, struct ec_event *ev)
 {
     const Enclii__V1__RepoBound *bound = ec_event_body(ev);
     const char *key = ec_event_key(ev);
     if (!bound) {
         ec_batch_add(batch, "delete from sweeper.repo where repo_key = $1", &key, 1);
-        ec_batch_add(batch, "delete from sweeper.hook where repo_key = $1", &key, 1);
+        ec_batch_add(batch,
+                     "delete from sweeper.hook h where repo_key = $1 and (hook_id <> 'app' or not"
+                     " exists (select 1 from sweeper.repo r where split_part(r.repo_key, '/', 1)"
+                     "  = split_part(h.hook_key, '#', 1)))",
+                     &key, 1);
         return;
     }
     const char *args[] = {key, bound->clone_url, bound->full_name, bound->host_repo_id,
@@ -135,6 +174,7 @@ static void put_repo(struct ec_batch *batch, const struct ec_event *ev)
                  " next_at = case when r.clone_url = excluded.clone_url then r.next_at"
                  "  else now() end",
                  args, EC_LEN(args));
+    put_hooks(sw, batch, ev, bound);
 }
 
 static bool followed(const char *ref)
@@ -149,12 +189,39 @@ static bool wants_paths(const Enclii__V1__PushReceived *push)
            !push->by_hand;
 }
 
-static void put_push(struct ec_batch *batch, const struct ec_event *ev)
+/* Did it come because we had the host deliver it again? Asked before it is recorded: a push that a
+ * sweep of the refs had found is not recovered twice. */
+static void put_redelivered(struct sweeper *sw, struct ec_batch *batch,
+                            const Enclii__V1__PushReceived *push)
+{
+    const char *args[] = {push->delivery_id, push->repo_key, push->ref, push->after};
+    sw->redelivered[sw->redelivered_count++] = ec_batch_add(
+        batch,
+        "update sweeper.redelivery set state = 'taken', counted = true, updated_at = now()"
+        " where guid = $1 and tries > 0 and not counted returning not exists (select 1"
+        "  from sweeper.ref where repo_key = $2 and ref = $3 and sha = $4) as news",
+        args, EC_LEN(args));
+}
+
+static void count_redelivered(const struct sweeper *sw, const struct ec_batch *batch)
+{
+    for (size_t i = 0; i < sw->redelivered_count; i++) {
+        const struct ec_rows *rows = ec_batch_rows(batch, sw->redelivered[i]);
+        if (ec_rows_count(rows) > 0 && ec_rows_bool(rows, 0, "news")) {
+            ec_metric_add(&pushes_recovered, "deliveries", 1);
+        }
+    }
+}
+
+static void put_push(struct sweeper *sw, struct ec_batch *batch, const struct ec_event *ev)
 {
     const Enclii__V1__PushReceived *push = ec_event_body(ev);
     if (!push || push->by_hand || !followed(push->ref) || !decide_is_sha(push->after) ||
         !decide_is_sha(push->before)) {
         return; /* what a person has delivered again says nothing about the host */
+    }
+    if (!push->recovered) {
+        put_redelivered(sw, batch, push);
     }
     const char *args[] = {push->repo_key, push->ref, push->before, push->after,
                           push->recovered ? "true" : "false"};
@@ -171,14 +238,15 @@ static void put_push(struct ec_batch *batch, const struct ec_event *ev)
     }
 }
 
-static void fill(const struct sweeper *sw, struct ec_batch *batch)
+static void fill(struct sweeper *sw, struct ec_batch *batch)
 {
+    sw->redelivered_count = 0;
     for (size_t i = sw->from; i < sw->to; i++) {
-        const struct ec_event *ev = ec_batch_in_event(sw->batch, i);
+        struct ec_event *ev = ec_batch_in_event(sw->batch, i);
         if (strcmp(ec_event_topic(ev), EC_TOPIC_REPOS) == 0) {
-            put_repo(batch, ev);
+            put_repo(sw, batch, ev);
         } else {
-            put_push(batch, ev);
+            put_push(sw, batch, ev);
         }
     }
 }
@@ -217,8 +285,10 @@ static void on_stored(void *arg, struct ec_err err, const struct ec_batch *batch
 {
     struct sweeper *sw = arg;
     size_t count = ec_batch_in_count(sw->batch);
-    (void)batch;
     sw->busy--;
+    if (!ec_failed(err)) {
+        count_redelivered(sw, batch);
+    }
     if (err.fate == EC_FATE_REJECT && sw->from < sw->to) {
         narrow(sw, err);
     } else if (err.fate == EC_FATE_REJECT) {

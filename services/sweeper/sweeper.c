@@ -44,6 +44,9 @@ static void on_minute(void *arg)
                  "delete from sweeper.ref where sha ~ '^0*$' and odd_sha is null"
                  " and seen_at < now() - interval '30 days'",
                  NULL, 0);
+    ec_batch_add(batch,
+                 "delete from sweeper.redelivery where updated_at < now() - interval '7 days'",
+                 NULL, 0);
     if (!ec_failed(ec_batch_run(batch, on_numbers, sw))) {
         sw->busy++;
     }
@@ -55,6 +58,7 @@ static void on_tick(void *arg)
     ledger_mark(sw);
     looks_due(sw);
     compares_due(sw);
+    deliveries_due(sw);
 }
 
 static void begin(struct sweeper *sw)

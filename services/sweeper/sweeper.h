@@ -37,12 +37,18 @@
 #define BACK_OFF_MAX_MS 1800000
 #define LOST_AFTER_INTERVALS 10
 #define BLIND_AFTER_S "600"
+#define DELIVERY_PAGES_MAX 50
+#define DELIVERY_TRIES_MAX 5
+#define REDELIVERIES_MAX 50              /* of one webhook, in one sweep */
+#define DELIVERY_YOUNG_MS 30000          /* it may still be on its way */
+#define DELIVERY_OLD_MS (72 * 3600000LL) /* hosts keep them no longer */
 
 struct sweeper_settings {
-    int64_t interval_ms; /* ENCLII_SWEEP_INTERVAL */
-    int64_t grace_ms;    /* ENCLII_SWEEP_GRACE */
-    int64_t parallel;    /* ENCLII_SWEEP_PARALLEL */
-    int64_t lease_ms;    /* ENCLII_SWEEP_LEASE */
+    int64_t interval_ms;            /* ENCLII_SWEEP_INTERVAL */
+    int64_t grace_ms;               /* ENCLII_SWEEP_GRACE */
+    int64_t parallel;               /* ENCLII_SWEEP_PARALLEL */
+    int64_t lease_ms;               /* ENCLII_SWEEP_LEASE */
+    int64_t deliveries_interval_ms; /* ENCLII_SWEEP_DELIVERIES_INTERVAL */
     const char *work_dir;
     const char *git_protocols;
     int64_t fetch_max_bytes; /* ENCLII_SWEEP_FETCH_MAX */
@@ -75,6 +81,10 @@ struct sweeper {
     bool comparing_claim; /* compares are being claimed */
     bool compare_again;   /* and more came meanwhile */
     uint32_t comparing;
+    uint32_t listing; /* webhooks whose deliveries are being looked at */
+    bool listing_claim;
+    size_t redelivered[BATCH_MAX]; /* statements of the running transaction that tell of one */
+    size_t redelivered_count;
     struct git_run *runs;   /* git commands under way: cancelled by stop */
     uint64_t scratch_count; /* names of scratch repositories */
 };
@@ -241,3 +251,46 @@ void recover_next(struct look *look);
 
 /* ---- compare.c ---- */
 void compares_due(struct sweeper *sw);
+
+/* ---- decide_deliveries.c: pure ---- */
+/* One attempt of the host to deliver, as its list says. */
+struct attempt {
+    const char *id, *guid, *event;
+    int status_code; /* of our answer; 0 = none */
+    int64_t at_ms;
+};
+enum delivery_fate {
+    DELIVERY_OPEN,
+    DELIVERY_TAKEN,    /* an attempt got through */
+    DELIVERY_REFUSED,  /* we said no, and would say it again */
+    DELIVERY_GIVEN_UP, /* asked for often enough, or too old */
+};
+/* A delivery that no attempt got through, as far as we know. */
+struct undelivered {
+    const char *guid, *attempt_id, *event; /* attempt_id: the newest */
+    int status_code;
+    int64_t at_ms; /* of the newest attempt */
+    int tries;     /* how often we asked */
+    bool due;      /* may be asked for again now, as far as pauses go */
+    enum delivery_fate fate;
+};
+struct verdict {
+    struct undelivered delivery;
+    bool known;   /* there is a row of it */
+    bool changed; /* and it says something else */
+    bool ask;     /* for its newest attempt, now */
+};
+struct verdicts {
+    struct verdict *list;
+    size_t count;
+};
+/* `attempts` newest first. At most REDELIVERIES_MAX are asked for, the oldest first. */
+void decide_deliveries(struct ec_arena *arena, const struct attempt *attempts, size_t count,
+                       const struct undelivered *open, size_t open_count, int64_t now_ms,
+                       struct verdicts *ret_verdicts);
+const char *decide_fate_name(enum delivery_fate fate);
+enum delivery_fate decide_fate_of(const char *name);
+int64_t decide_again_ms(int64_t interval_ms, int tries); /* the pause after that many */
+
+/* ---- deliveries.c: one webhook's list, once ---- */
+void deliveries_due(struct sweeper *sw);

@@ -29,6 +29,9 @@ static struct ec_bus *test_bus; /* the test's own */
 char folder[] = "/tmp/enclii-sweeper.XXXXXX";
 
 struct instance one, two;
+const char *test_repo = REPO, *test_hook_id = "";
+struct ec_githost_settings test_githost = {
+    .hosts_file = "", .github_app_id = "", .github_app_key_file = "", .github_api_url = ""};
 
 /* ---- what was published ---- */
 
@@ -184,11 +187,12 @@ void up(struct instance *in, const char *name)
         .settings = {.interval_ms = INTERVAL_MS,
                      .grace_ms = GRACE_MS,
                      .parallel = 2,
+                     .deliveries_interval_ms = 200,
                      .lease_ms = 60000,
                      .work_dir = ec_format("%s/%s", folder, name),
                      .git_protocols = "file",
                      .fetch_max_bytes = 1 << 24,
-                     .githost = {.hosts_file = "", .github_app_id = "", .github_app_key_file = ""}},
+                     .githost = test_githost},
         .loop = loop,
         .bus = in->bus,
         .store = in->store,
@@ -215,16 +219,19 @@ void down(struct instance *in)
 
 void bind_repo(bool bound)
 {
-    char url[200], key[] = REPO, name[] = "acme/shop", id[] = "42";
+    char url[200], key[64], hook[64], name[] = "acme/shop", id[] = "42";
+    snprintf(key, sizeof key, "%s", test_repo);
+    snprintf(hook, sizeof hook, "%s", test_hook_id);
     snprintf(url, sizeof url, "file://%s/shop.git", folder);
     Enclii__V1__RepoBound fact = ENCLII__V1__REPO_BOUND__INIT;
     fact.repo_key = key;
     fact.clone_url = url;
     fact.full_name = name;
     fact.host_repo_id = id;
+    fact.hook_id = hook;
     test_kafka_publish(kafka, test_bus,
                        &(struct ec_message){.topic = EC_TOPIC_REPOS,
-                                            .key = REPO,
+                                            .key = test_repo,
                                             .id = ec_id_new().text,
                                             .type = "dev.enclii.repo.bound.v1",
                                             .body = bound ? &fact.base : NULL});
@@ -234,7 +241,7 @@ void bind_repo(bool bound)
 void tell(const char *id, const char *ref, const char *before, const char *after, bool complete)
 {
     char texts[5][128];
-    const char *values[] = {id, ref, before, after, REPO};
+    const char *values[] = {id, ref, before, after, test_repo};
     for (size_t i = 0; i < EC_LEN(values); i++) {
         snprintf(texts[i], sizeof texts[i], "%s", values[i]);
     }
@@ -247,7 +254,7 @@ void tell(const char *id, const char *ref, const char *before, const char *after
     push.changed_paths_complete = complete;
     test_kafka_publish(kafka, test_bus,
                        &(struct ec_message){.topic = EC_TOPIC_INTAKE,
-                                            .key = REPO,
+                                            .key = test_repo,
                                             .id = ec_id_derive(id, "push").text,
                                             .type = "dev.enclii.push.received.v1",
                                             .body = &push.base});
@@ -334,7 +341,7 @@ bool fixture_open(void)
         return false;
     }
     make_repo();
-    loop = ec_loop_new();
+    loop = loop ? loop : ec_loop_new();
     kafka =
         test_kafka_start(loop, "enclii.intake:3", "enclii.repos:1", "enclii.intake.sweeper.dead:1",
                          "enclii.repos.sweeper.dead:1", "enclii.intake.test.dead:1", NULL);

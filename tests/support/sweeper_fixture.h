@@ -22,6 +22,9 @@ struct instance {
     bool stopped, failed;
 };
 extern struct instance one, two;
+/* What bind_repo and tell speak of, and how hosts are called; changed before fixture_open. */
+extern const char *test_repo, *test_hook_id;
+extern struct ec_githost_settings test_githost;
 extern struct test_pg *pg;
 extern struct ec_loop *loop;
 extern struct test_kafka *kafka;
