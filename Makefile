@@ -16,7 +16,7 @@ B    ?= build$(if $(MODE),/$(MODE))
 CC   ?= gcc
 VERSION := $(shell cat VERSION)+$(shell git rev-parse --short=7 HEAD 2>/dev/null || echo unknown)
 
-PKGS := rdkafka libuv libprotobuf-c libpq jansson openssl libmicrohttpd libcurl yaml-0.1
+PKGS := rdkafka libuv libprotobuf-c libpq jansson openssl libcurl yaml-0.1
 # Looked up only when something is compiled, so that `make demo` can install them first.
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS   = $(shell pkg-config --libs $(PKGS))

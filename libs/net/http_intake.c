@@ -1,34 +1,10 @@
-/* The headers of a request are complete: copies them (a handler may look at them after the
- * connection is gone), lets the guard judge them, finds the route. What can be refused before a
- * body is read is refused here. */
+/* The head of a request is complete: lets the guard judge it, finds the route. What can be refused
+ * before a body is read is refused here. */
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "net/http_private.h"
-
-struct header_copy {
-    struct ec_request *req;
-    bool too_many;
-};
-
-static enum MHD_Result on_header(void *arg, enum MHD_ValueKind kind, const char *name,
-                                 size_t name_len, const char *value, size_t value_len)
-{
-    (void)kind;
-    struct header_copy *copy = arg;
-    struct ec_request *req = copy->req;
-    if (req->header_count == EC_REQUEST_HEADERS_MAX) {
-        copy->too_many = true;
-        return MHD_NO;
-    }
-    /* A NUL inside would end the text early: shown as a control character to the guard. */
-    bool nul = memchr(name, 0, name_len) || (value && memchr(value, 0, value_len));
-    struct ec_header *header = &req->headers[req->header_count++];
-    header->name = ec_arena_text(req->arena, (struct ec_span){name, name_len});
-    header->value =
-        nul ? "\001" : ec_arena_text(req->arena, (struct ec_span){value ? value : "", value_len});
-    return MHD_YES;
-}
 
 static bool known_method(const char *method)
 {
@@ -45,7 +21,7 @@ static void guard_body(struct ec_request *req)
 {
     long long length = ec_guard_content_length(req->headers, req->header_count);
     size_t max = req->route->body_max_bytes;
-    if (max == 0 && ec_guard_has_body(req->headers, req->header_count)) {
+    if (max == 0 && ec_request_body_pending(req)) {
         ec_request_refuse(req, 413, "body_not_allowed", "this route takes no request body");
     } else if (length > 0 && (unsigned long long)length > max) {
         ec_request_refuse(req, 413, "body_too_large",
@@ -80,9 +56,8 @@ static void guard_route(struct ec_request *req)
 static const struct ec_http_route *known_route(const struct ec_request *req)
 {
     const struct ec_http_server_spec *spec = &req->server->spec;
-    const char *target = req->conn->target ? req->conn->target : "";
     for (size_t i = 0; i < spec->route_count; i++) {
-        if (strcmp(spec->routes[i].path, target) == 0 &&
+        if (strcmp(spec->routes[i].path, req->raw_target) == 0 &&
             strcmp(spec->routes[i].method, req->method) == 0) {
             return &spec->routes[i];
         }
@@ -90,25 +65,69 @@ static const struct ec_http_route *known_route(const struct ec_request *req)
     return NULL;
 }
 
-void ec_request_guard(struct ec_request *req)
+/* A list of words: "keep-alive, close". */
+static bool has_word(const char *list, const char *word)
 {
-    struct header_copy copy = {.req = req};
-    MHD_get_connection_values_n(req->conn->mhd, MHD_HEADER_KIND, on_header, &copy);
+    size_t len = strlen(word);
+    for (const char *at = list ? list : ""; *at;) {
+        at += strspn(at, " \t,");
+        size_t part = strcspn(at, " \t,");
+        if (part == len && strncasecmp(at, word, len) == 0) {
+            return true;
+        }
+        at += part;
+    }
+    return false;
+}
+
+bool ec_request_expects_continue(const struct ec_request *req)
+{
+    const char *expect = ec_request_header(req, "expect");
+    return expect && strcasecmp(expect, "100-continue") == 0 && !req->http_1_0;
+}
+
+/* Where the body ends, and whether a request may follow: known before anything is refused. */
+static void read_framing(struct ec_request *req)
+{
+    long long length = ec_guard_content_length(req->headers, req->header_count);
+    req->left_bytes = length > 0 ? (size_t)length : 0;
+    req->chunked = length < 0 && ec_guard_has_body(req->headers, req->header_count);
+    req->conn->last |= req->http_1_0 || req->server->closing ||
+                       has_word(ec_request_header(req, "connection"), "close");
+}
+
+static struct ec_guard_fault judge(struct ec_request *req)
+{
+    struct ec_guard_fault fault = ec_guard_headers(req->headers, req->header_count);
+    if (fault.status == 0 && !req->http_1_0 && !ec_request_header(req, "host")) {
+        fault = (struct ec_guard_fault){400, "bad_request", "Host is missing"};
+    }
+    if (fault.status == 0 && req->http_1_0 && ec_request_header(req, "transfer-encoding")) {
+        fault = (struct ec_guard_fault){400, "bad_request", "HTTP/1.0 knows no Transfer-Encoding"};
+    }
+    if (fault.status == 0 && ec_request_header(req, "expect") &&
+        !ec_request_expects_continue(req)) {
+        fault = (struct ec_guard_fault){417, "expectation_failed",
+                                        "nothing but \"Expect: 100-continue\" is known here"};
+    }
+    return fault.status == 0 ? ec_guard_target(req->arena, req->raw_target, &req->target) : fault;
+}
+
+void ec_request_guard(struct ec_request *req, struct ec_guard_fault fault)
+{
     const char *theirs = ec_request_header(req, "traceparent");
     req->trace = theirs ? ec_trace_child(theirs) : ec_trace_new();
-    if (copy.too_many) {
-        ec_request_refuse(req, 431, "too_many_headers", "the request has more than 100 headers");
-        return;
-    }
-    struct ec_guard_fault fault = ec_guard_headers(req->headers, req->header_count);
     if (fault.status == 0) {
-        const char *raw = req->conn->target ? req->conn->target : "";
-        fault = ec_guard_target(req->arena, raw, &req->target);
+        fault = judge(req);
     }
     if (fault.status != 0) {
+        req->conn->last = true;
         req->route = known_route(req);
         ec_request_refuse(req, fault.status, fault.code, fault.detail);
-    } else if (req->server->closing) {
+        return;
+    }
+    read_framing(req);
+    if (req->server->closing) {
         ec_request_refuse(req, 503, "stopping", "this instance is stopping; try again");
     } else {
         guard_route(req);

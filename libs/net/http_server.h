@@ -1,11 +1,12 @@
-/* HTTP/1.1 in, on libmicrohttpd's epoll inside our loop. One table of routes per server. Before a
- * handler runs, the guard has refused what smuggles requests (RFC 9112 §6.3: duplicate or
- * conflicting Content-Length, Transfer-Encoding with Content-Length, second Host, control
- * characters in values), compressed bodies (415: nobody can be made to unpack a bomb), unknown
- * methods (405), unknown paths (404), bodies over the route's limit (413, before reading them where
- * Content-Length tells), and slow senders (408 after request_deadline_ms).
+/* HTTP/1.1 in, in our loop. One table of routes per server. Before a handler runs, the parser and
+ * the guard have refused what smuggles requests (RFC 9112 §6.3: duplicate or conflicting
+ * Content-Length, Transfer-Encoding with Content-Length, second Host; lines that end with LF alone,
+ * folded headers, control characters), compressed bodies (415: nobody can be made to unpack a
+ * bomb), unknown methods (405), unknown paths (404), bodies over the route's limit (413, before
+ * reading them where Content-Length tells), heads over 32 KiB (414, 431) and slow senders (408
+ * after request_deadline_ms). Pipelined requests are answered one by one, in their order.
  *
- * A handler owes exactly one reply, now or later (the connection is suspended meanwhile). If
+ * A handler owes exactly one reply, now or later (nothing is read meanwhile). If
  * nothing came by reply_deadline_ms the server answers 503 itself and later replies are dropped. */
 #pragma once
 

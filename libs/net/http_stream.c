@@ -1,10 +1,9 @@
 /* Server-sent events (WHATWG HTML §9.2): a buffer with a maximum between the writer and the
  * connection. The connection sleeps while the buffer is empty. A peer that is gone is found by
- * looking at its socket every quarter of a second, because a suspended connection would not tell.
- */
+ * looking at its socket every quarter of a second, because nothing is read while a reply is under
+ * way. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/mem.h"
 #include "net/http_private.h"
@@ -12,7 +11,7 @@
 #define RETRY_TEXT "retry: 1000\n\n" /* browsers reconnect after one second */
 #define OVERFLOW_TEXT                                                                              \
     "event: overflow\ndata: the reader was too slow; reconnect with Last-Event-ID\n\n"
-#define BLOCK_BYTES 4096
+#define BLOCK_BYTES ((size_t)16 * 1024)
 
 struct ec_stream {
     struct ec_request *req;
@@ -20,29 +19,51 @@ struct ec_stream {
     size_t limit_bytes; /* buf.max_bytes leaves room for the overflow event */
     bool ended;
     bool gone;
+    bool told; /* that it has ended */
     ec_call_fn closed;
     void *arg;
 };
 
-static ssize_t on_read(void *arg, uint64_t position, char *into, size_t max)
+static void add_block(struct ec_stream *stream, size_t len)
 {
-    (void)position;
-    struct ec_stream *stream = arg;
-    if (stream->gone) {
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+    const struct ec_request *req = stream->req;
+    struct ec_buf *out = &req->conn->out;
+    if (!req->http_1_0) {
+        ec_buf_addf(out, "%zx\r\n", len);
+    }
+    ec_buf_add(out, stream->buf.ptr, len);
+    if (!req->http_1_0) {
+        ec_buf_add_text(out, "\r\n");
+    }
+    ec_buf_drop_front(&stream->buf, len);
+}
+
+bool ec_stream_fill(struct ec_stream *stream)
+{
+    const struct ec_request *req = stream->req;
+    if (stream->gone || strcmp(req->method, "HEAD") == 0) {
+        req->conn->last = true;
+        return false;
     }
     if (stream->buf.len > 0) {
-        size_t n = stream->buf.len < max ? stream->buf.len : max;
-        memcpy(into, stream->buf.ptr, n);
-        ec_buf_drop_front(&stream->buf, n);
-        return (ssize_t)n;
+        add_block(stream, stream->buf.len < BLOCK_BYTES ? stream->buf.len : BLOCK_BYTES);
+        return true;
     }
-    if (stream->ended) {
-        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (!stream->ended) {
+        return true;
     }
-    stream->req->suspended = true;
-    MHD_suspend_connection(stream->req->conn->mhd);
-    return 0;
+    if (!stream->told && !req->http_1_0) {
+        ec_buf_add_text(&req->conn->out, "0\r\n\r\n");
+    }
+    stream->told = true;
+    return false;
+}
+
+static void wake(const struct ec_stream *stream)
+{
+    if (stream->req && stream->req->conn) {
+        ec_http_wake(stream->req->conn);
+    }
 }
 
 static void stream_write(struct ec_stream *stream, struct ec_span text)
@@ -56,7 +77,7 @@ static void stream_write(struct ec_stream *stream, struct ec_span text)
     } else {
         ec_buf_add_span(&stream->buf, text);
     }
-    ec_request_resume(stream->req);
+    wake(stream);
 }
 
 static void on_never_began(void *arg)
@@ -78,14 +99,11 @@ struct ec_stream *ec_reply_stream(struct ec_request *req, size_t buffer_max_byte
         stream->req = NULL;
         ec_loop_defer(req->loop, on_never_began, stream);
     } else {
-        struct MHD_Response *response =
-            MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, on_read, stream, NULL);
-        MHD_add_response_header(response, "Content-Type", "text/event-stream");
-        MHD_add_response_header(response, "Cache-Control", "no-store");
-        MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* for proxies that collect */
+        ec_reply_header(req, "Cache-Control", "no-store");
+        ec_reply_header(req, "X-Accel-Buffering", "no"); /* for proxies that collect */
         ec_buf_add_text(&stream->buf, RETRY_TEXT);
         req->stream = stream;
-        ec_reply_set(req, 200, response);
+        ec_reply_write(req, 200, "text/event-stream", (struct ec_span){"", 0}, true);
     }
     ec_request_replied(req);
     return stream;
@@ -119,7 +137,7 @@ void ec_stream_end(struct ec_stream *stream)
 {
     if (!stream->gone) {
         stream->ended = true;
-        ec_request_resume(stream->req);
+        wake(stream);
     }
 }
 
@@ -128,9 +146,9 @@ void ec_stream_tick(struct ec_stream *stream, bool comment_due)
     if (stream->gone) {
         return;
     }
-    if (stream->req->suspended && ec_request_peer_gone(stream->req)) {
+    if (ec_request_peer_gone(stream->req)) {
         stream->gone = true;
-        ec_request_resume(stream->req);
+        wake(stream);
     } else if (comment_due && stream->buf.len == 0) {
         stream_write(stream, EC_SPAN(": still here\n\n"));
     }

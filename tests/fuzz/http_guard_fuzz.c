@@ -25,7 +25,7 @@ static void check_headers(const struct ec_header *headers, size_t count)
 {
     struct ec_guard_fault fault = ec_guard_headers(headers, count);
     if (fault.status != 0) {
-        check(fault.status == 400 && fault.code && fault.detail);
+        check((fault.status == 400 || fault.status == 415) && fault.code && fault.detail);
         return;
     }
     size_t lengths = 0, encodings = 0, hosts = 0;

@@ -27,6 +27,7 @@ struct world {
 };
 static struct world world;
 static struct raw raw;
+static uint32_t connections_max; /* of the server opened next; 0 = as usual */
 
 static void on_echo(void *state, struct ec_request *req)
 {
@@ -81,6 +82,7 @@ static void open_server(uint32_t request_ms, uint32_t reply_ms)
                                        .state = &world,
                                        .request_deadline_ms = request_ms,
                                        .reply_deadline_ms = reply_ms,
+                                       .connections_max = connections_max,
                                        .before = before};
     assert_false(ec_failed(ec_http_server_open(world.loop, &spec, &world.server)));
     world.port = ec_http_server_port(world.server);
@@ -213,6 +215,140 @@ static void test_pipelining(void **state)
     close_server(100);
 }
 
+static void on_reply_late(void *arg)
+{
+    (void)arg;
+    if (world.held) { /* on a slow machine the request may come after the first tick */
+        ec_reply_text(EC_TAKE(world.held), 200, "text/plain", EC_SPAN("at last"));
+    }
+}
+
+/* In their order, also when the first answer is the last to be ready. */
+static void test_pipelining_behind_a_late_reply(void **state)
+{
+    (void)state;
+    open_server(5000, 5000);
+    struct ec_timer *timer = ec_timer_new(world.loop, on_reply_late, NULL);
+    ec_timer_start(timer, 100, 20);
+    expect("GET /late HTTP/1.1\r\nHost: a\r\n\r\nPOST /echo HTTP/1.1\r\nHost: a\r\n"
+           "Content-Length: 3\r\n\r\none\r\nPOST /echo HTTP/1.1\r\nContent-Length: 3\r\n" END "two",
+           "\r\n\r\nat lastHTTP/1.1 200 OK\r\n");
+    const char *one = strstr(raw.reply, "\r\n\r\none"), *two = strstr(raw.reply, "\r\n\r\ntwo");
+    assert_true(one && two && one < two);
+    assert_true(raw.closed);
+    ec_timer_free(timer);
+    close_server(100);
+}
+
+/* What follows a request that is refused for its form is not looked at: it may be another request
+ * for a proxy that reads the first one differently. */
+static void test_nothing_behind_a_bad_request(void **state)
+{
+    (void)state;
+    open_server(5000, 5000);
+    static const char *const bad[] = {
+        "GET /hello/x HTTP/1.1\nHost: a\n\n",
+        "GET /hello/x HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
+        "GET /hello/x HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n",
+        "GET /hello/x HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
+        "GET /hello/x HTTP/1.1\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+        "POST /echo HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n12",
+    };
+    for (size_t i = 0; i < EC_LEN(bad); i++) {
+        char request[512];
+        snprintf(request, sizeof request, "%sGET /hello/y HTTP/1.1\r\nHost: a\r\n\r\n", bad[i]);
+        expect(request, "HTTP/1.1 400 Bad Request");
+        assert_int_equal(raw_count(raw.reply, "HTTP/1.1 "), 1);
+        assert_non_null(strstr(raw.reply, "Connection: close"));
+        assert_true(raw.closed);
+    }
+    expect("GET /hello/x HTTP/2.0\r\n" END, " 505 ");
+    assert_int_equal(world.handled, 0);
+    close_server(100);
+}
+
+static void test_expect_continue(void **state)
+{
+    (void)state;
+    open_server(5000, 5000);
+    memset(&raw, 0, sizeof(raw));
+    raw.port = world.port;
+    raw.send = "POST /echo HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n" END;
+    raw.pause_ms = 100;
+    raw.send_more = "abc";
+    raw_run(world.loop, &raw);
+    assert_int_equal(strncmp(raw.reply, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK", 40), 0);
+    expect("POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1001\r\n" END,
+           "HTTP/1.1 413 ");
+    assert_null(strstr(raw.reply, "100 Continue"));
+    expect("POST /echo HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 3\r\n" END "abc", " 417 ");
+    close_server(100);
+}
+
+static void test_older_client(void **state)
+{
+    (void)state;
+    open_server(5000, 5000);
+    expect("GET /hello/x HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK");
+    assert_true(raw.closed);
+    memset(&raw, 0, sizeof(raw));
+    raw.port = world.port;
+    raw.send = "GET /events HTTP/1.0\r\n\r\n";
+    raw_start(&raw);
+    loop_for(world.loop, 100);
+    ec_stream_end(world.stream);
+    raw_wait(world.loop, &raw);
+    assert_null(strstr(raw.reply, "chunked"));
+    assert_non_null(strstr(raw.reply, "\r\n\r\nretry: 1000\n\nid: 1\n"));
+    assert_true(raw.closed);
+    close_server(100);
+}
+
+/* Connections above the limit wait until one is free. */
+static void test_connection_limit(void **state)
+{
+    (void)state;
+    static struct raw first;
+    connections_max = 1;
+    open_server(5000, 5000);
+    connections_max = 0;
+    memset(&first, 0, sizeof(first));
+    first.port = world.port;
+    first.send = "GET /late HTTP/1.1\r\n" END;
+    raw_start(&first);
+    loop_for(world.loop, 50);
+    struct ec_timer *timer = ec_timer_new(world.loop, on_reply_late, NULL);
+    ec_timer_start(timer, 300, 0);
+    expect("GET /hello/x HTTP/1.1\r\n" END, " 200 ");
+    assert_true(raw.took_ms > 200);
+    raw_wait(world.loop, &first);
+    assert_non_null(strstr(first.reply, "at last"));
+    ec_timer_free(timer);
+    close_server(100);
+}
+
+/* Who does not take his reply is sent away. */
+static void test_slow_reader(void **state)
+{
+    (void)state;
+    static char request[8 << 20];
+    open_server(500, 5000);
+    int len =
+        snprintf(request, sizeof(request),
+                 "POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n%08000000d", 1);
+    memset(&raw, 0, sizeof(raw));
+    raw.port = world.port;
+    raw.send = request;
+    raw.send_len = (size_t)len;
+    raw.pause_ms = 2000; /* reads nothing meanwhile */
+    raw_run(world.loop, &raw);
+    assert_true(raw.reply_len < 8000000);
+    assert_int_equal(world.handled, 1);
+    close_server(100);
+}
+
 static void test_slow_sender(void **state)
 {
     (void)state;
@@ -228,14 +364,6 @@ static void test_slow_sender(void **state)
     assert_true(raw.closed);
     assert_int_equal(raw.reply_len, 0);
     close_server(100);
-}
-
-static void on_reply_late(void *arg)
-{
-    (void)arg;
-    if (world.held) { /* on a slow machine the request may come after the first tick */
-        ec_reply_text(EC_TAKE(world.held), 200, "text/plain", EC_SPAN("at last"));
-    }
 }
 
 static void test_late_reply(void **state)
@@ -437,6 +565,12 @@ int main(void)
         TEST(test_chunked_limit),
         TEST(test_answers),
         TEST(test_pipelining),
+        TEST(test_pipelining_behind_a_late_reply),
+        TEST(test_nothing_behind_a_bad_request),
+        TEST(test_expect_continue),
+        TEST(test_older_client),
+        TEST(test_connection_limit),
+        TEST(test_slow_reader),
         TEST(test_slow_sender),
         TEST(test_late_reply),
         TEST(test_reply_deadline),
