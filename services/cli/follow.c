@@ -190,6 +190,11 @@ static bool ours(struct follow *follow, const char *type, const json_t *body)
     bool new_deployment = strcmp(type, "deployment.created") == 0 && !follow->deployment[0] &&
                           same_commit(follow, sha);
     bool by_commit = follow->commit && same_commit(follow, sha);
+    const char *ref = ec_json_text(body, "commit.ref");
+    if (by_commit && !follow->commit[0] &&
+        (strncmp(ref, "refs/pull/", 10) == 0 || strncmp(ref, "refs/merge-requests/", 20) == 0)) {
+        return false; /* somebody's pull request is not the push that is waited for */
+    }
     if (by_commit && !follow->commit[0]) {
         follow->commit = keep(follow, sha); /* "the next push" is the first one seen */
     }

@@ -17,6 +17,7 @@ const char *want_ci(struct wanted *wanted, const char *key, const void *body)
     }
     want(wanted, &wanted->repos, word->delivery->repo_key);
     want(wanted, &wanted->ci_commits, word->sha);
+    want(wanted, &wanted->commits, word->sha); /* what ended because of an earlier run */
     return NULL;
 }
 
@@ -113,8 +114,8 @@ void decide_ci_overdue(struct world *world, struct build *build)
 {
     const char *detail = ec_arena_format(
         world->arena,
-        "the host's CI was not over within %s (ENCLII_CI_TIMEOUT); last word: %s. Does the "
-        "repository's webhook send workflow runs or check suites?",
+        "the host's CI was not over within %s (ENCLII_CI_TIMEOUT); last word: %s; the "
+        "repository's webhook must send workflow runs or check suites",
         ec_duration_text(world->arena, world->rules->ci_timeout_ms), build->detail);
     decide_build_end(world, build,
                      &(struct build_end){BUILD_TIMED_OUT, "ci_timed_out", detail, ""});
@@ -159,6 +160,40 @@ static bool learn(struct world *world, const Enclii__V1__CiChanged *word)
     return true;
 }
 
+/* The push that an earlier run ended, when nothing was asked of the service since: a run that is
+ * repeated and ends well brings it back. */
+static const struct build *failed_push(const struct service *svc, const char *sha)
+{
+    for (const struct build *b = svc->first_build; b; b = b->next_of_service) {
+        if (b->number == svc->builds && is(b->commit_sha, sha) &&
+            b->cell.state == BUILD_CANCELLED && is(b->reason, "ci_failed")) {
+            return b;
+        }
+    }
+    return NULL;
+}
+
+static void look_again(struct world *world, struct service *svc, const char *sha)
+{
+    for (struct build *build = svc->first_build; build; build = build->next_of_service) {
+        if (is(build->commit_sha, sha)) {
+            decide_ci_build(world, build);
+        }
+    }
+    const struct build *ended = failed_push(svc, sha);
+    if (!ended || svc->removed || decide_ci_verdict(world, svc->repo_key, sha).is != CI_GOOD) {
+        return;
+    }
+    decide_new_build(world, &(struct build_order){
+                                .service = svc,
+                                .commit = world_commit(world, ended->commit),
+                                .actor = world_actor(world, ended->actor),
+                                .delivery_id = ended->delivery_id,
+                                .priority = PRIORITY_PUSH,
+                                .wait_for_ci = true,
+                            });
+}
+
 void decide_ci_changed(struct world *world, const void *body)
 {
     const Enclii__V1__CiChanged *word = body;
@@ -172,11 +207,8 @@ void decide_ci_changed(struct world *world, const void *body)
         return;
     }
     for (struct service *svc = world->first_service; svc; svc = svc->next) {
-        struct build *build = is(svc->repo_key, word->delivery->repo_key) ? svc->first_build : NULL;
-        for (; build; build = build->next_of_service) {
-            if (is(build->commit_sha, word->sha)) {
-                decide_ci_build(world, build);
-            }
+        if (is(svc->repo_key, word->delivery->repo_key)) {
+            look_again(world, svc, word->sha);
         }
     }
 }

@@ -356,6 +356,63 @@ static void test_served(void **state)
     expect(&facts, "done", "replaced", 0, "was healthy in production; v8 serves there now.");
 }
 
+/* ---- pull requests and the host's CI ---- */
+
+static void test_waiting_for_ci(void **state)
+{
+    (void)state;
+    struct why_facts facts = served();
+    facts.build.state = "waiting";
+    facts.build.reason = "wait_for_ci";
+    facts.build.detail = "Tests (in_progress) https://h/runs/1";
+    facts.build.since_ms = 3200;
+    facts.build.left_ms = 3590000;
+    expect(&facts, "queue", "wait_for_ci", 1,
+           "The build of 1234567 has waited 3.2s for CI: Tests (in_progress) https://h/runs/1; it "
+           "begins once every run is over");
+    facts.build.state = "CANCELLED";
+    facts.build.reason = "ci_failed";
+    facts.build.detail = "Tests ended as failure: https://h/runs/1";
+    expect(&facts, "build", "ci_failed", 0, "Tests ended as failure: https://h/runs/1.");
+    facts.build.state = "TIMED_OUT";
+    facts.build.reason = "ci_timed_out";
+    facts.build.detail = "";
+    expect(&facts, "build", "ci_timed_out", 0, "was not over in time.");
+}
+
+static void test_pull_requests(void **state)
+{
+    (void)state;
+    struct why_facts facts = served();
+    facts.delivery.event = "pull_request";
+    facts.delivery.ref = "refs/pull/7/head";
+    facts.delivery.state = "IGNORED";
+    facts.delivery.reason = "fork_of_stranger";
+    facts.delivery.detail = "pull request #7 of eve (NONE) comes from a fork";
+    expect(&facts, "delivery", "fork_of_stranger", 0,
+           "The pull request with head 1234567 at refs/pull/7/head was ignored: fork_of_stranger");
+    facts = served();
+    facts.deployment.state = "";
+    facts.build.pull_request = 7;
+    facts.build.author = "eve";
+    facts.build.approved_by = "";
+    facts.build.untrusted = 1;
+    expect(&facts, "rollout", "approval_needed", 0,
+           "Release v7 (pull request #7 of eve, from a fork) is ready and was not deployed: "
+           "nobody has approved");
+    facts.build.approved_by = "ada";
+    expect(&facts, "rollout", "pull_request_not_deployed", 0,
+           "(pull request #7 of eve, from a fork, approved by ada)");
+    facts.build.untrusted = 0;
+    facts.build.approved_by = "";
+    expect(&facts, "rollout", "pull_request_not_deployed", 0, "only pushes deploy by themselves");
+    facts.build.state = "FAILED";
+    facts.build.reason = "BUILD";
+    facts.build.detail = "exit code 1";
+    expect(&facts, "build", "BUILD", 0,
+           "The build of 1234567 (pull request #7 of eve) ended as FAILED: BUILD: exit code 1.");
+}
+
 /* ---- the table and the sources it speaks of ---- */
 
 /* Literals like "branch_not_watched" in a source file that decides: all of them are rules, but for
@@ -455,6 +512,8 @@ int main(void)
         cmocka_unit_test(test_releases_that_are_not_deployed),
         cmocka_unit_test(test_ended_deployments),
         cmocka_unit_test(test_served),
+        cmocka_unit_test(test_waiting_for_ci),
+        cmocka_unit_test(test_pull_requests),
         cmocka_unit_test(test_every_rule_of_the_sources),
         cmocka_unit_test(test_the_table_is_well_formed),
     };

@@ -552,6 +552,28 @@ static void test_the_ci_may_be_first_and_may_fail(void **state)
     assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
     world_free(w);
 
+    w = world_of("trusted", true); /* run again, and well, after the push was ended by it */
+    test_push(w, "p1", SHA_1);
+    ci_run(w, "workflow_run", "1", 1, "failure");
+    ci_run(w, "workflow_run", "1", 2, "in_progress");
+    assert_int_equal(ec_map_count(w->builds), 1);
+    ci_run(w, "workflow_run", "1", 2, "success");
+    assert_int_equal(ec_map_count(w->builds), 2);
+    assert_int_equal(last_build(w)->cell.state, BUILD_QUEUED);
+    assert_string_equal(last_build(w)->ref, "refs/heads/main");
+    ci_run(w, "workflow_run", "1", 2, "success"); /* told once more */
+    assert_int_equal(ec_map_count(w->builds), 2);
+    world_free(w);
+
+    w = world_of("trusted", true); /* the same, but a newer push came meanwhile: that one counts */
+    test_push(w, "p1", SHA_1);
+    ci_run(w, "workflow_run", "1", 1, "failure");
+    test_push(w, "p2", SHA_2);
+    ci_run(w, "workflow_run", "1", 2, "success");
+    assert_int_equal(ec_map_count(w->builds), 2);
+    assert_string_equal(last_build(w)->commit_sha, SHA_2);
+    world_free(w);
+
     w = world_of("trusted", true); /* silence ends, too */
     test_push(w, "p1", SHA_1);
     decide_build_overdue(w, w->first_build);
