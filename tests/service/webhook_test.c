@@ -8,11 +8,10 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "../../services/webhook/webhook.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "support/kafka.h"
+#include "support/webhook_fixture.h"
 #include "trust/digest.h"
 
 #define SECRET "It's a Secret to Everybody"
@@ -23,11 +22,8 @@
     "%s.git\"},"                                                                                   \
     "\"pusher\":{\"name\":\"ann\"},\"head_commit\":null,\"commits\":[]}"
 
-static struct ec_loop *loop;
-static struct test_kafka *kafka;
+static struct webhook_fixture fx;
 static struct ec_fetcher *fetcher;
-static struct webhook wh;
-static struct ec_arena *arena;
 
 /* What came back, and what arrived on the topic. */
 static struct {
@@ -62,13 +58,13 @@ static int deliver(const struct delivery_spec *spec, const char *body)
 {
     struct ec_header headers[4];
     size_t count = 0;
-    ec_arena_reset(arena);
+    ec_arena_reset(fx.arena);
     ec_cleanup(ec_secret_freep) struct ec_secret *key =
         ec_secret_new(ec_span_of(spec->secret ? spec->secret : SECRET));
     const char *signature =
-        spec->signature
-            ? spec->signature
-            : ec_arena_format(arena, "sha256=%s", ec_hmac_sha256_hex(arena, key, ec_span_of(body)));
+        spec->signature ? spec->signature
+                        : ec_arena_format(fx.arena, "sha256=%s",
+                                          ec_hmac_sha256_hex(fx.arena, key, ec_span_of(body)));
     headers[count++] =
         (struct ec_header){"Content-Type", spec->type ? spec->type : "application/json"};
     headers[count++] = (struct ec_header){"X-GitHub-Event", spec->event ? spec->event : "push"};
@@ -80,14 +76,14 @@ static int deliver(const struct delivery_spec *spec, const char *body)
     }
     const struct ec_fetch_spec fetch = {
         .method = "POST",
-        .url = ec_arena_format(arena, "http://127.0.0.1:%u/v1/webhooks/github",
-                               ec_http_server_port(wh.server)),
+        .url = ec_arena_format(fx.arena, "http://127.0.0.1:%u/v1/webhooks/github",
+                               ec_http_server_port(fx.wh.server)),
         .headers = headers,
         .header_count = count,
         .body = ec_span_of(body)};
     memset(&answer, 0, sizeof answer);
     assert_false(ec_failed(ec_fetch_start(fetcher, &fetch, on_answer, NULL, NULL)));
-    assert_true(test_run_until(loop, 10000, test_is_true, &answer.answered));
+    assert_true(test_run_until(fx.loop, 10000, test_is_true, &answer.answered));
     return answer.status;
 }
 
@@ -101,6 +97,9 @@ static const char *push_of(const char *repo)
 static void on_intake(void *state, struct ec_event *ev)
 {
     (void)state;
+    if (strcmp(ec_event_type(ev), "dev.enclii.push.received.v1") != 0) {
+        return;
+    }
     const Enclii__V1__PushReceived *push = ec_event_body(ev);
     snprintf(intake.ids[intake.count++ % 8], 64, "%s", ec_event_id(ev));
     snprintf(intake.trace, sizeof intake.trace, "%s", ec_event_trace(ev));
@@ -116,11 +115,11 @@ static bool two_arrived(void *arg)
 static void nothing_without_a_secret(void **state)
 {
     (void)state;
-    struct ec_secret *secret = EC_TAKE(wh.settings.secret);
+    struct ec_secret *secret = EC_TAKE(fx.wh.settings.secret);
     assert_int_equal(deliver(&(struct delivery_spec){.id = "d"}, push_of("shop")), 503);
     assert_non_null(strstr(answer.body, "\"no_secret\""));
     assert_string_equal(answer.retry_after, "10");
-    wh.settings.secret = secret;
+    fx.wh.settings.secret = secret;
 }
 
 static void strangers_are_told_nothing(void **state)
@@ -163,7 +162,7 @@ static void a_push_is_published_and_a_redelivery_has_the_same_id(void **state)
     struct delivery_spec spec = {.id = "72d3162e-cc78-11e3-81ab-4c9367dc0958"};
     assert_int_equal(deliver(&spec, push_of("shop")), 202);
     ec_cleanup(ec_json_freep) json_t *root = NULL;
-    assert_false(ec_failed(ec_json_parse(arena, ec_span_of(answer.body), &root)));
+    assert_false(ec_failed(ec_json_parse(fx.arena, ec_span_of(answer.body), &root)));
     assert_string_equal(ec_json_text(root, "delivery_id"), spec.id);
     assert_string_equal(ec_json_text(root, "commit"), "2222222222222222222222222222222222222222");
     spec.type = "application/x-www-form-urlencoded"; /* the same delivery in the other form */
@@ -172,7 +171,7 @@ static void a_push_is_published_and_a_redelivery_has_the_same_id(void **state)
         snprintf(form + strlen(form), 4, "%%%02X", (unsigned char)*c);
     }
     assert_int_equal(deliver(&spec, form), 202);
-    assert_true(test_run_until(loop, 5000, two_arrived, NULL));
+    assert_true(test_run_until(fx.loop, 5000, two_arrived, NULL));
     assert_string_equal(intake.ids[0], intake.ids[1]);
     assert_string_equal(intake.ids[0], ec_json_text(root, "event_id"));
     assert_string_equal(intake.repo_key, "git.example/acme/shop");
@@ -182,75 +181,28 @@ static void a_push_is_published_and_a_redelivery_has_the_same_id(void **state)
 static void a_broker_that_does_not_answer(void **state)
 {
     (void)state;
-    wh.ack_deadline_ms = 300;
-    test_kafka_down(kafka, true);
+    fx.wh.ack_deadline_ms = 300;
+    test_kafka_down(fx.kafka, true);
     assert_int_equal(deliver(&(struct delivery_spec){.id = "late"}, push_of("shop")), 503);
     assert_string_equal(answer.retry_after, "10");
-    test_kafka_down(kafka, false);
-    wh.ack_deadline_ms = ACK_DEADLINE_MS;
-}
-
-static bool ready(void *arg)
-{
-    (void)arg;
-    return wh.repos_known && ec_bus_ready(wh.bus);
+    test_kafka_down(fx.kafka, false);
+    fx.wh.ack_deadline_ms = ACK_DEADLINE_MS;
 }
 
 static int start(void **state)
 {
-    static const char *const topics[] = {"enclii.intake", NULL};
-    static const struct ec_route intake_routes[] = {
-        {"dev.enclii.push.received.v1", &enclii__v1__push_received__descriptor, NULL}};
     (void)state;
-    arena = ec_arena_new(1 << 20);
-    loop = ec_loop_new();
-    kafka = test_kafka_start(loop, "enclii.intake:2", "enclii.repos:1", NULL);
-    wh = (struct webhook){.loop = loop, .ack_deadline_ms = ACK_DEADLINE_MS};
-    wh.bus = test_kafka_bus(kafka, "webhook");
-    wh.settings.secret = ec_secret_new(EC_SPAN(SECRET));
-    Enclii__V1__RepoBound repo = ENCLII__V1__REPO_BOUND__INIT;
-    test_kafka_publish(kafka, wh.bus,
-                       &(struct ec_message){.topic = "enclii.repos",
-                                            .id = "1",
-                                            .key = "git.example/acme/shop",
-                                            .body = &repo.base,
-                                            .type = "dev.enclii.repo.bound.v1"});
-    assert_false(ec_failed(ec_fetcher_open(loop, "test", 4, &fetcher)));
-    assert_false(ec_failed(
-        ec_http_server_open(loop,
-                            &(struct ec_http_server_spec){.listen = "127.0.0.1:0",
-                                                          .routes = webhook_routes,
-                                                          .route_count = webhook_route_count,
-                                                          .state = &wh},
-                            &wh.server)));
-    assert_false(ec_failed(repos_follow(&wh)));
-    assert_false(ec_failed(ec_bus_table(
-        wh.bus,
-        &(struct ec_table_spec){
-            .topics = topics, .routes = intake_routes, .route_count = 1, .on_event = on_intake},
-        NULL)));
-    assert_true(test_run_until(loop, 10000, ready, NULL));
+    webhook_fixture_start(&fx,
+                          &(struct webhook_fixture_spec){.secret = SECRET, .on_event = on_intake});
+    assert_false(ec_failed(ec_fetcher_open(fx.loop, "test", 4, &fetcher)));
     return 0;
-}
-
-static void set_true(void *flag)
-{
-    *(bool *)flag = true;
 }
 
 static int stop(void **state)
 {
     (void)state;
-    bool closed = false;
     ec_fetcher_close(fetcher);
-    ec_http_server_close(wh.server, 100, set_true, &closed);
-    assert_true(test_run_until(loop, 2000, test_is_true, &closed));
-    test_kafka_close_bus(kafka, wh.bus);
-    test_kafka_stop(kafka);
-    repos_free(&wh);
-    ec_secret_free(wh.settings.secret);
-    ec_loop_free(loop);
-    ec_arena_free(arena);
+    webhook_fixture_stop(&fx);
     return 0;
 }
 
