@@ -53,9 +53,9 @@ static const char build_sql[] =
     "   as ahead,"
     " (select count(*) from enclii.build o where o.state in ('leased', 'running')) as busy_slots,"
     " a.builders, a.slots"
-    " from enclii.build b, (select count(*) as builders,"
+    " from enclii.build b cross join lateral (select count(*) as builders,"
     "   coalesce(sum(slots) filter (where not draining), 0) as slots from enclii.builder"
-    "   where heard_at > now() - interval '10 s') a"
+    "   where heard_at > now() - interval '10 s' and (b.trusted or not trusted_only)) a"
     " where b.id = " NEWEST_BUILD;
 
 static const char release_sql[] =

@@ -77,6 +77,7 @@ static void heartbeat_send(struct builder *b)
     beat.n_cached_repos = cache_urls(b, arena, urls, CACHED_REPOS_MAX);
     beat.cached_repos = urls;
     beat.draining = b->draining || builder_unready(b) != NULL;
+    beat.trusted_only = b->settings.trusted_only;
     beat.version = (char *)(uintptr_t)ec_version;
     struct ec_id id = ec_id_new();
     /* Nobody waits for a heartbeat: the next one says everything again. */
@@ -200,6 +201,7 @@ struct ec_err on_run_build(void *state, struct ec_event *ev)
         .running_same_attempt = same && same->run->attempt >= run->attempt,
         .slots_free = slots_free(b) + (same != NULL),
         .draining = b->draining,
+        .trusted_only = b->settings.trusted_only,
     };
     if (!run) {
         return ec_reject("build.run without a body");

@@ -38,6 +38,7 @@ struct builder_settings {
     int64_t cache_max_bytes;  /* git caches and image storage together */
     int64_t memory_max_bytes; /* of one build when the service says nothing, and its upper bound */
     int64_t pids_max;
+    bool trusted_only;              /* takes no code of forks */
     bool registry_insecure;         /* plain HTTP, loopback registries only */
     const char *registry_auth_file; /* "" = none */
     const char *git_protocols;      /* "http:https:ssh" */

@@ -120,7 +120,8 @@ enum command_verdict decide_command(const Enclii__V1__RunBuild *run,
         (run->deadline_unix_ms > 0 && run->deadline_unix_ms <= facts->now_unix_ms)) {
         return COMMAND_STALE;
     }
-    return facts->draining || facts->slots_free <= 0 ? COMMAND_NO_SLOT : COMMAND_ACCEPT;
+    bool takes = !facts->draining && (run->trusted || !facts->trusted_only);
+    return takes && facts->slots_free > 0 ? COMMAND_ACCEPT : COMMAND_NO_SLOT;
 }
 
 /* ---- the build type ---- */

@@ -26,6 +26,7 @@ struct command_facts {
     bool running_same_attempt; /* or a newer one */
     int slots_free;
     bool draining;
+    bool trusted_only; /* this builder takes no code of forks */
 };
 #define COMMAND_STALE_MS 15000 /* longer than a lease lives without a heartbeat */
 enum command_verdict decide_command(const Enclii__V1__RunBuild *run,

@@ -79,7 +79,7 @@ static struct builder *choose_builder(struct queue *queue, const struct build *b
     int32_t best_score = 0;
     size_t i = 0;
     for (struct builder *b = queue->world->first_builder; b; b = b->next, i++) {
-        if (!may_take(queue->world, b, queue->given[i])) {
+        if (!may_take(queue->world, b, queue->given[i]) || (b->trusted_only && !build->trusted)) {
             continue;
         }
         int32_t score = liking(queue->world, b, build, queue->given[i]);
@@ -179,10 +179,14 @@ size_t decide_queue(const struct world *world, const struct queue_load *load,
         int32_t *given = NULL;
         struct builder *builder =
             at < queue.count ? choose_builder(&queue, queue.candidates[at], &given) : NULL;
-        if (!builder) {
+        bool none = !builder && (at == queue.count || queue.candidates[at]->trusted);
+        if (none) {
             break;
         }
         queue.taken[at] = true;
+        if (!builder) {
+            continue; /* nobody takes a fork's code now: it does not hold up the others */
+        }
         struct project_share *share = share_of(&queue, queue.candidates[at]->service->project_id);
         share->busy++;
         share->turn_ms = world->now_ms;
@@ -277,6 +281,7 @@ void decide_heartbeat(struct world *world, const void *body)
     ec_buf_add_text(&repos, "]");
     builder->slots = word->slots < 0 ? 0 : word->slots;
     builder->draining = word->draining;
+    builder->trusted_only = word->trusted_only;
     builder->version = world_text(world, word->version);
     builder->cached_repos =
         repos.overflowed ? "[]" : ec_arena_text(world->arena, ec_buf_span(&repos));

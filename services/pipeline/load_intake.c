@@ -18,7 +18,7 @@ const char refs_sql[] =
     "r.ref = split_part(w.k, E'\\n', 2)";
 const char inbox_sql[] = "select event_id from enclii.inbox where event_id = any($1::text[])";
 const char builders_sql[] =
-    "select id, slots, draining, cached_repos, version, enclii.ms(heard_at) as heard "
+    "select id, slots, draining, trusted_only, cached_repos, version, enclii.ms(heard_at) as heard "
     "from enclii.builder where id = any($1::text[]) or ($2::boolean and heard_at > now() - "
     "interval '1 minute') order by id";
 
@@ -82,6 +82,7 @@ void take_builder(const struct row *row)
                                       .id = row_text(row, "id"),
                                       .slots = (int32_t)row_number(row, "slots"),
                                       .draining = row_flag(row, "draining"),
+                                      .trusted_only = row_flag(row, "trusted_only"),
                                       .cached_repos = row_text(row, "cached_repos"),
                                       .version = row_text(row, "version"),
                                       .heard_ms = row_number(row, "heard"),

@@ -214,6 +214,7 @@ struct builder {
     int32_t slots;
     int32_t busy; /* builds it has now; filled for the queue */
     bool draining;
+    bool trusted_only;        /* takes no code of forks */
     const char *cached_repos; /* JSON array of clone URLs */
     const char *version;
     int64_t heard_ms;

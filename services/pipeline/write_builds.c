@@ -333,7 +333,7 @@ bool write_update_releases(struct ec_batch *batch, const struct world *world)
 bool write_put_builders(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 6);
+    ec_columns_init(&cols, 7);
     for (const struct builder *row = world->first_builder; row; row = row->next) {
         if (!(row->mark != ROW_CLEAN)) {
             continue;
@@ -344,16 +344,17 @@ bool write_put_builders(struct ec_batch *batch, const struct world *world)
         ec_columns_text(&cols, row->cached_repos);
         ec_columns_text(&cols, row->version);
         ec_columns_int(&cols, row->heard_ms);
+        ec_columns_flag(&cols, row->trusted_only);
     }
     return ec_columns_flush(
         &cols, batch,
         "insert into enclii.builder (id, slots, draining, cached_repos, version, "
-        "heard_at) select id, slots, draining, cached_repos::jsonb, version, "
-        "enclii.at(heard_at) from unnest($1::text[], $2::int[], $3::boolean[], "
-        "$4::text[], $5::text[], $6::bigint[]) as c(id, slots, draining, "
-        "cached_repos, version, heard_at) order by id on conflict (id) do update "
+        "heard_at, trusted_only) select id, slots, draining, cached_repos::jsonb, version, "
+        "enclii.at(heard_at), trusted_only from unnest($1::text[], $2::int[], $3::boolean[], "
+        "$4::text[], $5::text[], $6::bigint[], $7::boolean[]) as c(id, slots, draining, "
+        "cached_repos, version, heard_at, trusted_only) order by id on conflict (id) do update "
         "set slots = excluded.slots, draining = excluded.draining, cached_repos = "
         "excluded.cached_repos, version = excluded.version, heard_at = "
-        "excluded.heard_at ",
+        "excluded.heard_at, trusted_only = excluded.trusted_only ",
         false);
 }

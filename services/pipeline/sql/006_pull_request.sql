@@ -17,6 +17,9 @@ alter table enclii.release
     add column approved_by  text not null default '';
 create index release_by_commit on enclii.release (commit_sha);
 
+alter table enclii.builder
+    add column trusted_only boolean not null default false; -- takes no code of forks
+
 -- The last word about each pull request: what an approval is about.
 create table enclii.pull_request (
     id           text primary key,             -- "<repo_key>#<number>"

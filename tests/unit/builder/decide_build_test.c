@@ -48,13 +48,14 @@ static void commands_are_judged(void **state)
     (void)state;
     struct sample s;
     Enclii__V1__RunBuild *run = sample(&s);
-    struct command_facts facts = {"b1", 1000000, 999000, false, 1, false};
+    struct command_facts facts = {"b1", 1000000, 999000, false, 1, false, false};
     assert_int_equal(decide_command(run, &facts), COMMAND_ACCEPT);
     facts.slots_free = 0;
     assert_int_equal(decide_command(run, &facts), COMMAND_NO_SLOT);
     facts.running_same_attempt = true;
     assert_int_equal(decide_command(run, &facts), COMMAND_DUPLICATE);
-    facts = (struct command_facts){"b1", 1000000, 1000000 - COMMAND_STALE_MS - 1, false, 1, false};
+    facts = (struct command_facts){"b1",  1000000, 1000000 - COMMAND_STALE_MS - 1, false, 1,
+                                   false, false};
     assert_int_equal(decide_command(run, &facts), COMMAND_STALE);
     facts.sent_unix_ms = 1000000;
     run->deadline_unix_ms = 999999;
@@ -62,6 +63,12 @@ static void commands_are_judged(void **state)
     run->deadline_unix_ms = 0;
     facts.draining = true;
     assert_int_equal(decide_command(run, &facts), COMMAND_NO_SLOT);
+    facts.draining = false;
+    facts.trusted_only = true; /* the sample is a fork's */
+    assert_false(run->trusted);
+    assert_int_equal(decide_command(run, &facts), COMMAND_NO_SLOT);
+    run->trusted = true;
+    assert_int_equal(decide_command(run, &facts), COMMAND_ACCEPT);
     facts.builder_id = "b2";
     assert_int_equal(decide_command(run, &facts), COMMAND_NOT_OURS);
 }

@@ -358,6 +358,31 @@ static void test_untrusted_builds_get_nothing_secret(void **state)
     world_free(w);
 }
 
+/* A builder that takes trusted code only is no place for a fork's, and a fork's build that finds no
+ * place does not hold up the others, however long it has waited. */
+static void test_builders_for_trusted_code(void **state)
+{
+    (void)state;
+    struct world *w = world_of("all", false);
+    w->first_builder->trusted_only = true;
+    tell(w, pull(w, "opened", SHA_1));
+    w->first_build->queued_ms = NOW - 3600000;
+    assert_null(lease(w));
+    test_push(w, "p1", SHA_2);
+    Enclii__V1__RunBuild *run = lease(w);
+    assert_non_null(run);
+    assert_string_equal(run->commit->sha, SHA_2);
+    assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
+    world_add_builder(
+        w,
+        &(struct builder){
+            .id = "for-forks", .slots = 1, .cached_repos = "[]", .version = "", .heard_ms = NOW});
+    run = lease(w);
+    assert_string_equal(run->commit->sha, SHA_1);
+    assert_string_equal(run->builder_id, "for-forks");
+    world_free(w);
+}
+
 static void test_a_pull_request_never_deploys_by_itself(void **state)
 {
     (void)state;
@@ -600,6 +625,7 @@ int main(void)
         cmocka_unit_test(test_new_heads_late_words_and_closing),
         cmocka_unit_test(test_a_commit_is_built_once),
         cmocka_unit_test(test_untrusted_builds_get_nothing_secret),
+        cmocka_unit_test(test_builders_for_trusted_code),
         cmocka_unit_test(test_a_pull_request_never_deploys_by_itself),
         cmocka_unit_test(test_an_approval_is_for_one_commit),
         cmocka_unit_test(test_approving_what_is_built),
