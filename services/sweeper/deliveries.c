@@ -368,6 +368,17 @@ static void on_page(void *arg, struct ec_err err, const struct ec_githost_delive
 
 /* ---- which ---- */
 
+/* Without a credential, or where no list is kept, there is nothing to look at; settings may change
+ * that. */
+static bool askable(const struct listing_job *job)
+{
+    const struct ec_githosts *hosts = job->sw->hosts;
+    return strcmp(job->hook_id, "app") == 0
+               ? ec_githost_has_app(hosts, job->repo_key)
+               : ec_githost_has_api(hosts, job->repo_key) &&
+                     ec_githost_kind(hosts, job->repo_key) != EC_GITHOST_GITEA;
+}
+
 static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
 {
     struct ec_arena *arena = ec_arena_new(ARENA_MAX_BYTES);
@@ -388,6 +399,10 @@ static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
     job->since_ms = seen_ms - OVERLAP_MS > oldest_ms ? seen_ms - OVERLAP_MS : oldest_ms;
     sw->listing++;
     sw->busy++;
+    if (sw->stopping || !askable(job)) {
+        settle(job, ec_ok());
+        return;
+    }
     struct ec_err err = ask_page(job, NULL);
     if (ec_failed(err)) {
         fail(job, err);

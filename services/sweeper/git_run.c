@@ -9,6 +9,7 @@
 
 #define LINE_MAX_BYTES (32u << 10)
 #define KILL_GRACE_MS 1000
+#define MEMORY_MAX_BYTES (512ull << 20)
 
 static void unlink_run(struct git_run *run)
 {
@@ -69,6 +70,7 @@ static EC_RESULT start_process(struct git_run *run, const struct ec_secret *head
         .cwd = sw->settings.work_dir,
         .deadline_ms = run->deadline_ms,
         .kill_grace_ms = KILL_GRACE_MS,
+        .memory_max_bytes = MEMORY_MAX_BYTES,
         .file_max_bytes = (uint64_t)sw->settings.fetch_max_bytes,
         .line_max_bytes = LINE_MAX_BYTES,
         .die_with_parent = true,

@@ -127,8 +127,9 @@ static void put_hook(struct ec_batch *batch, const char *hook_key, const char *r
                  args, EC_LEN(args));
 }
 
-/* The webhooks whose deliveries the host can list: the repository's own, and the App's. */
-static void put_hooks(const struct sweeper *sw, struct ec_batch *batch, struct ec_event *ev,
+/* The repository's own webhook, and the one of a GitHub App; whether the host can be asked about
+ * them is seen when it is. */
+static void put_hooks(struct ec_batch *batch, struct ec_event *ev,
                       const Enclii__V1__RepoBound *bound)
 {
     struct ec_arena *arena = ec_event_arena(ev);
@@ -139,19 +140,14 @@ static void put_hooks(const struct sweeper *sw, struct ec_batch *batch, struct e
                  "delete from sweeper.hook where repo_key = $1 and hook_id <> 'app'"
                  " and hook_key <> $2",
                  others, EC_LEN(others));
-    if (!sw->hosts || !ec_githost_has_api(sw->hosts, key)) {
-        return;
-    }
-    if (*bound->hook_id && ec_githost_kind(sw->hosts, key) != EC_GITHOST_GITEA) {
+    if (*bound->hook_id) {
         put_hook(batch, hook_key, key, bound->hook_id);
     }
-    if (ec_githost_has_app(sw->hosts, key)) {
-        int server = (int)strcspn(key, "/");
-        put_hook(batch, ec_arena_format(arena, "%.*s#app", server, key), key, "app");
-    }
+    int server = (int)strcspn(key, "/");
+    put_hook(batch, ec_arena_format(arena, "%.*s#app", server, key), key, "app");
 }
 
-static void put_repo(const struct sweeper *sw, struct ec_batch *batch, struct ec_event *ev)
+static void put_repo(struct ec_batch *batch, struct ec_event *ev)
 {
     const Enclii__V1__RepoBound *bound = ec_event_body(ev);
     const char *key = ec_event_key(ev);
@@ -174,7 +170,7 @@ static void put_repo(const struct sweeper *sw, struct ec_batch *batch, struct ec
                  " next_at = case when r.clone_url = excluded.clone_url then r.next_at"
                  "  else now() end",
                  args, EC_LEN(args));
-    put_hooks(sw, batch, ev, bound);
+    put_hooks(batch, ev, bound);
 }
 
 static bool followed(const char *ref)
@@ -244,7 +240,7 @@ static void fill(struct sweeper *sw, struct ec_batch *batch)
     for (size_t i = sw->from; i < sw->to; i++) {
         struct ec_event *ev = ec_batch_in_event(sw->batch, i);
         if (strcmp(ec_event_topic(ev), EC_TOPIC_REPOS) == 0) {
-            put_repo(sw, batch, ev);
+            put_repo(batch, ev);
         } else {
             put_push(sw, batch, ev);
         }

@@ -269,6 +269,8 @@ static void on_listed_line(void *arg, struct ec_span line)
     decide_listed(look->arena, &look->sweep.listing, line);
 }
 
+/* Of the listing, and of how much had been told when it was made: only when both are the same
+ * nothing can be odd. */
 static const char *digest_of(struct look *look)
 {
     ec_cleanup(ec_buf_done) struct ec_buf text;
@@ -278,7 +280,8 @@ static const char *digest_of(struct look *look)
         ec_buf_add_text(&text, look->sweep.listing.refs[i].ref);
         ec_buf_add_text(&text, "\n");
     }
-    return ec_sha256_hex(look->arena, ec_buf_span(&text));
+    return ec_arena_format(look->arena, "%s %s", ec_sha256_hex(look->arena, ec_buf_span(&text)),
+                           look->heard);
 }
 
 static void on_listed(void *arg, struct ec_err err, int exit_code)

@@ -76,6 +76,7 @@ struct sweeper {
     size_t part_count;
     struct ec_timer *tick;   /* what is due? */
     struct ec_timer *minute; /* numbers, and what is old */
+    uint32_t ticks;
     bool claiming, marking;
     uint32_t looking;     /* repositories being looked at */
     bool comparing_claim; /* compares are being claimed */

@@ -62,7 +62,8 @@ static void what_did_not_get_through_is_asked_for(void **state)
     one.sw.settings.deliveries_interval_ms = 60000; /* one look */
     bind_repo(true);
     assert_true(test_run_until(loop, 10000, asked, (void *)(uintptr_t) "busy"));
-    wait_for("select count(*) from sweeper.hook where seen_at > '-infinity' and leased_by = ''",
+    wait_for("select count(*) from sweeper.hook where hook_id <> 'app' and seen_at > '-infinity' "
+             "and leased_by = ''",
              "1");
     assert_asked("failed", 1);
     assert_asked("twice", 1);
@@ -83,16 +84,16 @@ static void look_again(void)
 {
     test_pg_sql(pg, "update sweeper.hook set next_at = now(), seen_at = seen_at,"
                     " last_error = 'look again'");
-    wait_for("select count(*) from sweeper.hook where last_error = '' and leased_by = ''", "1");
+    wait_for("select count(*) from sweeper.hook where last_error = '' and leased_by = ''", "2");
 }
 
 /* The same list again (the host says so by its ETag): nothing is due yet. */
 static void an_unchanged_list_is_not_read_again(void **state)
 {
     (void)state;
-    unsigned before = github_double_asked(github, ec_format(LIST, hook));
+    unsigned before = github_double_asked(github, text_of(LIST, hook));
     look_again();
-    assert_int_equal(github_double_asked(github, ec_format(LIST, hook)), before + 1);
+    assert_int_equal(github_double_asked(github, text_of(LIST, hook)), before + 1);
     assert_asked("failed", 1);
     assert_asked("young", 0);
     assert_null(github_double_fault(github));
@@ -135,12 +136,12 @@ static void limits_of_the_host_are_kept(void **state)
     github_double_limit(github, 1,
                         &(struct github_double_limit){.status = 403, .retry_after = "2"});
     test_pg_sql(pg, "update sweeper.hook set next_at = now()");
-    wait_for("select failures from sweeper.hook", "1");
+    wait_for("select sum(failures) from sweeper.hook", "1");
     assert_asked("limited", 0);
     one.sw.settings.deliveries_interval_ms = 200;
     test_pg_sql(pg, "update sweeper.hook set next_at = now() + interval '2 seconds'");
     assert_true(test_run_until(loop, 10000, asked, (void *)(uintptr_t) "limited"));
-    wait_for("select failures from sweeper.hook", "0");
+    wait_for("select sum(failures) from sweeper.hook", "0");
     assert_null(github_double_fault(github));
 }
 
@@ -158,10 +159,35 @@ static void it_is_given_up_after_five_tries(void **state)
 static void what_is_no_longer_bound_is_not_asked(void **state)
 {
     (void)state;
+    assert_string_equal(test_pg_value(pg, "select string_agg(hook_id, ' ' order by hook_id) from "
+                                          "sweeper.hook where failures = 0"),
+                        text_of("%s app", hook)); /* it is called by a token, not as an App */
     bind_repo(false);
     wait_for("select (select count(*) from sweeper.hook) + (select count(*) from"
              " sweeper.redelivery)",
              "0");
+}
+
+/* One list for all repositories of the server, asked for as the App. */
+static void an_apps_own_deliveries(void **state)
+{
+    (void)state;
+    down(&one);
+    ec_secret_free(EC_TAKE(test_githost.github_token));
+    test_githost.github_app_id = "4711";
+    test_githost.github_app_key_file = github_double_app(github, "4711", "acme", 3600);
+    test_hook_id = "";
+    github_double_deliver(
+        github, "acme/shop", 0,
+        &(struct github_double_delivery){.guid = "app-1",
+                                         .event = "pull_request",
+                                         .status_code = 502,
+                                         .delivered_unix_ms = ec_unix_ms() - 60000});
+    up(&one, "one");
+    bind_repo(true);
+    assert_true(test_run_until(loop, 10000, asked, (void *)(uintptr_t) "app-1"));
+    wait_for("select string_agg(hook_key, ' ') from sweeper.hook", "github.com#app");
+    assert_null(github_double_fault(github));
 }
 
 static int close_all(void **state)
@@ -197,6 +223,7 @@ int main(void)
         cmocka_unit_test(limits_of_the_host_are_kept),
         cmocka_unit_test(it_is_given_up_after_five_tries),
         cmocka_unit_test(what_is_no_longer_bound_is_not_asked),
+        cmocka_unit_test(an_apps_own_deliveries),
     };
     return open_all() ? cmocka_run_group_tests(tests, NULL, close_all) : 0;
 }

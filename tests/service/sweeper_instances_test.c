@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "base/metric.h"
 #include "support/sweeper_fixture.h"
 
 static void bound(void **state)
@@ -75,7 +76,7 @@ static pid_t start_process(const char *path_before)
     }
     snprintf(path, sizeof path, "%s/../../bin/enclii-sweeper", dirname(self));
     snprintf(work, sizeof work, "%s/process", folder);
-    setenv("PATH", ec_format("%s:%s", path_before, getenv("PATH")), 1);
+    setenv("PATH", text_of("%s:%s", path_before, getenv("PATH")), 1);
     setenv("ENCLII_KAFKA_BROKERS", test_kafka_brokers(kafka), 1);
     setenv("ENCLII_DATABASE_URL", url, 1);
     setenv("ENCLII_ADMIN_LISTEN", "127.0.0.1:21201", 1);
@@ -84,7 +85,7 @@ static pid_t start_process(const char *path_before)
     setenv("ENCLII_SWEEP_LEASE", "3s", 1);
     setenv("ENCLII_GIT_PROTOCOLS", "file", 1);
     setenv("ENCLII_WORK_DIR", work, 1);
-    int fd = open(ec_format("%s/process.log", folder), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    int fd = open(text_of("%s/process.log", folder), O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(fd, 1);
     dup2(fd, 2);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -101,7 +102,7 @@ static void a_killed_instance_is_replaced(void **state)
     sh("mkdir -p hang; printf '#!/bin/sh\\nexec sleep 1000\\n' > hang/git; chmod +x hang/git");
     commit("src/main.c", "before the kill");
     sh("cd work; git push -q origin HEAD:main");
-    pid_t pid = start_process(ec_format("%s/hang", folder));
+    pid_t pid = start_process(text_of("%s/hang", folder));
     wait_for("select leased_by <> '' and leased_until > now() from sweeper.repo", "t");
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0); /* lint: blocks, a test */
@@ -112,6 +113,32 @@ static void a_killed_instance_is_replaced(void **state)
     assert_true(test_run_until(loop, 3000 + INTERVAL_MS + 8000, pushes_reached, &want));
     nothing_more(want);
     assert_string_equal(pushes[had].after, head());
+}
+
+static bool lost(void *arg)
+{
+    return ec_metric_value(&pushes_lost, NULL) >= *(const int *)arg;
+}
+
+/* The broker is away for ten intervals: what was found in time is counted as lost, once, and comes
+ * in when the broker is back. */
+static void what_cannot_be_brought_in_is_counted(void **state)
+{
+    (void)state;
+    int had = push_count, want = 1;
+    assert_int_equal((int)ec_metric_value(&pushes_lost, NULL), 0);
+    test_kafka_down(kafka, true);
+    commit("src/main.c", "while the broker was away");
+    sh("cd work; git push -q origin HEAD:main");
+    wait_for("select count(*) from sweeper.ref where odd_sha is not null", "1");
+    assert_true(test_run_until(loop, LOST_AFTER_INTERVALS * INTERVAL_MS + 5000, lost, &want));
+    assert_int_equal(push_count, had);
+    test_kafka_down(kafka, false);
+    want = had + 1;
+    assert_true(test_run_until(loop, 20000, pushes_reached, &want));
+    nothing_more(had + 1);
+    assert_int_equal((int)ec_metric_value(&pushes_lost, NULL), 1);
+    wait_for("select count(*) from sweeper.ref where lost", "0");
 }
 
 static void what_is_no_longer_bound_is_forgotten(void **state)
@@ -134,6 +161,7 @@ int main(void)
         cmocka_unit_test(a_restart_recovers_nothing_that_was_told),
         cmocka_unit_test(two_instances_share_the_work),
         cmocka_unit_test(a_killed_instance_is_replaced),
+        cmocka_unit_test(what_cannot_be_brought_in_is_counted),
         cmocka_unit_test(what_is_no_longer_bound_is_forgotten),
     };
     return fixture_open() ? cmocka_run_group_tests(tests, NULL, fixture_close) : 0;

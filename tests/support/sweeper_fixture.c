@@ -119,6 +119,18 @@ void sh(const char *format, ...)
     }
 }
 
+const char *text_of(const char *format, ...)
+{
+    static char texts[4][512];
+    static int turn;
+    char *text = texts[turn++ % 4];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof texts[0], format, args);
+    va_end(args);
+    return text;
+}
+
 const char *git_says(const char *args)
 {
     static char line[4][256];

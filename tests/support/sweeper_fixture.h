@@ -46,6 +46,9 @@ extern int compared_count;
 bool fixture_open(void);
 int fixture_close(void **state);
 
+/* Lives for four calls. */
+const char *text_of(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* In the folder: shop.git is what the host has, work is a clone. */
 void sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *git_says(const char *args);
