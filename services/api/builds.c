@@ -65,10 +65,30 @@ static void ask_for_build(struct call *call, const char *sha, const char *ref)
     call_write(call, batch, on_build_asked);
 }
 
+/* The ref of a build that names none: the first branch of the service's rule that is one branch. */
+static const char *ref_of_rule(struct ec_arena *arena, const char *rule)
+{
+    for (const char *at = rule; *at;) {
+        at += strspn(at, " ");
+        size_t len = strcspn(at, ",");
+        size_t trimmed = len;
+        while (trimmed > 0 && at[trimmed - 1] == ' ') {
+            trimmed--;
+        }
+        const char *part = ec_arena_text(arena, (struct ec_span){at, trimmed});
+        if (*part && !strpbrk(part, "*?")) {
+            return strncmp(part, "refs/", 5) == 0 ? part
+                                                  : ec_arena_format(arena, "refs/heads/%s", part);
+        }
+        at += len + (at[len] == ',');
+    }
+    return ec_arena_format(arena, "refs/heads/%s", rule);
+}
+
 static void on_service_branch(struct call *call, const struct ec_rows *rows)
 {
     const char *branch = ec_rows_count(rows) ? ec_rows_text(rows, 0, "branch") : "main";
-    ask_for_build(call, call->more, ec_arena_format(call->arena, "refs/heads/%s", branch));
+    ask_for_build(call, call->more, ref_of_rule(call->arena, branch));
 }
 
 void on_build_create(void *state, struct ec_request *req)

@@ -57,9 +57,9 @@ EC_RESULT commit_world(struct ec_store *store, const struct world *world,
         write_add_deployments, write_update_desired,  write_add_desired,
         write_remove_domains,  write_update_domains,  write_add_domains,
         write_put_builders,    write_add_refusals,    write_move_repos,
-        write_put_repos,       write_put_refs,        write_put_pulls,
-        write_add_approvals,   write_put_ci_runs,     write_add_decisions,
-        write_add_facts,
+        write_put_repos,       write_put_refs,        write_move_pulls,
+        write_put_pulls,       write_add_approvals,   write_put_ci_runs,
+        write_add_decisions,   write_add_facts,
     };
     struct ec_batch *batch = ec_batch_new(store);
     bool fits = true;

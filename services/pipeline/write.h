@@ -29,6 +29,7 @@ bool write_update_domains(struct ec_batch *batch, const struct world *world);
 bool write_remove_domains(struct ec_batch *batch, const struct world *world);
 bool write_add_refusals(struct ec_batch *batch, const struct world *world);
 bool write_put_refs(struct ec_batch *batch, const struct world *world);
+bool write_move_pulls(struct ec_batch *batch, const struct world *world);
 bool write_put_pulls(struct ec_batch *batch, const struct world *world);
 bool write_add_approvals(struct ec_batch *batch, const struct world *world);
 bool write_put_ci_runs(struct ec_batch *batch, const struct world *world);

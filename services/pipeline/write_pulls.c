@@ -100,3 +100,22 @@ bool write_put_ci_runs(struct ec_batch *batch, const struct world *world)
         "<= excluded.attempt",
         false);
 }
+
+/* Pull requests go where their repository goes. */
+bool write_move_pulls(struct ec_batch *batch, const struct world *world)
+{
+    ec_cleanup(ec_columns_done) struct ec_columns cols;
+    ec_columns_init(&cols, 2);
+    for (const struct repo *row = world->first_repo; row; row = row->next) {
+        if (row->mark == ROW_CHANGED && *row->renamed_from) {
+            ec_columns_text(&cols, row->renamed_from);
+            ec_columns_text(&cols, row->repo_key);
+        }
+    }
+    return ec_columns_flush(
+        &cols, batch,
+        "update enclii.pull_request t set repo_key = c.new, id = c.new || '#' || t.number from "
+        "unnest($1::text[], $2::text[]) as c(old, new) where t.repo_key = c.old and not exists "
+        "(select 1 from enclii.pull_request o where o.id = c.new || '#' || t.number)",
+        false);
+}

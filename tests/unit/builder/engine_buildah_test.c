@@ -89,6 +89,7 @@ static void test_a_fork_builds_with_nothing_of_ours(void **state)
     assert_non_null(strstr(build, "buildah --root /work/jobs/1/storage --runroot "
                                   "/work/jobs/1/run bud "));
     assert_non_null(strstr(build, "--layers=false "));
+    assert_int_equal(strncmp(build, "sh -c if unshare --pid ", 23), 0);
     const char *env = joined(engine_buildah.untrusted_env(&job));
     assert_non_null(strstr(env, "HOME=/work/jobs/1/home "));
     assert_non_null(strstr(env, "TMPDIR=/work/jobs/1/home "));
