@@ -295,6 +295,7 @@ static void on_drain_over(void *arg)
 void builder_stop(struct builder *b, ec_call_fn drained, void *arg)
 {
     b->draining = true;
+    ec_githosts_close(EC_TAKE(b->githosts)); /* who waits for a credential waits no longer */
     b->drained = drained;
     b->drained_arg = arg;
     heartbeat_send(b);
@@ -413,6 +414,7 @@ struct ec_err builder_start(struct builder *b)
         gethostname(name, 255);
         b->settings.builder_id = name;
     }
+    EC_TRY(ec_githosts_open(b->loop, b->fetcher, &b->settings.githost, &b->githosts));
     EC_TRY(make_dirs(b));
     EC_TRY(b->engine.open(b));
     const char **argv = ec_arena_alloc(b->arena, 6 * sizeof(*argv));

@@ -15,6 +15,7 @@
 #include "build_log.h"
 #include "bus/bus.h"
 #include "decide_build.h"
+#include "githost/githost.h"
 #include "net/flow.h"
 #include "net/process.h"
 
@@ -42,6 +43,7 @@ struct builder_settings {
     bool registry_insecure;         /* plain HTTP, loopback registries only */
     const char *registry_auth_file; /* "" = none */
     const char *git_protocols;      /* "http:https:ssh" */
+    struct ec_githost_settings githost;
 };
 
 /* A tool that builds images. All functions only say what to run; job.c runs it. */
@@ -70,7 +72,9 @@ struct builder {
     struct builder_settings settings;
     struct ec_loop *loop;
     struct ec_bus *bus;
-    struct ec_arena *arena; /* lives as long as the builder */
+    struct ec_fetcher *fetcher;   /* for a GitHub App's tokens */
+    struct ec_githosts *githosts; /* credentials of private repositories */
+    struct ec_arena *arena;       /* lives as long as the builder */
     struct engine engine;
     const char *policy_file;        /* of the engine */
     const char *strict_policy_file; /* images of registries only */
@@ -111,6 +115,8 @@ struct job {
     const char *dir, *source_dir, *git_dir, *home_dir;
     bool git_cached;     /* git_dir is the repository's shared cache, held by this job */
     bool fetched_branch; /* the host refused the commit by its id */
+    const char *repo_key;
+    struct ec_secret *git_auth; /* only while the step fetch runs; NULL = none is needed */
     struct build_plan plan;
     const char *dockerfile_path, *context_path;
     const char *image_id_file, *digest_file;
@@ -184,6 +190,7 @@ void job_tell_failure(struct job *job, struct ec_err err);
 
 /* step_fetch.c, step_build.c */
 struct ec_err start_fetch(void *job);
+void fetch_forget_auth(struct job *job);
 struct ec_err start_detect(void *job);
 struct ec_err start_build(void *job);
 struct ec_err start_push(void *job);

@@ -39,6 +39,7 @@ static void job_free(struct job *job)
     *at = job->next;
     b->job_count--;
     build_log_done(&job->log);
+    fetch_forget_auth(job);
     ec_buf_done(&job->captured);
     ec_buf_done(&job->manifest);
     ec_arena_free(job->arena);

@@ -41,6 +41,7 @@ static const struct ec_setting settings[] = {
      "Registry credentials in Docker's config.json form.", "/run/secrets/registry.json", 0, 0},
     {"ENCLII_GIT_PROTOCOLS", EC_SETTING_TEXT, S(git_protocols), "http:https:ssh",
      "Protocols of clone URLs, separated by colons.", "https", 0, 0},
+    EC_GITHOST_SETTINGS(struct builder, settings.githost),
     {NULL, EC_SETTING_TEXT, 0, NULL, NULL, NULL, 0, 0},
 };
 
@@ -49,6 +50,7 @@ static struct ec_err start(struct ec_service *svc, void *state)
     struct builder *builder = state;
     builder->loop = ec_service_loop(svc);
     builder->bus = ec_service_bus(svc);
+    builder->fetcher = ec_service_fetcher(svc);
     builder->engine = engine_buildah;
     return builder_start(builder);
 }
@@ -81,6 +83,7 @@ int main(int argc, char **argv)
                                .settings = &b,
                                .setting_table = settings,
                                .needs_bus = true,
+                               .needs_fetcher = true,
                                .start = start,
                                .stop = stop,
                                .unready = unready,

@@ -1,11 +1,13 @@
-/* git, by commit: init (once) → fetch → checkout, each a command. The fetch is partial (no history,
+/* git, by commit: credential → init (once) → fetch → checkout. The fetch is partial (no history,
  * files only as the checkout needs them). Nothing of the repository's own can run: no hooks, no
- * submodules, no configuration but ours, and only the protocols we allow. */
+ * submodules, no configuration but ours, and only the protocols we allow. The credential is in
+ * git's environment, for its host alone, and gone when this step is over: no build step sees it. */
 #include <string.h>
 
 #include "base/mem.h"
 #include "builder.h"
 #include "githost/git.h"
+#include "spec/spec.h"
 
 #define ARGS_MAX 32
 
@@ -16,10 +18,17 @@ static void on_checked_out(struct job *job, const struct ec_process_result *resu
 static const char *const *git_env(struct job *job)
 {
     const char *more[] = {ec_arena_format(job->arena, "GIT_INDEX_FILE=%s/index", job->dir), NULL};
-    return ec_git_env(job->arena,
-                      &(struct ec_git_env_spec){.home = job->home_dir,
-                                                .protocols = job->builder->settings.git_protocols,
-                                                .more = more});
+    const char *const *env = ec_git_env(
+        job->arena, &(struct ec_git_env_spec){.home = job->home_dir,
+                                              .protocols = job->builder->settings.git_protocols,
+                                              .more = more});
+    return ec_githost_git_env(job->arena, job->builder->githosts, job->repo_key, job->git_auth,
+                              env);
+}
+
+void fetch_forget_auth(struct job *job)
+{
+    ec_secret_freep(&job->git_auth);
 }
 
 /* Runs "git --git-dir=G -c ... <args>". */
@@ -34,15 +43,18 @@ static struct ec_err git(struct job *job, const char *const *args,
     for (size_t count = 6; *args && count + 1 < ARGS_MAX; args++) {
         words[count++] = *args;
     }
-    return job_run(job,
-                   &(struct command){
-                       .argv = ec_git_argv(job->arena, job->git_dir, words),
-                       .env = git_env(job),
-                       .cwd = job->dir,
-                       .deadline_ms = job_deadline_ms(job, job->builder->settings.fetch_timeout_ms),
-                       .file_max_bytes = (uint64_t)job->builder->settings.clone_max_bytes,
-                       .ended = ended,
-                   });
+    const char *const *env = git_env(job);
+    struct ec_err err = job_run(
+        job, &(struct command){
+                 .argv = ec_git_argv(job->arena, job->git_dir, words),
+                 .env = env,
+                 .cwd = job->dir,
+                 .deadline_ms = job_deadline_ms(job, job->builder->settings.fetch_timeout_ms),
+                 .file_max_bytes = (uint64_t)job->builder->settings.clone_max_bytes,
+                 .ended = ended,
+             });
+    ec_git_env_wipe(env);
+    return err;
 }
 
 static void end_with(struct job *job, struct ec_err err)
@@ -54,6 +66,7 @@ static void end_with(struct job *job, struct ec_err err)
 
 static struct ec_err fetch_failed(struct job *job, const struct ec_process_result *result)
 {
+    fetch_forget_auth(job);
     if (result->timed_out && job_deadline_ms(job, 1) == 0) {
         return job_out_of_time(job);
     }
@@ -77,18 +90,42 @@ static struct ec_err fetch(struct job *job)
     return git(job, args, on_fetched);
 }
 
-struct ec_err start_fetch(void *arg)
+static struct ec_err begin(struct job *job)
 {
-    struct job *job = arg;
-    job_enter(job, "fetch");
-    cache_take(job);
-    build_log_say(&job->log, job->step, "fetching %s at %s", job->run->clone_url,
-                  job->run->commit->sha);
     if (cache_made(job)) {
         return fetch(job);
     }
     const char *const args[] = {"init", "--quiet", "--bare", job->git_dir, NULL};
     return git(job, args, on_init);
+}
+
+static void on_auth(void *arg, struct ec_err err, const struct ec_secret *header)
+{
+    struct job *job = arg;
+    if (ec_failed(err)) {
+        const char *detail = ec_arena_format(job->arena, "no credential for the git host: %s",
+                                             err.what ? err.what : "");
+        job_step_done(job,
+                      job_fail(job, (struct verdict){ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_FETCH,
+                                                     err.fate == EC_FATE_RETRY, detail}));
+        return;
+    }
+    job->git_auth = header ? ec_secret_new(ec_secret_use(header)) : NULL;
+    end_with(job, begin(job));
+}
+
+struct ec_err start_fetch(void *arg)
+{
+    struct job *job = arg;
+    struct ec_githosts *hosts = job->builder->githosts;
+    char *key = ec_repo_key(job->arena, job->run->clone_url);
+    job->repo_key = key ? key : "";
+    fetch_forget_auth(job); /* of the try before */
+    job_enter(job, "fetch");
+    cache_take(job);
+    build_log_say(&job->log, job->step, "fetching %s at %s", job->run->clone_url,
+                  job->run->commit->sha);
+    return key ? ec_githost_git_auth(hosts, key, on_auth, job) : begin(job);
 }
 
 static void on_init(struct job *job, const struct ec_process_result *result)
@@ -122,5 +159,6 @@ static void on_fetched(struct job *job, const struct ec_process_result *result)
 static void on_checked_out(struct job *job, const struct ec_process_result *result)
 {
     cache_release(job); /* the files are ours now */
+    fetch_forget_auth(job);
     job_step_done(job, result->exit_code == 0 ? ec_ok() : fetch_failed(job, result));
 }

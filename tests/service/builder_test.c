@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "builder.h"
 #include "bus/topics.h"
+#include "support/git_server.h"
 #include "support/kafka.h"
 
 #define DIGEST "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -46,12 +47,13 @@ static struct ec_bus *bus, *watch_bus;
 static struct builder b;
 static struct seen seen;
 static int running_now;
-static char dir[64], repo[100], sha[64];
+static char dir[64], repo[100], sha[64], clone_url[200];
+static struct test_git_server *git_server; /* NULL: not installed */
+static bool trusted = true;
 
 /* ---- the fake tool ---- */
 
 static const char *build_script, *push_script;
-static bool trusted = true;
 
 static const char *const *script(struct ec_arena *arena, const char *text, const char *a,
                                  const char *c)
@@ -194,8 +196,7 @@ static void run_build_as(const char *builder_id, int32_t attempt, int64_t age_ms
     Enclii__V1__RunBuild run = ENCLII__V1__RUN_BUILD__INIT;
     Enclii__V1__ServiceRef service = ENCLII__V1__SERVICE_REF__INIT;
     Enclii__V1__Commit commit = ENCLII__V1__COMMIT__INIT;
-    char ref[] = "refs/heads/main", svc[] = "svc-1", image[] = "127.0.0.1:5000/acme/shop", url[120];
-    snprintf(url, sizeof(url), "file://%s", repo);
+    char ref[] = "refs/heads/main", svc[] = "svc-1", image[] = "127.0.0.1:5000/acme/shop";
     service.service_id = svc;
     commit.sha = sha;
     commit.ref = ref;
@@ -204,7 +205,7 @@ static void run_build_as(const char *builder_id, int32_t attempt, int64_t age_ms
     run.builder_id = (char *)(uintptr_t)builder_id;
     run.service = &service;
     run.commit = &commit;
-    run.clone_url = url;
+    run.clone_url = clone_url;
     run.image_repo = image;
     run.trusted = trusted;
     run.spec = &spec;
@@ -260,6 +261,7 @@ static void begin(void)
     seen.next_seq = 1;
     seen.seq_ok = true;
     enclii__v1__build_spec__init(&spec);
+    snprintf(clone_url, sizeof(clone_url), "file://%s", repo);
     build_script = "cat $2/hello.txt; echo building; echo image-1 > $1";
     push_script = "printf " DIGEST " > $1";
 }
@@ -288,6 +290,52 @@ static int shell(const char *format, ...)
 }
 
 /* ---- tests ---- */
+
+#define PASSWORD "pass-4711-word"
+static char hosts_file[100];
+
+/* Nothing of it is in the build's environment, its files, its log, or what is kept on disk. */
+static void private_repositories_are_fetched(void **state)
+{
+    (void)state;
+    if (!git_server) {
+        skip();
+    }
+    for (int i = 0; i < 3; i++) { /* anew, from the warm cache, and for a fork */
+        begin();
+        trusted = i < 2;
+        snprintf(clone_url, sizeof(clone_url), "http://%s/acme/shop.git",
+                 test_git_server_host(git_server));
+        build_script = "env; cat $2/hello.txt; ls -a $2; cat /proc/*/environ 2>/dev/null | tr "
+                       "'\\0' '\\n' | grep GIT_CONFIG_VALUE; echo image-1 > $1";
+        run_to_end();
+        assert_string_equal(seen.detail, "");
+        assert_int_equal(seen.succeeded, 1);
+        assert_non_null(strstr(seen.log, "hello from the commit"));
+        assert_null(strstr(seen.log, "GIT_CONFIG"));
+        assert_null(strstr(seen.log, "Basic"));
+        assert_null(strstr(seen.log, PASSWORD));
+    }
+    trusted = true;
+    assert_non_null(strstr(test_git_server_log(git_server), "200 POST /acme/shop.git/"));
+    assert_int_not_equal(shell("grep -rqE '" PASSWORD "|ZGVwbG95OnBhc3M' %s/scratch", dir), 0);
+}
+
+/* The same server by another name is another server: nothing is sent to it. */
+static void a_credential_is_for_its_host_only(void **state)
+{
+    (void)state;
+    if (!git_server) {
+        skip();
+    }
+    begin();
+    snprintf(clone_url, sizeof(clone_url), "http://localhost%s/acme/shop.git",
+             strchr(test_git_server_host(git_server), ':'));
+    run_to_end();
+    assert_int_equal(seen.reason, ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_FETCH);
+    assert_false(seen.retryable);
+    assert_non_null(strstr(seen.detail, "the git host refuses access"));
+}
 
 static void commit_becomes_digest(void **state)
 {
@@ -530,6 +578,27 @@ static void make_repo(void)
     fclose(file);
 }
 
+/* One server that wants a password, which only the file of hosts knows. */
+static void write_hosts(void)
+{
+    git_server = test_git_server_start("deploy", PASSWORD);
+    const char *host = git_server ? test_git_server_host(git_server) : "127.0.0.1:1";
+    snprintf(hosts_file, sizeof(hosts_file), "%s/hosts.json", dir);
+    assert_int_equal(shell("printf " PASSWORD " > %1$s/token; printf '{\"hosts\": [{\"server\": "
+                           "\"%2$s\", \"kind\": \"git\", \"user\": \"deploy\", "
+                           "\"token_file\": \"%1$s/token\"}]}' > %3$s",
+                           dir, host, hosts_file),
+                     0);
+    if (git_server) {
+        assert_int_equal(shell("mkdir %1$s/acme && git clone -q --bare %2$s %1$s/acme/shop.git && "
+                               "git -C %1$s/acme/shop.git config uploadpack.allowFilter true && "
+                               "git -C %1$s/acme/shop.git config uploadpack.allowAnySHA1InWant "
+                               "true",
+                               test_git_server_root(git_server), repo),
+                         0);
+    }
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -544,6 +613,7 @@ static int group_setup(void **state)
     watch_bus = test_kafka_bus(kafka, "watch");
     static char work[100];
     snprintf(work, sizeof(work), "%s/scratch", dir);
+    write_hosts();
     b = (struct builder){.loop = loop, .bus = bus, .engine = fake};
     b.settings = (struct builder_settings){
         .builder_id = "b1",
@@ -559,7 +629,8 @@ static int group_setup(void **state)
         .pids_max = 1000,
         .registry_insecure = true,
         .registry_auth_file = "",
-        .git_protocols = "file",
+        .git_protocols = "file:http",
+        .githost = {.hosts_file = hosts_file},
     };
     static const char *const topics[] = {EC_TOPIC_BUILD_EVENTS, EC_TOPIC_BUILD_LOGS,
                                          EC_TOPIC_BUILDERS, NULL};
@@ -579,6 +650,7 @@ static int group_setup(void **state)
 static int group_teardown(void **state)
 {
     (void)state;
+    test_git_server_free(git_server);
     test_kafka_close_bus(kafka, bus);
     test_kafka_close_bus(kafka, watch_bus);
     test_kafka_stop(kafka);
@@ -598,6 +670,8 @@ int main(void)
         cmocka_unit_test(cancel_kills_the_tree),
         cmocka_unit_test(commands_for_others_and_no_slot),
         cmocka_unit_test(long_output_is_cut),
+        cmocka_unit_test(private_repositories_are_fetched),
+        cmocka_unit_test(a_credential_is_for_its_host_only),
         cmocka_unit_test(stopping_hands_back), /* last: it ends the builder */
     };
     ec_log_setup("test", EC_LOG_WARN);
