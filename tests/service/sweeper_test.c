@@ -1,5 +1,4 @@
-/* What nobody told is found and told once; what is merely on its way is not; and what a push
- * changed is found out where the host's list was cut. */
+/* What nobody told is found and told once; what is merely on its way, late or known is not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -106,93 +105,6 @@ static void a_reversal_nobody_told(void **state)
     nothing_more(had + 1);
 }
 
-static void a_forced_push_a_tag_a_branch_and_its_end(void **state)
-{
-    (void)state;
-    int had = push_count;
-    const char *before = head();
-    sh("cd work; git commit -q --amend -m amended; git push -qf origin HEAD:main");
-    const struct seen *seen = recovered(had);
-    assert_true(seen->forced && seen->complete);
-    assert_string_equal(seen->before, before);
-
-    sh("cd work; git tag -a v1 -m one; git push -q origin v1");
-    seen = recovered(had + 1);
-    assert_string_equal(seen->ref, "refs/tags/v1");
-    assert_string_equal(seen->before, ZEROS);
-    assert_string_equal(seen->after, git_says("rev-parse v1")); /* the tag, not the commit */
-    assert_true(seen->created && seen->head);
-    assert_string_equal(seen->message, "amended");
-
-    sh("cd work; git push -q origin HEAD:refs/heads/topic/x");
-    seen = recovered(had + 2);
-    assert_string_equal(seen->ref, "refs/heads/topic/x");
-    assert_true(seen->created && !seen->complete);
-
-    sh("cd work; git push -q origin :topic/x");
-    seen = recovered(had + 3);
-    assert_string_equal(seen->ref, "refs/heads/topic/x");
-    assert_string_equal(seen->after, ZEROS);
-    assert_true(seen->deleted && !seen->head);
-
-    sh("cd work; git push -q origin HEAD:refs/heads/topic/x");
-    seen = recovered(had + 4);
-    assert_string_not_equal(seen->id, pushes[had + 2].id); /* the same words, another push */
-    nothing_more(had + 5);
-}
-
-static bool compared_reached(void *arg)
-{
-    return compared_count >= *(const int *)arg;
-}
-
-static void a_cut_list_of_paths_is_completed(void **state)
-{
-    (void)state;
-    char before[65];
-    int want = 1, had = push_count;
-    snprintf(before, sizeof before, "%s", head());
-    commit("api/x.c", "x");
-    commit("web/y.js", "y");
-    sh("cd work; git push -q origin HEAD:main");
-    tell("cut-1", "refs/heads/main", before, head(), false);
-    assert_true(test_run_until(loop, 10000, compared_reached, &want));
-    assert_string_equal(compared_id, "cut-1");
-    assert_true(compared_complete);
-    assert_string_equal(compared_paths, "api/x.c web/y.js");
-    want = 2;
-    tell("cut-2", "refs/heads/other", "1111111111111111111111111111111111111111", head(), false);
-    assert_true(test_run_until(loop, 10000, compared_reached, &want));
-    assert_false(compared_complete);
-    assert_string_equal(compared_paths, "");
-    assert_string_equal(compared_detail, "the host does not give the commit that was there before");
-    wait_for("select count(*) from sweeper.compare", "0");
-    sh("test -z \"$(ls one/scratch)\"");
-    const struct seen *seen = recovered(had); /* that other one was told, and is not there */
-    assert_true(seen->deleted);
-    assert_string_equal(seen->ref, "refs/heads/other");
-    nothing_more(had + 1);
-}
-
-static void a_host_that_is_away(void **state)
-{
-    (void)state;
-    int had = push_count;
-    sh("mv shop.git away");
-    wait_for("select failures >= 2 from sweeper.repo", "t");
-    assert_non_null(strstr(test_pg_value(pg, "select last_error from sweeper.repo"), "fatal: "));
-    sh("mv away shop.git");
-    commit("src/main.c", "while it was away");
-    sh("cd work; git push -q origin HEAD:main");
-    wait_for("select failures from sweeper.repo", "0");
-    recovered(had);
-    sh("mv shop.git away; git init -q --bare shop.git"); /* lists nothing: no deletions follow */
-    wait_for("select failures >= 1 from sweeper.repo", "t");
-    sh("rm -rf shop.git; mv away shop.git");
-    wait_for("select failures from sweeper.repo", "0");
-    nothing_more(had + 1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,9 +113,6 @@ int main(void)
         cmocka_unit_test(a_webhook_on_its_way_is_waited_for),
         cmocka_unit_test(an_older_push_told_late_changes_nothing),
         cmocka_unit_test(a_reversal_nobody_told),
-        cmocka_unit_test(a_forced_push_a_tag_a_branch_and_its_end),
-        cmocka_unit_test(a_cut_list_of_paths_is_completed),
-        cmocka_unit_test(a_host_that_is_away),
     };
     return fixture_open() ? cmocka_run_group_tests(tests, NULL, fixture_close) : 0;
 }

@@ -29,7 +29,7 @@ static struct ec_bus *test_bus; /* the test's own */
 char folder[] = "/tmp/enclii-sweeper.XXXXXX";
 
 struct instance one, two;
-const char *test_repo = REPO, *test_hook_id = "";
+const char *test_repo = REPO, *test_dir = "shop", *test_hook_id = "";
 struct ec_githost_settings test_githost = {
     .hosts_file = "", .github_app_id = "", .github_app_key_file = "", .github_api_url = ""};
 
@@ -234,7 +234,7 @@ void bind_repo(bool bound)
     char url[200], key[64], hook[64], name[] = "acme/shop", id[] = "42";
     snprintf(key, sizeof key, "%s", test_repo);
     snprintf(hook, sizeof hook, "%s", test_hook_id);
-    snprintf(url, sizeof url, "file://%s/shop.git", folder);
+    snprintf(url, sizeof url, "file://%s/%s.git", folder, test_dir);
     Enclii__V1__RepoBound fact = ENCLII__V1__REPO_BOUND__INIT;
     fact.repo_key = key;
     fact.clone_url = url;

@@ -1,0 +1,152 @@
+/* All that can happen to a ref, what a push changed where the host's list was cut, and a host that
+ * is away. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/sweeper_fixture.h"
+
+static void bound(void **state)
+{
+    (void)state;
+    bind_repo(true);
+    wait_for("select count(*) from sweeper.repo where baselined", "1");
+    commit("first.c", "a parent");
+    sh("cd work; git push -q origin HEAD:main");
+    recovered(0);
+}
+
+static void a_forced_push_a_tag_a_branch_and_its_end(void **state)
+{
+    (void)state;
+    int had = push_count;
+    const char *before = head();
+    sh("cd work; git commit -q --amend -m amended; git push -qf origin HEAD:main");
+    const struct seen *seen = recovered(had);
+    assert_true(seen->forced && seen->complete);
+    assert_string_equal(seen->before, before);
+
+    sh("cd work; git tag -a v1 -m one; git push -q origin v1");
+    seen = recovered(had + 1);
+    assert_string_equal(seen->ref, "refs/tags/v1");
+    assert_string_equal(seen->before, ZEROS);
+    assert_string_equal(seen->after, git_says("rev-parse v1")); /* the tag, not the commit */
+    assert_true(seen->created && seen->head);
+    assert_string_equal(seen->message, "amended");
+
+    sh("cd work; git push -q origin HEAD:refs/heads/topic/x");
+    seen = recovered(had + 2);
+    assert_string_equal(seen->ref, "refs/heads/topic/x");
+    assert_true(seen->created && !seen->complete);
+
+    sh("cd work; git push -q origin :topic/x");
+    seen = recovered(had + 3);
+    assert_string_equal(seen->ref, "refs/heads/topic/x");
+    assert_string_equal(seen->after, ZEROS);
+    assert_true(seen->deleted && !seen->head);
+
+    sh("cd work; git push -q origin HEAD:refs/heads/topic/x");
+    seen = recovered(had + 4);
+    assert_string_not_equal(seen->id, pushes[had + 2].id); /* the same words, another push */
+    nothing_more(had + 5);
+}
+
+static bool compared_reached(void *arg)
+{
+    return compared_count >= *(const int *)arg;
+}
+
+static void a_cut_list_of_paths_is_completed(void **state)
+{
+    (void)state;
+    char before[65];
+    int want = 1, had = push_count;
+    snprintf(before, sizeof before, "%s", head());
+    commit("api/x.c", "x");
+    commit("web/y.js", "y");
+    sh("cd work; git push -q origin HEAD:main");
+    tell("cut-1", "refs/heads/main", before, head(), false);
+    assert_true(test_run_until(loop, 10000, compared_reached, &want));
+    assert_string_equal(compared_id, "cut-1");
+    assert_true(compared_complete);
+    assert_string_equal(compared_paths, "api/x.c web/y.js");
+    want = 2;
+    tell("cut-2", "refs/heads/other", "1111111111111111111111111111111111111111", head(), false);
+    assert_true(test_run_until(loop, 10000, compared_reached, &want));
+    assert_false(compared_complete);
+    assert_string_equal(compared_paths, "");
+    assert_string_equal(compared_detail, "the host does not give the commit that was there before");
+    wait_for("select count(*) from sweeper.compare", "0");
+    sh("test -z \"$(ls one/scratch)\"");
+    const struct seen *seen = recovered(had); /* that other one was told, and is not there */
+    assert_true(seen->deleted);
+    assert_string_equal(seen->ref, "refs/heads/other");
+    nothing_more(had + 1);
+}
+
+static void a_host_that_is_away(void **state)
+{
+    (void)state;
+    int had = push_count;
+    sh("mv shop.git away");
+    wait_for("select failures >= 2 from sweeper.repo", "t");
+    assert_non_null(strstr(test_pg_value(pg, "select last_error from sweeper.repo"), "fatal: "));
+    sh("mv away shop.git");
+    commit("src/main.c", "while it was away");
+    sh("cd work; git push -q origin HEAD:main");
+    wait_for("select failures from sweeper.repo", "0");
+    recovered(had);
+    sh("mv shop.git away; git init -q --bare shop.git"); /* lists nothing: no deletions follow */
+    wait_for("select failures >= 1 from sweeper.repo", "t");
+    sh("rm -rf shop.git; mv away shop.git");
+    wait_for("select failures from sweeper.repo", "0");
+    nothing_more(had + 1);
+}
+
+/* Hashes of 64 digits: nothing depends on their length. */
+static void a_repository_with_longer_hashes(void **state)
+{
+    (void)state;
+    int had = push_count;
+    sh("git init -q --bare --object-format=sha256 -b main wide.git;"
+       "git -C wide.git config uploadpack.allowFilter true;"
+       "git init -q --object-format=sha256 -b main wide; cd wide; echo 1 > a; git add a;"
+       "git commit -qm one; git push -q ../wide.git main");
+    test_repo = "git.test/acme/wide";
+    test_dir = "wide";
+    bind_repo(true);
+    wait_for("select count(*) from sweeper.repo where baselined", "2");
+    sh("cd wide; echo 2 > b; git add b; git commit -qm two; git push -q ../wide.git main");
+    const struct seen *seen = recovered(had);
+    assert_int_equal(strlen(seen->before), 64);
+    assert_string_equal(seen->message, "two");
+    assert_string_equal(seen->paths, "b");
+    assert_true(seen->complete);
+    sh("cd wide; git push -q ../wide.git main:topic; git push -q ../wide.git :topic");
+    run_for(100);
+    sh("cd wide; git push -q ../wide.git main:other");
+    seen = recovered(had + 1);
+    assert_string_equal(seen->ref, "refs/heads/other");
+    assert_true(seen->created && decide_all_zeros(seen->before) && strlen(seen->before) == 64);
+    sh("cd wide; git push -q ../wide.git :other");
+    seen = recovered(had + 2);
+    assert_true(seen->deleted && decide_all_zeros(seen->after) && strlen(seen->after) == 64);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bound),
+        cmocka_unit_test(a_forced_push_a_tag_a_branch_and_its_end),
+        cmocka_unit_test(a_cut_list_of_paths_is_completed),
+        cmocka_unit_test(a_host_that_is_away),
+        cmocka_unit_test(a_repository_with_longer_hashes),
+    };
+    return fixture_open() ? cmocka_run_group_tests(tests, NULL, fixture_close) : 0;
+}
