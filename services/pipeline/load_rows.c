@@ -35,15 +35,15 @@ const char builds_sql[] = SCOPE
     "enclii.ms(b.leased_at), enclii.ms(b.started_at), enclii.ms(b.finished_at), "
     "enclii.ms(b.heard_at), 0, " PULL_COLUMNS ", b.cas "
     "from enclii.build b where b.deadline_at is null and b.id in (select unnest($3::uuid[]) "
-    "union (select o.id from enclii.build o where o.commit_sha = any($4::text[]) and "
-    "o.service_id in (select id from scope) order by o.number desc limit " ENDED_BUILDS_MAX
-    ")) order by number";
+    "union (select o.id from (select id, service_id, number from enclii.build where commit_sha = "
+    "any($4::text[]) offset 0) o where o.service_id in (select id from scope) order by o.number "
+    "desc limit " ENDED_BUILDS_MAX ")) order by number";
 /* $4 releases named, $5 deployments named, $6 whether somebody goes back, $7 commits approved. */
 const char releases_sql[] = SCOPE
     ", ids as (select id from enclii.release where service_id in (select id from scope) and "
     "deadline_at is not null union select unnest($4::uuid[]) union "
-    "select id from enclii.release where commit_sha = any($7::text[]) and service_id in (select id "
-    "from scope) union "
+    "select o.id from (select id, service_id from enclii.release where commit_sha = "
+    "any($7::text[]) offset 0) o where o.service_id in (select id from scope) union "
     "select unnest(array[d.release_id, d.good_release_id]) from enclii.desired d where "
     "d.service_id in (select id from scope) union "
     "select d.release_id from enclii.deployment d where d.id = any($5::uuid[]) union "
