@@ -3,12 +3,10 @@
 A real webhook and a real Kafka (one node, so that its end is the end of all brokers). A git host delivers 2,000 pushes a
 second, each another one, and writes down every answer (tests/bench/webhook_load.c). Meanwhile webhook is killed several
 times and the broker twice, once with webhook killed while the broker is away. Afterwards the host delivers again what was
-not answered 202, as it would be asked to by a sweep of its deliveries. Then the whole topic is read and compared.
+not answered 202, as it would be asked to by a sweep of its deliveries. A second host delivers 10 pushes a second, each
+once: those are for a real sweeper to find in its refs (intake_sweep.py). Then the whole topic is read and compared.
 
   intake_loss.py [--seconds 30] [--rate 2000] [--seed N] [--planted early_ack|fresh_ids] [--port-base P] [--keep]
-
-Not here: what a host never delivered at all. A sweep finds that, and counts what it cannot find in
-enclii_pushes_lost_total.
 
 Prints the figures, a line for each violation; exit status 1 when there is any.
 """
@@ -16,7 +14,7 @@ import argparse, os, random, shutil, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bench"))
-import checker, delivery, intake, parts  # noqa: E402
+import checker, delivery, intake, intake_sweep, parts  # noqa: E402
 
 TOPIC = "enclii.intake"
 PUSH, REFUSED = "dev.enclii.push.received.v1", "dev.enclii.delivery.refused.v1"
@@ -110,7 +108,7 @@ class Told:
 
 
 def judge(platform, told):
-    seen, repeats, refused = {}, 0, 0
+    seen, repeats, refused, swept = {}, 0, 0, {}
     strange, doubled, lost, renamed = (Kind(what) for what in ("records that were never sent", "deliveries under two ids",
                                                                "accepted and lost", "accepted under an id that is not there"))
     for headers, value in records(platform):
@@ -121,6 +119,9 @@ def judge(platform, told):
             strange.add(f"a record of type {headers['ce_type']}: nothing of that kind was delivered")
             continue
         push = checker.fields(value)
+        if checker.text(push, 3) != intake.KEY:
+            swept.setdefault(checker.text(push, 8), {})[headers["ce_id"]] = 20 in push
+            continue
         name = checker.text(push, 1)
         number = int(name.removeprefix("load-")) if name.removeprefix("load-").isdigit() else -1
         if number not in told.first or headers["ce_subject"] != name or checker.text(push, 8) != f"{number:040x}":
@@ -141,11 +142,11 @@ def judge(platform, told):
     left = [n for n in told.first if n not in told.accepted]
     if left:
         checker.violation(f"{len(left)} deliveries were not accepted even when delivered again, number {left[0]} first")
-    return len(seen), repeats, refused
+    return len(seen), repeats, refused, swept
 
 
-def report(platform, told, sabotage, printed, options):
-    seen, repeats, refused = judge(platform, told)
+def report(platform, told, sabotage, swept_host, printed, options):
+    seen, repeats, refused, swept = judge(platform, told)
     first = sorted(told.first.values())
     unwell = len(first) - first.count(202)
     say(f"deliveries: {len(told.first)} at {options.rate}/s for {options.seconds} s, {first.count(202)} answered 202 at once, "
@@ -153,6 +154,8 @@ def report(platform, told, sabotage, printed, options):
     say(f"topic: {seen} deliveries, {repeats} records twice under one id, {refused} refusals in the ledger")
     pauses = [f"{name} {told.gap_after(at)}" for at, name in sabotage.log]
     say(f"kill -9 and the longest pause between two answers 202 that began then, s: {', '.join(pauses)}")
+    if swept_host:
+        say(swept_host.judge(swept))
     say(f"in all: {printed.split('seconds')[0]}")
     kills = {name: sum(n == name for _, n in sabotage.log) for name in ("webhook", "kafka1")}
     if kills["webhook"] < 4 or kills["kafka1"] < 2:
@@ -163,12 +166,19 @@ def report(platform, told, sabotage, printed, options):
 
 
 def run(options, home):
-    platform = intake.Intake(home, options.port_base, options.planted)
+    swept_host = None
+    kind = intake.Intake if options.planted else intake.SweptIntake
+    platform = kind(home, options.port_base, options.planted)
     journal = platform.path("journal")
     try:
         platform.up()
         secret = platform.write("secret", platform.secret)
         body = platform.write("body", delivery.delivery(intake.URL))
+        if not options.planted:
+            platform.wait_sql(f"select coalesce(bool_or(baselined), false) from sweeper.repo where repo_key = "
+                              f"'{platform.swept_key}'", "t", 30)
+            swept_host = intake_sweep.SweptHost(platform, options.seconds, 10)
+            swept_host.start()
         sabotage = Sabotage(platform, options.seconds, options.seed)
         sabotage.start()
         load = subprocess.run([f"{parts.ROOT}/build/chaos/webhook_load", "-c", "512", "-s", str(options.seconds), "-r",
@@ -177,7 +187,10 @@ def run(options, home):
         if load.returncode not in (0, 3):
             raise RuntimeError("the load generator failed")
         sabotage.join(60)
-        report(platform, Told(journal), sabotage, load.stdout.strip(), options)
+        if swept_host:
+            swept_host.join(60)
+            swept_host.settle()
+        report(platform, Told(journal), sabotage, swept_host, load.stdout.strip(), options)
     finally:
         platform.down()
 

@@ -109,6 +109,21 @@ class Platform:
                 "-cp", self.classpath, *words]
 
     def add_tools(self):
+        self.add_postgres()
+        self.add_brokers()
+        self.write("conf/registry.yml", f"version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\nstorage: "
+                   f"{{filesystem: {{rootdirectory: {self.path('registry')}}}, delete: {{enabled: true}}}}\n"
+                   f"http: {{addr: 127.0.0.1:{self.port['registry']}}}\n")
+        self.add("registry", ["docker-registry", "serve", self.path("conf/registry.yml")],
+                 ready=self.answers(self.port["registry"]))
+        self.add_git()
+        self.write_router()
+        self.add("router", ["haproxy", "-db", "-f", self.path("conf/haproxy.cfg")], ready=self.answers(self.port["http"]))
+        self.add("engine", [sys.executable, f"{HERE}/container_engine.py", self.path("run/engine.sock"),
+                            self.path("engine"), str(self.base + 400), str(self.base + 999)],
+                 ready=lambda: os.path.exists(self.path("run/engine.sock")))
+
+    def add_postgres(self):
         as_postgres = (["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else [])
         self.as_postgres = as_postgres
         self.pg_bin = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip() or "/usr/bin"
@@ -119,20 +134,11 @@ class Platform:
                               str(self.port["postgres"]), "-h", "127.0.0.1", "-k", self.path("pg"), "-c",
                               "max_connections=200", "-c", "shared_buffers=64MB", "-c", "jit=off", "-c",
                               "log_min_messages=warning"], ready=self.database_answers, stop=signal.SIGINT)
-        self.add_brokers()
-        self.write("conf/registry.yml", f"version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\nstorage: "
-                   f"{{filesystem: {{rootdirectory: {self.path('registry')}}}, delete: {{enabled: true}}}}\n"
-                   f"http: {{addr: 127.0.0.1:{self.port['registry']}}}\n")
-        self.add("registry", ["docker-registry", "serve", self.path("conf/registry.yml")],
-                 ready=self.answers(self.port["registry"]))
+
+    def add_git(self):
         self.add("git", ["git", "daemon", "--reuseaddr", "--listen=127.0.0.1", f"--port={self.port['git']}",
                          "--max-connections=0", "--export-all", f"--base-path={self.path('git')}", self.path("git")],
                  ready=self.answers(self.port["git"]))
-        self.write_router()
-        self.add("router", ["haproxy", "-db", "-f", self.path("conf/haproxy.cfg")], ready=self.answers(self.port["http"]))
-        self.add("engine", [sys.executable, f"{HERE}/container_engine.py", self.path("run/engine.sock"),
-                            self.path("engine"), str(self.base + 400), str(self.base + 999)],
-                 ready=lambda: os.path.exists(self.path("run/engine.sock")))
 
     def add_brokers(self):
         self.write("conf/log4j2.properties", "status = error\nname = k\nshutdownHook = disable\nappender.f.type = File\n"
@@ -242,17 +248,13 @@ class Platform:
 
     def up(self):
         """Everything fresh, in order; then the supervisor runs."""
-        os.makedirs(self.path("pg"))
-        if self.as_postgres:
-            subprocess.run(["chown", "postgres", self.path("pg")], check=True)
-        self.run([*self.as_postgres, f"{self.pg_bin}/initdb", "-D", self.path("pg/data"), "-U", "enclii", "-A", "trust",
-                  "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
+        self.init_database()
         self.format_brokers()
         tools = [p.name for p in self.parts.values() if not p.needs]
         for name in tools:
             self.start(self.parts[name])
         self.wait(tools, 120)
-        self.run(["createdb", "-h", "127.0.0.1", "-p", str(self.port["postgres"]), "-U", "enclii", "enclii"])
+        self.make_database()
         for attempt in range(20):
             made = subprocess.run([f"{ROOT}/build/chaos/make_topics", self.brokers], capture_output=True, text=True)
             if made.returncode == 0:
@@ -264,6 +266,16 @@ class Platform:
             self.start(part)
         threading.Thread(target=self.supervise, daemon=True).start()
         self.wait([p.name for p in self.services], 120)
+
+    def init_database(self):
+        os.makedirs(self.path("pg"))
+        if self.as_postgres:
+            subprocess.run(["chown", "postgres", self.path("pg")], check=True)
+        self.run([*self.as_postgres, f"{self.pg_bin}/initdb", "-D", self.path("pg/data"), "-U", "enclii", "-A", "trust",
+                  "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
+
+    def make_database(self):
+        self.run(["createdb", "-h", "127.0.0.1", "-p", str(self.port["postgres"]), "-U", "enclii", "enclii"])
 
     def format_brokers(self):
         """One by Kafka's own tool; the others are the same but for their ids, and a JVM start saved."""
