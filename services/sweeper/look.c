@@ -54,6 +54,8 @@ static struct ec_metric look_seconds =
     " where repo_key = $1 and leased_by = $2 and lease = $3::bigint returning 1)"                  \
     " select ec_expect(1, count(*)) from u"
 
+/* Before any ref of it, as sweeper.heard does: pushes are told at the same time. */
+#define HOLD "select 1 from sweeper.repo where repo_key = $1 for no key update"
 /* A push that was told meanwhile has changed the row: then it is not odd any more. */
 #define NOTE_ODD                                                                                   \
     "insert into sweeper.ref as r (repo_key, ref, sha, changes, odd_sha, odd_at, odd_first_at)"    \
@@ -174,6 +176,8 @@ void look_settle(struct look *look, struct ec_err err)
     bool failed = ec_failed(err);
     bool quiet = !failed && look->listed && look->plan.unsettled == 0 && look->plan.count == 0;
     struct ec_batch *batch = ec_batch_new(sw->store);
+    const char *held[] = {look->repo_key};
+    ec_batch_add(batch, HOLD, held, EC_LEN(held));
     add_changes(look, batch, CHANGE_RECORD, NOTE_RECORD, 3);
     add_changes(look, batch, CHANGE_ODD, NOTE_ODD, 5);
     add_changes(look, batch, CHANGE_CLEAR, NOTE_CLEAR, 2);

@@ -64,8 +64,8 @@ class SweptHost(threading.Thread):
 
     def settle(self):
         """Until sweeper has heard of all refs, from webhook or from itself."""
-        got = self.platform.wait_sql(f"select count(*) from sweeper.ref where repo_key = '{self.platform.swept_key}'",
-                                     str(len(self.shas)), SETTLE_S)
+        got = self.platform.wait_sql(f"select count(*) from sweeper.ref where repo_key = '{self.platform.swept_key}' "
+                                     f"and odd_sha is null and sha <> '{ZEROS}'", str(len(self.shas)), SETTLE_S)
         if got != str(len(self.shas)):
             checker.violation(f"sweeper knows {got} of {len(self.shas)} refs after {SETTLE_S} s")
 

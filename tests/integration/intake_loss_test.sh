@@ -18,7 +18,7 @@ make -s -C "$root" -j2 build intake-programs > "$out" 2>&1 || { tell 1 "it build
 python3 "$root/tests/chaos/intake_loss.py" --port-base "$base" "$@" > "$out" 2>&1
 status=$?
 sed 's/^/# /' "$out"
-tell 1 "each 202 is in the topic once, the rest is there when delivered again" $status
+tell 1 "each 202 is in the topic once, the rest when delivered again or swept; no push is lost" $status
 planted() { # number, bug, pattern, what
     local status
     python3 "$root/tests/chaos/intake_loss.py" --port-base "$base" --seconds 15 --planted "$2" > "$out" 2>&1

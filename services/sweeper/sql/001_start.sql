@@ -47,7 +47,8 @@ declare
     known sweeper.ref;
     reach text := case when recovered then after else before end;
 begin
-    perform 1 from sweeper.repo where repo_key = of_repo;
+    -- Whoever changes refs holds their repository first: two who took the rows in turn would block each other.
+    perform 1 from sweeper.repo where repo_key = of_repo for no key update;
     if not found then
         return;
     end if;
