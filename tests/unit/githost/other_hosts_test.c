@@ -1,0 +1,330 @@
+/* What goes out to GitLab and Gitea: each request against the one that their documentation has, by
+ * a server that answers nothing else. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "githost/githost.h"
+#include "net/http_server.h"
+#include "support/kafka.h"
+
+static struct fixture {
+    struct ec_loop *loop;
+    struct ec_fetcher *fetcher;
+    struct ec_http_server *server;
+    struct ec_githosts *hosts;
+    struct ec_arena *arena;
+    char dir[64], lab[64], tea[64]; /* repository keys */
+    /* of the last request */
+    char path[300], auth[100], body[2000];
+    /* of the last answer */
+    bool over, may;
+    struct ec_err err;
+    char id[32], guid[64], cursor[32];
+    size_t count;
+} fx;
+
+/* ---- the server ---- */
+
+static void answer(struct ec_request *req, int status, const char *json)
+{
+    json_t *body = json_loads(json, JSON_DECODE_ANY, NULL);
+    struct ec_span sent = ec_request_body(req);
+    snprintf(fx.path, sizeof(fx.path), "%s %s", ec_request_method(req), ec_request_path(req));
+    snprintf(fx.body, sizeof(fx.body), "%.*s", (int)sent.len, sent.ptr ? sent.ptr : "");
+    ec_reply_json(req, status, body);
+    json_decref(body);
+}
+
+static bool before(void *state, struct ec_request *req)
+{
+    (void)state;
+    const char *lab = ec_request_header(req, "PRIVATE-TOKEN");
+    const char *tea = ec_request_header(req, "Authorization");
+    snprintf(fx.auth, sizeof(fx.auth), "%s|%s", lab ? lab : "", tea ? tea : "");
+    return true;
+}
+
+static void lab_hooks(void *state, struct ec_request *req)
+{
+    (void)state;
+    const char *page = ec_request_query(req, "page");
+    assert_string_equal(ec_request_query(req, "per_page"), "100");
+    if (!page) {
+        ec_reply_header(req, "Link", "<http://h/hooks?page=2&per_page=100>; rel=\"next\"");
+    } else {
+        assert_string_equal(page, "2");
+    }
+    answer(req, 200,
+           page ? "[{\"id\":2,\"url\":\"https://e/2\",\"push_events\":true}]"
+                : "[{\"id\":1,\"url\":\"https://e/1\",\"push_events\":true}]");
+}
+
+static void lab_made(void *state, struct ec_request *req)
+{
+    (void)state;
+    answer(req, 201, "{\"id\":7}");
+}
+
+static void lab_events(void *state, struct ec_request *req)
+{
+    (void)state;
+    assert_string_equal(ec_request_query(req, "per_page"), "20");
+    ec_reply_header(req, "Link", "<http://h/events?page=3>; rel=\"next\"");
+    answer(req, 200,
+           "[{\"id\":5,\"request_headers\":{\"X-Gitlab-Event-UUID\":\"u-1\"},\"response_status\":"
+           "\"500\"}]");
+}
+
+static void lab_members(void *state, struct ec_request *req)
+{
+    (void)state;
+    assert_string_equal(ec_request_query(req, "query"), "ann");
+    answer(req, 200, "[{\"username\":\"ann\",\"access_level\":40,\"state\":\"active\"}]");
+}
+
+static void tea_hooks(void *state, struct ec_request *req)
+{
+    (void)state;
+    assert_string_equal(ec_request_query(req, "limit"), "50");
+    answer(
+        req, 200,
+        "[{\"id\":3,\"type\":\"gitea\",\"active\":true,\"events\":[\"push\"],\"config\":{\"url\":"
+        "\"https://e/3\",\"content_type\":\"json\"}}]");
+}
+
+static void tea_made(void *state, struct ec_request *req)
+{
+    (void)state;
+    answer(req, 201, "{\"id\":3}");
+}
+
+static void tea_permission(void *state, struct ec_request *req)
+{
+    (void)state;
+    answer(req, 200, "{\"permission\":\"read\",\"role_name\":\"read\"}");
+}
+
+static void empty(void *state, struct ec_request *req)
+{
+    (void)state;
+    answer(req, 200, "{}");
+}
+
+/* {id} is one segment: "group%2Fsub%2Fshop" as sent; the path below is shown decoded. */
+#define LAB "/api/v4/projects/{id}"
+#define TEA "/api/v1/repos/{owner}/{name}"
+static const struct ec_http_route routes[] = {
+    {"GET", LAB "/hooks", lab_hooks, 0, 0},
+    {"POST", LAB "/hooks", lab_made, 4096, 0},
+    {"PUT", LAB "/hooks/{hook}", lab_made, 4096, 0},
+    {"GET", LAB "/hooks/{hook}/events", lab_events, 0, 0},
+    {"POST", LAB "/hooks/{hook}/events/{event}/resend", empty, 4096, 0},
+    {"GET", LAB "/members/all", lab_members, 0, 0},
+    {"GET", TEA "/hooks", tea_hooks, 0, 0},
+    {"POST", TEA "/hooks", tea_made, 4096, 0},
+    {"PATCH", TEA "/hooks/{hook}", tea_made, 4096, 0},
+    {"POST", TEA "/hooks/{hook}/tests", empty, 4096, 0},
+    {"GET", TEA "/collaborators/{user}/permission", tea_permission, 0, 0},
+};
+
+/* ---- set up ---- */
+
+static void write_file(const char *name, const char *text)
+{
+    struct ec_span span = ec_span_of(text);
+    const char *path = ec_arena_format(fx.arena, "%s/%s", fx.dir, name);
+    assert_int_equal(ec_file_replace(&(struct ec_file_spec){path, 0600, false, &span, 1}), 0);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    fx = (struct fixture){0};
+    fx.loop = ec_loop_new();
+    fx.arena = ec_arena_new(1 << 20);
+    strcpy(fx.dir, "/tmp/githost-test-XXXXXX");
+    assert_non_null(mkdtemp(fx.dir));
+    struct ec_http_server_spec spec = {
+        .listen = "127.0.0.1:0", .routes = routes, .route_count = EC_LEN(routes), .before = before};
+    assert_int_equal(ec_http_server_open(fx.loop, &spec, &fx.server).fate, EC_FATE_OK);
+    assert_int_equal(ec_fetcher_open(fx.loop, "enclii-test", 8, &fx.fetcher).fate, EC_FATE_OK);
+    unsigned port = ec_http_server_port(fx.server);
+    write_file("token", "secret-1\n");
+    write_file("hosts.json",
+               ec_arena_format(fx.arena,
+                               "{\"hosts\": [{\"server\": \"lab.test\", \"kind\": \"gitlab\", "
+                               "\"api\": \"http://127.0.0.1:%u/api/v4\", \"token_file\": "
+                               "\"%s/token\"}, {\"server\": \"tea.test\", \"kind\": \"forgejo\", "
+                               "\"api\": \"http://127.0.0.1:%u/api/v1\", \"token_file\": "
+                               "\"%s/token\"}]}",
+                               port, fx.dir, port, fx.dir));
+    struct ec_githost_settings settings = {.hosts_file =
+                                               ec_arena_format(fx.arena, "%s/hosts.json", fx.dir)};
+    struct ec_err err = ec_githosts_open(fx.loop, fx.fetcher, &settings, &fx.hosts);
+    assert_string_equal(err.what ? err.what : "", "");
+    strcpy(fx.lab, "lab.test/group/sub/shop");
+    strcpy(fx.tea, "tea.test/acme/shop");
+    return 0;
+}
+
+static void on_closed(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    bool closed = false;
+    char command[100];
+    ec_githosts_close(fx.hosts);
+    ec_fetcher_close(fx.fetcher);
+    ec_http_server_close(fx.server, 100, on_closed, &closed);
+    assert_true(test_run_until(fx.loop, 5000, test_is_true, &closed));
+    ec_loop_free(fx.loop);
+    ec_arena_free(fx.arena);
+    snprintf(command, sizeof(command), "rm -rf %s", fx.dir);
+    return system(command);
+}
+
+/* ---- answers ---- */
+
+static void finish(struct ec_err err)
+{
+    fx.err = err;
+    fx.err.what = ec_arena_strdup(fx.arena, err.what);
+    fx.over = true;
+}
+
+static void on_hooks(void *arg, struct ec_err err, const struct ec_githost_hook *list, size_t count)
+{
+    (void)arg;
+    fx.count = count;
+    if (count > 0) {
+        snprintf(fx.id, sizeof(fx.id), "%s", list[count - 1].id);
+    }
+    finish(err);
+}
+
+static void on_put(void *arg, struct ec_err err, const char *id)
+{
+    (void)arg;
+    snprintf(fx.id, sizeof(fx.id), "%s", id ? id : "");
+    finish(err);
+}
+
+static void on_page(void *arg, struct ec_err err, const struct ec_githost_deliveries *page)
+{
+    (void)arg;
+    fx.count = page ? page->count : 0;
+    snprintf(fx.guid, sizeof(fx.guid), "%s", fx.count ? page->list[0].guid : "");
+    snprintf(fx.cursor, sizeof(fx.cursor), "%s", page && page->cursor ? page->cursor : "");
+    finish(err);
+}
+
+static void on_done(void *arg, struct ec_err err)
+{
+    (void)arg;
+    finish(err);
+}
+
+static void on_may(void *arg, struct ec_err err, bool may)
+{
+    (void)arg;
+    fx.may = may;
+    finish(err);
+}
+
+static void ends_well(struct ec_err started)
+{
+    assert_string_equal(started.what ? started.what : "", "");
+    assert_true(test_run_until(fx.loop, 5000, test_is_true, &fx.over));
+    fx.over = false;
+    assert_string_equal(fx.err.what ? fx.err.what : "", "");
+}
+
+static struct ec_err put(const char *repo, const char *hook_id)
+{
+    ec_cleanup(ec_secret_freep) struct ec_secret *secret = ec_secret_new(EC_SPAN("s3cret"));
+    struct ec_githost_hook_spec spec = {repo, hook_id, "https://e/x", secret};
+    return ec_githost_hook_put(fx.hosts, &spec, on_put, NULL);
+}
+
+/* ---- tests ---- */
+
+static void gitlab(void **state)
+{
+    (void)state;
+    ends_well(ec_githost_hooks(fx.hosts, fx.lab, on_hooks, NULL));
+    assert_string_equal(fx.path, "GET /api/v4/projects/group/sub/shop/hooks");
+    assert_string_equal(fx.auth, "secret-1|");
+    assert_int_equal(fx.count, 2); /* of both pages */
+    assert_string_equal(fx.id, "2");
+    ends_well(put(fx.lab, NULL));
+    assert_string_equal(fx.path, "POST /api/v4/projects/group/sub/shop/hooks");
+    assert_string_equal(fx.body,
+                        "{\"url\":\"https://e/x\",\"token\":\"s3cret\",\"enable_ssl_verification\":"
+                        "true,\"push_events\":true,\"tag_push_events\":true,"
+                        "\"merge_requests_events\":true,\"pipeline_events\":true,"
+                        "\"releases_events\":true}");
+    assert_string_equal(fx.id, "7");
+    ends_well(put(fx.lab, "7"));
+    assert_string_equal(fx.path, "PUT /api/v4/projects/group/sub/shop/hooks/7");
+    struct ec_githost_deliveries_query query = {fx.lab, "7", NULL, NULL};
+    ends_well(ec_githost_deliveries(fx.hosts, &query, on_page, NULL));
+    assert_string_equal(fx.path, "GET /api/v4/projects/group/sub/shop/hooks/7/events");
+    assert_string_equal(fx.guid, "u-1");
+    assert_string_equal(fx.cursor, "3");
+    ends_well(ec_githost_redeliver(fx.hosts, fx.lab, "7", "5", on_done, NULL));
+    assert_string_equal(fx.path, "POST /api/v4/projects/group/sub/shop/hooks/7/events/5/resend");
+    ends_well(ec_githost_may_push(fx.hosts, fx.lab, "ann", on_may, NULL));
+    assert_true(fx.may);
+    assert_int_equal(ec_githost_hook_ping(fx.hosts, fx.lab, "7", on_done, NULL).fate,
+                     EC_FATE_REJECT); /* its tests are real pushes */
+}
+
+static void gitea(void **state)
+{
+    (void)state;
+    ends_well(ec_githost_hooks(fx.hosts, fx.tea, on_hooks, NULL));
+    assert_string_equal(fx.path, "GET /api/v1/repos/acme/shop/hooks");
+    assert_string_equal(fx.auth, "|token secret-1");
+    assert_int_equal(fx.count, 1);
+    ends_well(put(fx.tea, NULL));
+    assert_string_equal(fx.path, "POST /api/v1/repos/acme/shop/hooks");
+    assert_string_equal(fx.body,
+                        "{\"config\":{\"url\":\"https://e/x\",\"content_type\":\"json\",\"secret\":"
+                        "\"s3cret\"},\"events\":[\"push\",\"pull_request\",\"pull_request_sync\","
+                        "\"pull_request_label\",\"create\",\"delete\",\"repository\",\"release\"],"
+                        "\"active\":true,\"type\":\"gitea\"}");
+    ends_well(put(fx.tea, "3"));
+    assert_string_equal(fx.path, "PATCH /api/v1/repos/acme/shop/hooks/3");
+    assert_null(strstr(fx.body, "\"type\""));
+    ends_well(ec_githost_hook_ping(fx.hosts, fx.tea, "3", on_done, NULL));
+    assert_string_equal(fx.path, "POST /api/v1/repos/acme/shop/hooks/3/tests");
+    ends_well(ec_githost_may_push(fx.hosts, fx.tea, "ann", on_may, NULL));
+    assert_false(fx.may);
+    struct ec_githost_deliveries_query query = {fx.tea, "3", NULL, NULL};
+    assert_int_equal(ec_githost_deliveries(fx.hosts, &query, on_page, NULL).fate, EC_FATE_REJECT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(gitlab, setup, teardown),
+        cmocka_unit_test_setup_teardown(gitea, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
