@@ -102,6 +102,8 @@ enum ec_githost_kind ec_githost_kind(const struct ec_githosts *hosts, const char
 bool ec_githost_has_api(const struct ec_githosts *hosts, const char *repo_key);
 /* True when it is called as a GitHub App, which has deliveries of its own (hook_id "app"). */
 bool ec_githost_has_app(const struct ec_githosts *hosts, const char *repo_key);
+/* True when that holds for any server of the kind. */
+bool ec_githosts_any_api(const struct ec_githosts *hosts, enum ec_githost_kind kind);
 /* 0 = a call may go out now. */
 int64_t ec_githost_wait_ms(const struct ec_githosts *hosts, const char *repo_key);
 
@@ -190,6 +192,12 @@ const struct ec_githost_hook *ec_githost_hook_find(const struct ec_githost_hook 
 const char *ec_githost_hook_fault(struct ec_arena *arena, enum ec_githost_kind kind,
                                   const struct ec_githost_hook *hook);
 const char *ec_githost_hook_path(enum ec_githost_kind kind);
+
+/* ---- what became of a commit ---- */
+/* Sets a status of the commit: `body` as GitHub's API takes it. Hosts of kind github only. An
+ * answer that refuses it is in err.sys. */
+EC_RESULT ec_githost_commit_status(struct ec_githosts *hosts, const char *repo_key, const char *sha,
+                                   struct ec_span body, ec_githost_done_fn done, void *arg);
 
 /* ---- people ---- */
 /* May that user push to the repository? For approvals. */

@@ -357,10 +357,27 @@ enum ec_githost_kind ec_githost_kind(const struct ec_githosts *hosts, const char
     return host ? host->kind : EC_GITHOST_GIT;
 }
 
+static bool has_api(const struct git_host *host)
+{
+    return host->api[0] && host->kind != EC_GITHOST_GIT && (host->token || host->app_key);
+}
+
 bool ec_githost_has_api(const struct ec_githosts *hosts, const char *repo_key)
 {
     const struct git_host *host = githost_find(hosts, repo_key);
-    return host && host->api[0] && host->kind != EC_GITHOST_GIT && (host->token || host->app_key);
+    return host && has_api(host);
+}
+
+bool ec_githosts_any_api(const struct ec_githosts *hosts, enum ec_githost_kind kind)
+{
+    size_t at = 0;
+    void *host = NULL;
+    while (hosts && ec_map_next(hosts->hosts, &at, NULL, &host)) {
+        if (((const struct git_host *)host)->kind == kind && has_api(host)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool ec_githost_has_app(const struct ec_githosts *hosts, const char *repo_key)

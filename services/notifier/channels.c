@@ -1,5 +1,5 @@
 /* The channels, followed from the compacted topic enclii.channels, and the built-in one that
- * ENCLII_GITHUB_TOKEN makes. */
+ * a credential of a GitHub server makes. */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -83,12 +83,10 @@ static void on_caught_up(void *state)
 static void add_builtin(struct notifier *no)
 {
     struct channel *channel = ec_alloc(sizeof *channel);
-    struct ec_span token = ec_secret_use(no->settings.github_token);
     channel->id = ec_strdup(BUILTIN_GITHUB);
     channel->project_id = ec_strdup("");
     channel->kind = ec_strdup("github");
-    channel->url = ec_strdup(no->settings.github_api_url);
-    channel->secret = ec_secret_new(token);
+    channel->url = ec_strdup("");
     channel->event_types = ec_alloc(sizeof *channel->event_types);
     channel->enabled = true;
     (void)ec_map_put(no->channels, channel->id, channel); /* the first entry: there is room */
@@ -107,7 +105,7 @@ EC_RESULT channels_follow(struct notifier *no)
                                        .on_event = on_channel,
                                        .on_caught_up = on_caught_up};
     no->channels = ec_map_new(CHANNELS_MAX);
-    if (no->settings.github_token) {
+    if (ec_githosts_any_api(no->githosts, EC_GITHOST_GITHUB)) {
         add_builtin(no);
     }
     return ec_bus_table(no->bus, &spec, NULL);

@@ -5,12 +5,7 @@
 static struct notifier notifier;
 
 static const struct ec_setting settings[] = {
-    {"ENCLII_GITHUB_TOKEN", EC_SETTING_SECRET, offsetof(struct notifier_settings, github_token), "",
-     "Token for commit statuses of all projects; none: only channels of their own.",
-     "a token with commit statuses: write", 0, 0},
-    {"ENCLII_GITHUB_API_URL", EC_SETTING_URL, offsetof(struct notifier_settings, github_api_url),
-     "https://api.github.com", "Base of the GitHub API, or of a host that speaks it.",
-     "https://git.example.org/api/v3", 0, 0},
+    EC_GITHOST_SETTINGS(struct notifier_settings, githost),
     {"ENCLII_SEAL_KEY", EC_SETTING_SECRET, offsetof(struct notifier_settings, seal_key), "",
      "The platform's key, 64 hex digits; opens the channels' secrets.",
      "64 hex digits of openssl rand -hex 32", 0, 0},

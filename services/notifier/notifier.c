@@ -61,6 +61,7 @@ static void on_migrated(void *arg, struct ec_err err)
 
 EC_RESULT notifier_start(struct notifier *no)
 {
+    EC_TRY(ec_githosts_open(no->loop, no->fetcher, &no->settings.githost, &no->githosts));
     no->tick = ec_timer_new(no->loop, on_tick, no);
     no->sweep = ec_timer_new(no->loop, on_sweep, no);
     return ec_store_migrate(no->store, "notifier", notifier_migrations, notifier_migration_count,
@@ -80,12 +81,13 @@ void notifier_stop(struct notifier *no)
     no->stopping = true;
     ec_timer_free(EC_TAKE(no->tick));
     ec_timer_free(EC_TAKE(no->sweep));
+    ec_githosts_close(EC_TAKE(no->githosts)); /* calls under way end now, and go out again later */
     notifier_rest(no);
 }
 
 void notifier_done(struct notifier *no)
 {
     channels_free(no);
-    ec_secret_free(no->settings.github_token);
+    ec_secret_free(no->settings.githost.github_token);
     ec_secret_free(no->settings.seal_key);
 }

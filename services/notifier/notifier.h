@@ -9,6 +9,7 @@
 #include "enclii/v1/intake.pb-c.h"
 #include "enclii/v1/notification.pb-c.h"
 #include "enclii/v1/release.pb-c.h"
+#include "githost/githost.h"
 #include "service/service.h"
 
 #define CHANNELS_MAX 20000
@@ -17,14 +18,13 @@
 #define CLAIM_S 60 /* a claim is longer than an exchange */
 #define GIVE_UP_MS (3LL * 24 * 3600 * 1000)
 #define KEEP_DAYS 30
-#define BUILTIN_GITHUB "github" /* the channel that ENCLII_GITHUB_TOKEN makes */
+#define BUILTIN_GITHUB "github" /* the channel that a credential of a git host makes */
 
 struct notifier_settings {
-    const char *github_api_url;
-    struct ec_secret *github_token; /* NULL = no built-in GitHub channel */
-    struct ec_secret *seal_key;     /* opens the channels' secrets */
-    const char *public_url;         /* what target_url of statuses begins with; "" = none */
-    bool private_addresses;         /* webhooks may go to this machine and private networks */
+    struct ec_githost_settings githost; /* a credential of github.com makes the built-in channel */
+    struct ec_secret *seal_key;         /* opens the channels' secrets */
+    const char *public_url;             /* what target_url of statuses begins with; "" = none */
+    bool private_addresses;             /* webhooks may go to this machine and private networks */
 };
 
 /* Where notifications of one project go, from topic enclii.channels. */
@@ -44,9 +44,10 @@ struct notifier {
     struct ec_bus *bus;
     struct ec_store *store;
     struct ec_fetcher *fetcher;
-    struct ec_owner owner;   /* of this struct: told when it fails, and when it has stopped */
-    struct ec_map *channels; /* channel id → struct channel */
-    bool channels_known;     /* read to the end of the topic: events may be handled now */
+    struct ec_githosts *githosts; /* for commit statuses of the built-in channel */
+    struct ec_owner owner;        /* of this struct: told when it fails, and when it has stopped */
+    struct ec_map *channels;      /* channel id → struct channel */
+    bool channels_known;          /* read to the end of the topic: events may be handled now */
     struct ec_consumer *events;
     struct ec_timer *tick;  /* looks for what is due */
     struct ec_timer *sweep; /* deletes what is old */
@@ -122,6 +123,7 @@ struct outgoing {
     int64_t started_mono_ms;
     bool final;
     ec_fetch_fn done;
+    ec_githost_done_fn told; /* the same of the built-in channel */
 };
 /* REJECT: it can never be sent (no channel, no secret); RETRY: not now. */
 EC_RESULT target_send(struct outgoing *out, const struct channel *channel);

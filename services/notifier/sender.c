@@ -129,6 +129,26 @@ static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result
            ec_arena_format(out->arena, "answer %d", result->status), asked_ms);
 }
 
+static void settle_failed(struct outgoing *out, struct ec_err err)
+{
+    const struct notifier *no = out->no;
+    bool never = err.fate == EC_FATE_REJECT && !no->stopping &&
+                 (err.sys == 0 || decide_outcome(out->kind, err.sys) == OUTCOME_NEVER);
+    int64_t asked_ms = never ? 0 : ec_githost_wait_ms(no->githosts, out->repo_key);
+    settle(out, never ? OUTCOME_NEVER : OUTCOME_AGAIN, ec_arena_strdup(out->arena, err.what),
+           asked_ms);
+}
+
+static void on_told(void *arg, struct ec_err err)
+{
+    struct outgoing *out = arg;
+    if (ec_failed(err)) {
+        settle_failed(out, err);
+    } else {
+        settle(out, OUTCOME_SENT, "", 0);
+    }
+}
+
 static void send_row(struct notifier *no, const struct ec_rows *rows, size_t row)
 {
     struct ec_arena *arena = ec_arena_new(OUTGOING_ARENA_BYTES);
@@ -151,12 +171,13 @@ static void send_row(struct notifier *no, const struct ec_rows *rows, size_t row
                              .created_unix_ms = ec_rows_int(rows, row, "created_ms"),
                              .started_mono_ms = ec_mono_ms(),
                              .final = ec_rows_bool(rows, row, "final"),
-                             .done = on_answer};
+                             .done = on_answer,
+                             .told = on_told};
 #undef COLUMN
     no->sending++;
     struct ec_err err = target_send(out, ec_map_get(no->channels, out->channel_id));
     if (ec_failed(err)) {
-        settle(out, err.fate == EC_FATE_REJECT ? OUTCOME_NEVER : OUTCOME_AGAIN, err.what, 0);
+        settle_failed(out, err);
     }
 }
 

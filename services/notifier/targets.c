@@ -39,6 +39,7 @@ static EC_RESULT send_webhook(struct outgoing *out, const struct channel *channe
     return ec_fetch_start(out->no->fetcher, &spec, out->done, out, NULL);
 }
 
+/* With a token of the channel's own. */
 static EC_RESULT send_status(struct outgoing *out, const struct channel *channel)
 {
     static const struct ec_header headers[] = {
@@ -47,10 +48,6 @@ static EC_RESULT send_status(struct outgoing *out, const struct channel *channel
         {"Content-Type", "application/json"},
         {"User-Agent", "Enclii-Notifier/1.0"}, /* GitHub refuses requests without one */
     };
-    bool builtin = strcmp(channel->id, BUILTIN_GITHUB) == 0; /* its URL is the operator's */
-    if (!*out->repo_key) {
-        return ec_retry(0, "it is not known yet which repository the service is built from");
-    }
     if (!channel->secret) {
         return ec_reject("the channel has no token");
     }
@@ -71,8 +68,20 @@ static EC_RESULT send_status(struct outgoing *out, const struct channel *channel
         .body = ec_span_of(out->body),
         .deadline_ms = SEND_DEADLINE_MS,
         .body_max_bytes = ANSWER_MAX_BYTES,
-        .refuse_private_addresses = !builtin && !out->no->settings.private_addresses};
+        .refuse_private_addresses = !out->no->settings.private_addresses};
     return ec_fetch_start(out->no->fetcher, &spec, out->done, out, NULL);
+}
+
+static EC_RESULT send_to_github(struct outgoing *out, const struct channel *channel)
+{
+    if (!*out->repo_key) {
+        return ec_retry(0, "it is not known yet which repository the service is built from");
+    }
+    if (strcmp(channel->id, BUILTIN_GITHUB) == 0) { /* with the platform's credential */
+        return ec_githost_commit_status(out->no->githosts, out->repo_key, out->commit_sha,
+                                        ec_span_of(out->body), out->told, out);
+    }
+    return send_status(out, channel);
 }
 
 EC_RESULT target_send(struct outgoing *out, const struct channel *channel)
@@ -80,6 +89,6 @@ EC_RESULT target_send(struct outgoing *out, const struct channel *channel)
     if (!channel || !channel->enabled) {
         return ec_reject("the channel was removed or switched off");
     }
-    return strcmp(out->kind, "github") == 0 ? send_status(out, channel)
+    return strcmp(out->kind, "github") == 0 ? send_to_github(out, channel)
                                             : send_webhook(out, channel);
 }

@@ -284,9 +284,9 @@ static int start(void **state)
             .listen = "127.0.0.1:0", .routes = routes, .route_count = EC_LEN(routes)},
         &outside)));
     no = (struct notifier){.loop = loop, .owner.failed = on_failed};
-    no.settings.github_api_url =
+    no.settings.githost.github_api_url =
         ec_arena_format(arena, "http://127.0.0.1:%u/", ec_http_server_port(outside));
-    no.settings.github_token = ec_secret_new(EC_SPAN(TOKEN));
+    no.settings.githost.github_token = ec_secret_new(EC_SPAN(TOKEN));
     no.settings.seal_key = ec_secret_new(EC_SPAN(SEAL_KEY));
     no.settings.public_url = "";
     no.settings.private_addresses = true;

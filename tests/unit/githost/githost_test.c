@@ -458,6 +458,25 @@ static void who_may_push_is_asked(void **state)
     no_fault();
 }
 
+static void a_commits_status_is_told_by_an_app_too(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"state\":\"success\",\"context\":\"enclii\"}";
+    open_with_app(3600);
+    assert_int_equal(
+        ec_githost_commit_status(fx.hosts, SHOP, "0123abcd", ec_span_of(body), on_done, NULL).fate,
+        EC_FATE_OK);
+    wait_for(1);
+    expect_fate(EC_FATE_OK);
+    assert_int_equal(github_double_asked(fx.github, "POST /repos/acme/shop/statuses/0123abcd"), 1);
+    assert_int_equal(
+        ec_githost_commit_status(fx.hosts, SHOP, "../x", ec_span_of(body), on_done, NULL).fate,
+        EC_FATE_REJECT);
+    assert_true(ec_githosts_any_api(fx.hosts, EC_GITHOST_GITHUB));
+    assert_false(ec_githosts_any_api(fx.hosts, EC_GITHOST_GITLAB));
+    no_fault();
+}
+
 /* ---- life ---- */
 
 static void closing_ends_what_is_under_way(void **state)
@@ -501,6 +520,7 @@ int main(void)
         T(a_limit_holds_back_further_calls),
         T(a_webhook_is_made_and_repaired),
         T(who_may_push_is_asked),
+        T(a_commits_status_is_told_by_an_app_too),
         T(closing_ends_what_is_under_way),
         T(too_many_at_once_are_refused),
     };
