@@ -29,7 +29,7 @@ static struct ec_bus *test_bus; /* the test's own */
 char folder[] = "/tmp/enclii-sweeper.XXXXXX";
 
 struct instance one, two;
-const char *test_repo = REPO, *test_dir = "shop", *test_hook_id = "";
+const char *test_repo = REPO, *test_dir = "shop", *test_hook_id = "", *test_url;
 struct ec_githost_settings test_githost = {
     .hosts_file = "", .github_app_id = "", .github_app_key_file = "", .github_api_url = ""};
 
@@ -202,7 +202,7 @@ void up(struct instance *in, const char *name)
                      .deliveries_interval_ms = 200,
                      .lease_ms = 60000,
                      .work_dir = ec_format("%s/%s", folder, name),
-                     .git_protocols = "file",
+                     .git_protocols = "file:http",
                      .fetch_max_bytes = 1 << 24,
                      .githost = test_githost},
         .loop = loop,
@@ -234,7 +234,11 @@ void bind_repo(bool bound)
     char url[200], key[64], hook[64], name[] = "acme/shop", id[] = "42";
     snprintf(key, sizeof key, "%s", test_repo);
     snprintf(hook, sizeof hook, "%s", test_hook_id);
-    snprintf(url, sizeof url, "file://%s/%s.git", folder, test_dir);
+    if (test_url) {
+        snprintf(url, sizeof url, "%s", test_url);
+    } else {
+        snprintf(url, sizeof url, "file://%s/%s.git", folder, test_dir);
+    }
     Enclii__V1__RepoBound fact = ENCLII__V1__REPO_BOUND__INIT;
     fact.repo_key = key;
     fact.clone_url = url;

@@ -24,6 +24,7 @@ struct instance {
 extern struct instance one, two;
 /* What bind_repo and tell speak of, and how hosts are called; changed before fixture_open. */
 extern const char *test_repo, *test_dir, *test_hook_id;
+extern const char *test_url; /* NULL: the folder's test_dir by file:// */
 extern struct ec_githost_settings test_githost;
 extern struct test_pg *pg;
 extern struct ec_loop *loop;
