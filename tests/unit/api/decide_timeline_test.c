@@ -107,6 +107,36 @@ static void whole_push(void)
          "{'kind':'webhook','about':'deployment.healthy','duration_ms':30}");
 }
 
+static void test_a_push_that_waited_for_ci(void **state)
+{
+    (void)state;
+    said(0, "push.received", "", "{'ref':'refs/heads/main','head':{'sha':'1234567890'}}");
+    said(20, "delivery.accepted", "", "{}");
+    said(20, "build.waiting", SHOP, "{'reason':'wait_for_ci','detail':'no run is known yet'}");
+    said(90020, "build.queued", SHOP, "{}");
+    said(90120, "build.leased", SHOP, "{'builder_id':'b-1','attempt':1}");
+    json_t *story = told(90200);
+    const json_t *lane = lane_of(story, 0);
+    expect(lane, "the git host's CI", "wait", 20, 90000);
+    expect(lane, "a builder with a free slot", "wait", 90020, 100);
+    assert_true(ec_json_bool(lane, "open", false));
+    json_decref(story);
+}
+
+static void test_a_pull_request(void **state)
+{
+    (void)state;
+    said(0, "pull_request.changed", "",
+         "{'delivery':{'action':'opened'},'title':'Add a cat','number':7}");
+    said(15, "delivery.ignored", "", "{'reason':'fork_of_stranger','detail':'look at it'}");
+    json_t *story = told(100000);
+    const json_t *lane = lane_of(story, 0);
+    assert_string_equal(ec_json_text(item_of(lane, "pull request opened"), "detail"), "Add a cat");
+    assert_string_equal(ec_json_text(lane, "outcome"), "delivery.ignored");
+    assert_false(ec_json_bool(lane, "open", true));
+    json_decref(story);
+}
+
 static void test_a_whole_push(void **state)
 {
     (void)state;
@@ -335,6 +365,8 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_a_push_that_waited_for_ci),
+        TEST(test_a_pull_request),
         TEST(test_a_whole_push),
         TEST(test_totals_add_up),
         TEST(test_a_push_under_way),
