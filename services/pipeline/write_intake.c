@@ -63,16 +63,23 @@ bool write_put_repos(struct ec_batch *batch, const struct world *world)
             ec_columns_text(&cols, row->hook_id);
         }
     }
-    /* Secrets are the api's to change: one that it sets meanwhile stays. */
+    /* Secrets are the api's to change. One that it has set since this batch was read is not in the
+     * binding that this batch publishes, which `webhook` would take as the last word: decided anew.
+     */
     return ec_columns_flush(
         &cols, batch,
-        "insert into enclii.repo (repo_key, host_repo_id, clone_url, full_name, sealed_secret, "
+        "with u as (insert into enclii.repo as r (repo_key, host_repo_id, clone_url, full_name, "
+        "sealed_secret, "
         "sealed_previous_secret, sealed_for, hook_id) select c1, c2, c3, c4, c5, c6, c7, c8 from "
         "unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], "
         "$7::text[], $8::text[]) as c(c1, c2, c3, c4, c5, c6, c7, c8) order by c1 "
         "on conflict (repo_key) do update set host_repo_id = excluded.host_repo_id, "
-        "clone_url = excluded.clone_url, full_name = excluded.full_name, updated_at = now()",
-        false);
+        "clone_url = excluded.clone_url, full_name = excluded.full_name, updated_at = now() "
+        "where (r.sealed_secret, r.sealed_previous_secret, r.sealed_for, r.hook_id) is not "
+        "distinct from (excluded.sealed_secret, excluded.sealed_previous_secret, "
+        "excluded.sealed_for, excluded.hook_id) returning 1) "
+        "select ec_expect($9::bigint, count(*)) from u",
+        true);
 }
 
 bool write_put_refs(struct ec_batch *batch, const struct world *world)

@@ -184,6 +184,42 @@ static void test_secrets_move_along(void **state)
     pl_becomes(fix, "select branch from enclii.service", "trunk");
 }
 
+static bool never(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+/* The api sets a secret after the batch was read and before it is written: what is published then
+ * must know it. The first insert of a delivery takes its time, so that this can be done. */
+static void test_a_secret_set_meanwhile_is_not_forgotten(void **state)
+{
+    struct pl_fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    test_pg_sql(fix->pg,
+                "truncate enclii.repo; insert into enclii.repo (repo_key, clone_url) values "
+                "('" REPO "', 'http://" REPO ".git'); create sequence slow; create function "
+                "slow() returns trigger language plpgsql as $$ begin if nextval('slow') = "
+                "1 then perform pg_sleep(1); end if; return new; end $$; create trigger "
+                "slow before insert on enclii.delivery for each row execute function "
+                "slow()");
+    Enclii__V1__PushReceived body = ENCLII__V1__PUSH_RECEIVED__INIT;
+    body.delivery_id = pl_text("slow-1");
+    body.host_repo_id = pl_text("88");
+    body.clone_url = pl_text("http://" REPO ".git");
+    one_push(fix, &body, SHA_A, SHA_B);
+    (void)test_run_until(fix->loop, 500, never, NULL);
+    test_pg_sql(fix->pg, "update enclii.repo set sealed_secret = 'new', updated_at = now()");
+    pl_becomes(fix,
+               "select host_repo_id || ' ' || convert_from(sealed_secret, 'UTF8') from "
+               "enclii.repo",
+               "88 new");
+    pl_becomes(fix, "select last_value from slow", "2"); /* decided again, with it */
+    test_pg_sql(fix->pg, "drop trigger slow on enclii.delivery; drop sequence slow cascade");
+}
+
 int main(void)
 {
     ec_log_setup("test", EC_LOG_ERROR);
@@ -192,6 +228,7 @@ int main(void)
         cmocka_unit_test_setup(test_late_and_recovered_pushes, pl_one_service),
         cmocka_unit_test_setup(test_a_cut_list_waits_for_the_sweeper, pl_one_service),
         cmocka_unit_test_setup(test_secrets_move_along, pl_one_service),
+        cmocka_unit_test_setup(test_a_secret_set_meanwhile_is_not_forgotten, pl_one_service),
     };
     return cmocka_run_group_tests(tests, pl_set_up, pl_tear_down);
 }

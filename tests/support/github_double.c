@@ -271,23 +271,21 @@ static bool known_events(const json_t *events)
     return json_array_size(events) > 0;
 }
 
-static const char *hook_fault(const json_t *body, bool is_new)
+static const char *hook_fault(json_t *body, bool is_new)
 {
     static const char *const members[] = {"name", "config", "events", "active"};
     const char *name;
     json_t *value;
-    json_object_foreach(json_incref((json_t *)(uintptr_t)body), name, value)
+    json_object_foreach(body, name, value)
     {
         bool known = false;
         for (size_t i = 0; i < EC_LEN(members); i++) {
             known |= is(name, members[i]);
         }
         if (!known) {
-            json_decref((json_t *)(uintptr_t)body);
             return "a member that the documentation does not have";
         }
     }
-    json_decref((json_t *)(uintptr_t)body);
     if (is_new && !is(ec_json_text(body, "name"), "web")) {
         return "name must be web";
     }
