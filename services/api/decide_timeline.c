@@ -32,7 +32,7 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-    {"push.received", "receive", "webhook", MAIN, false, "push received", "{ref}",
+    {"push.received", "receive", "webhook", MAIN, false, "push received", "{ref} {recovered}",
      "pipeline to decide about it"},
     {"delivery.accepted", "receive", "pipeline", MAIN, false, "accepted", "",
      "its build to be queued"},
@@ -137,6 +137,8 @@ static void fill_in(struct ec_buf *out, const json_t *body, struct ec_span path)
     const json_t *value = ec_json_at(body, name);
     if (json_is_integer(value)) {
         ec_buf_addf(out, "%lld", (long long)json_integer_value(value));
+    } else if (json_is_true(value)) {
+        ec_buf_addf(out, "(%s)", name);
     } else if (strcmp(name, "digest") == 0) {
         ec_buf_addf(out, "%.19s", ec_json_text(body, name)); /* sha256: and 12 digits */
     } else {

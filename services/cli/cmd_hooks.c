@@ -182,8 +182,9 @@ static void print_setup(struct cli *cli, const json_t *answer)
                                    "--forget-previous)"
                                  : ""));
     say(cli, "test", code >= 200 && code < 300 ? "green" : "yellow",
-        code ? ec_arena_format(cli->arena, "our own delivery was answered with %lld %s",
-                               (long long)code, ec_json_text(answer, "test_detail"))
+        code ? ec_arena_format(cli->arena, "our own delivery was answered with %lld%s%s",
+                               (long long)code, *ec_json_text(answer, "test_detail") ? ": " : "",
+                               ec_json_text(answer, "test_detail"))
              : "our own delivery did not arrive");
     if (strcmp(done, "manual") != 0) {
         say(cli, "host", "green",
@@ -320,8 +321,9 @@ int cmd_hooks_test(struct cli *cli)
     bool taken = code >= 200 && code < 300;
     printf("a signed ping for %s -> %s\n", repo, ec_json_text(answer, "url"));
     say(cli, "answer", taken ? "green" : "red",
-        ec_arena_format(cli->arena, "%lld after %s %s", (long long)code,
+        ec_arena_format(cli->arena, "%lld after %s%s%s", (long long)code,
                         ec_duration_text(cli->arena, ec_json_int(answer, "took_ms", 0)),
+                        *ec_json_text(answer, "detail") ? ": " : "",
                         ec_json_text(answer, "detail")));
     if (!taken) {
         return give_up(EXIT_ERROR, "webhook did not take it. Its own words:  enclii deliveries "

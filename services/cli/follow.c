@@ -37,7 +37,7 @@ struct row {
     const char *style;
 };
 static const struct row rows[] = {
-    {"push.received", "push received", "{pusher} {ref}", NULL},
+    {"push.received", "push received", "{pusher} {ref} {recovered}", NULL},
     {"delivery.accepted", "delivery accepted", "{commit.sha} {commit.message}", "green"},
     {"delivery.ignored", "delivery ignored", "{reason}: {detail}", "yellow"},
     {"build.waiting", "waits for CI", "{detail}", "yellow"},
@@ -79,6 +79,9 @@ static const char *value_text(struct cli *cli, const json_t *body, const char *p
     const json_t *value = ec_json_at(body, path);
     if (json_is_integer(value)) {
         return ec_arena_format(cli->arena, "%lld", (long long)json_integer_value(value));
+    }
+    if (json_is_true(value)) {
+        return ec_arena_format(cli->arena, "(%s)", path);
     }
     const char *text = json_is_string(value) ? shown_text(cli, json_string_value(value)) : "";
     return strcmp(path, "commit.sha") == 0 ? ec_arena_format(cli->arena, "%.7s", text) : text;
