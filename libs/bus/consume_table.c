@@ -1,7 +1,7 @@
 /* The table consumer: no group, no stored offsets; every instance reads the topics whole and
- * follows them. Which partitions there are (and, for a tail, where it begins) only blocking calls
- * can tell, so they run on the worker pool; until the topics exist it asks again. Partitions added
- * later are seen after a restart. */
+ * follows them. Which partitions there are, where they end now and, for a tail, where it begins,
+ * only blocking calls can tell, so they run on the worker pool; until the topics exist it asks
+ * again. Partitions added later are seen after a restart. */
 #include "bus/internal.h"
 
 #include <stdatomic.h>
@@ -21,6 +21,7 @@ struct question {
     const char **topics;
     int64_t tail_ms;
     rd_kafka_topic_partition_list_t *list; /* the answer; NULL = not all topics are there */
+    rd_kafka_topic_partition_list_t *ends; /* the same with where each ends; 0 = nothing to read */
     rd_kafka_resp_err_t code;
 };
 
@@ -55,6 +56,35 @@ static bool add_partitions(struct question *q, const char *topic)
     return q->code == RD_KAFKA_RESP_ERR_NO_ERROR && count > 0;
 }
 
+/* Where each partition ends now. Without that the end would only be known by a fetch that comes
+ * back empty, which the broker holds back for half a second, and a service would start that much
+ * later. */
+static bool find_ends(struct question *q)
+{
+    q->ends = rd_kafka_topic_partition_list_copy(q->list);
+    for (int i = 0; i < q->ends->cnt; i++) {
+        q->ends->elems[i].offset = RD_KAFKA_OFFSET_END; /* as a time: the latest */
+    }
+    q->code = rd_kafka_offsets_for_times(q->rk, q->ends, ASK_TIMEOUT_MS);
+    for (int i = 0; i < q->ends->cnt && !q->code; i++) {
+        int64_t first = q->list->elems[i].offset, *end = &q->ends->elems[i].offset;
+        if (first == RD_KAFKA_OFFSET_END || first >= *end || *end < 0) {
+            *end = 0;
+        }
+    }
+    return q->code == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void forget_answer(struct question *q)
+{
+    if (q->list) {
+        rd_kafka_topic_partition_list_destroy(EC_TAKE(q->list));
+    }
+    if (q->ends) {
+        rd_kafka_topic_partition_list_destroy(EC_TAKE(q->ends));
+    }
+}
+
 static void ask(void *arg)
 {
     struct question *q = arg;
@@ -70,9 +100,8 @@ static void ask(void *arg)
         q->code = rd_kafka_offsets_for_times(q->rk, q->list, ASK_TIMEOUT_MS);
         good = q->code == RD_KAFKA_RESP_ERR_NO_ERROR;
     }
-    if (!good) {
-        rd_kafka_topic_partition_list_destroy(q->list);
-        q->list = NULL;
+    if (!good || !find_ends(q)) {
+        forget_answer(q);
     }
 }
 
@@ -90,26 +119,35 @@ static void tell_caught_up(struct table *t)
     }
 }
 
+static void take_answer(struct table *t)
+{
+    struct question *q = &t->question;
+    bus_consumer_take(&t->base, EC_TAKE(q->list));
+    for (int i = 0; i < q->ends->cnt; i++) {
+        const rd_kafka_topic_partition_t *at = &q->ends->elems[i];
+        struct bus_partition *part = bus_consumer_part(&t->base, at->topic, at->partition);
+        part->end = at->offset;
+        part->caught_up = part->end == 0;
+    }
+    forget_answer(q);
+    t->known = true;
+    tell_caught_up(t);
+}
+
 static void on_answer(void *arg)
 {
     struct table *t = EC_CONTAINER_OF(arg, struct table, question);
     t->asking = false;
     bus_source_wake(&t->base.source);
     if (t->base.stopping) {
-        if (t->question.list) {
-            rd_kafka_topic_partition_list_destroy(t->question.list);
-        }
-        return;
-    }
-    if (!t->question.list) {
+        forget_answer(&t->question);
+    } else if (t->question.list) {
+        take_answer(t);
+    } else {
         ec_log(EC_LOG_DEBUG, NULL, "table.waits", rd_kafka_err2str(t->question.code),
                EC_T("topic", t->question.topics[0]));
         ec_timer_start(t->timer, 50 + ec_backoff_next_ms(&t->backoff), 0);
-        return;
     }
-    bus_consumer_take(&t->base, t->question.list);
-    t->question.list = NULL;
-    t->known = true;
 }
 
 static void begin(void *arg)
@@ -157,12 +195,15 @@ void ec_table_reject(struct ec_event *ev, const char *reason)
     bury(t, copy, ec_reject(ec_arena_strdup(copy->arena, reason)));
 }
 
-static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
+static void on_end(struct ec_consumer *c, struct bus_partition *part)
 {
-    struct table *t = (struct table *)c;
-    struct ec_event *ev = bus_event_new(c, message);
-    struct ec_err err = bus_event_decode(ev, message);
-    ev->part->next = ev->offset + 1;
+    part->caught_up = true;
+    tell_caught_up((struct table *)c);
+}
+
+/* takes the event */
+static void handle(struct table *t, struct ec_event *ev, struct ec_err err)
+{
     if (ec_failed(err)) {
         ec_metric_add(&bus_events, "undecodable", 1);
         bury(t, ev, err);
@@ -172,15 +213,21 @@ static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
         ec_metric_add(&bus_events, "skipped", 1);
     } else {
         ec_metric_add(&bus_events, "ok", 1);
-        t->on_event(c->state, ev);
+        t->on_event(t->base.state, ev);
     }
     bus_event_free(ev);
 }
 
-static void on_end(struct ec_consumer *c, struct bus_partition *part)
+static void on_record(struct ec_consumer *c, const rd_kafka_message_t *message)
 {
-    part->caught_up = true;
-    tell_caught_up((struct table *)c);
+    struct ec_event *ev = bus_event_new(c, message);
+    struct ec_err err = bus_event_decode(ev, message);
+    struct bus_partition *part = ev->part;
+    part->next = ev->offset + 1;
+    handle((struct table *)c, ev, err);
+    if (!part->caught_up && part->next >= part->end) {
+        on_end(c, part);
+    }
 }
 
 static bool has_room(struct ec_consumer *c)

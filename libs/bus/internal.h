@@ -169,10 +169,11 @@ struct bus_partition {
     const struct ec_topic *contract; /* NULL = none of topics.yaml */
     int32_t number;
     bool owned;
-    uint32_t epoch;               /* grows when it is taken away */
-    int64_t next;                 /* offset after the last finished record; -1 = none yet */
-    bool dirty;                   /* next is not stored yet */
-    bool caught_up;               /* table: the end was seen once; batch: it is there now */
+    uint32_t epoch; /* grows when it is taken away */
+    int64_t next;   /* offset after the last finished record; -1 = none yet */
+    int64_t end;    /* table: first offset that was not there at the start; 0 = none */
+    bool dirty;     /* next is not stored yet */
+    bool caught_up; /* table: the end was seen once; batch: it is there now */
     struct ec_event *head, *tail; /* group: unfinished and finished ones behind them, by offset */
 };
 
