@@ -21,6 +21,7 @@
     }
 const struct ec_route ec_catalog[] = {
     FACT("push.received", push_received),
+    FACT("push.compared", push_compared),
     FACT("delivery.received", delivery_received),
     FACT("delivery.refused", delivery_refused),
     FACT("pull_request.changed", pull_request_changed),
