@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -17,6 +18,8 @@ static const struct ec_route routes[] = {
     {"dev.enclii.repo.bound.v1", &enclii__v1__repo_bound__descriptor, NULL},
     {"dev.enclii.push.received.v1", &enclii__v1__push_received__descriptor, NULL},
 };
+
+#define MARK_EVERY_MS 50 /* on a busy topic */
 
 static void store(struct sweeper *sw);
 
@@ -254,7 +257,8 @@ static void finish(struct sweeper *sw, struct ec_err err)
     struct ec_batch_in *batch = EC_TAKE(sw->batch);
     ec_batch_in_finish(batch, err);
     if (!ec_failed(err)) {
-        looks_due(sw); /* perhaps a repository was bound */
+        ledger_mark(sw); /* on a busy topic this is the moment when all may be read */
+        looks_due(sw);   /* perhaps a repository was bound */
         compares_due(sw);
     }
     sweeper_rest(sw);
@@ -353,9 +357,11 @@ static void on_marked(void *arg, struct ec_err err, const struct ec_rows *rows)
 
 void ledger_mark(struct sweeper *sw)
 {
-    if (sw->marking || sw->stopping || !sw->consumer || !ec_consumer_at_end(sw->consumer)) {
+    if (sw->marking || sw->stopping || ec_mono_ms() < sw->mark_at_mono_ms ||
+        !ec_consumer_at_end(sw->consumer)) {
         return;
     }
+    sw->mark_at_mono_ms = ec_mono_ms() + MARK_EVERY_MS;
     ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(64 * 1024);
     ec_cleanup(ec_buf_done) struct ec_buf list;
     ec_buf_init(&list, 32 * 1024);

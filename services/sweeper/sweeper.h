@@ -77,6 +77,7 @@ struct sweeper {
     struct ec_timer *tick;   /* what is due? */
     struct ec_timer *minute; /* numbers, and what is old */
     uint32_t ticks;
+    int64_t mark_at_mono_ms; /* not before */
     bool claiming, marking;
     uint32_t looking;     /* repositories being looked at */
     bool comparing_claim; /* compares are being claimed */

@@ -17,7 +17,6 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "base/metric.h"
 #include "support/sweeper_fixture.h"
 
 static void bound(void **state)
@@ -115,32 +114,6 @@ static void a_killed_instance_is_replaced(void **state)
     assert_string_equal(pushes[had].after, head());
 }
 
-static bool lost(void *arg)
-{
-    return ec_metric_value(&pushes_lost, NULL) >= *(const int *)arg;
-}
-
-/* The broker is away for ten intervals: what was found in time is counted as lost, once, and comes
- * in when the broker is back. */
-static void what_cannot_be_brought_in_is_counted(void **state)
-{
-    (void)state;
-    int had = push_count, want = 1;
-    assert_int_equal((int)ec_metric_value(&pushes_lost, NULL), 0);
-    test_kafka_down(kafka, true);
-    commit("src/main.c", "while the broker was away");
-    sh("cd work; git push -q origin HEAD:main");
-    wait_for("select count(*) from sweeper.ref where odd_sha is not null", "1");
-    assert_true(test_run_until(loop, LOST_AFTER_INTERVALS * INTERVAL_MS + 5000, lost, &want));
-    assert_int_equal(push_count, had);
-    test_kafka_down(kafka, false);
-    want = had + 1;
-    assert_true(test_run_until(loop, 20000, pushes_reached, &want));
-    nothing_more(had + 1);
-    assert_int_equal((int)ec_metric_value(&pushes_lost, NULL), 1);
-    wait_for("select count(*) from sweeper.ref where lost", "0");
-}
-
 static void what_is_no_longer_bound_is_forgotten(void **state)
 {
     (void)state;
@@ -161,7 +134,6 @@ int main(void)
         cmocka_unit_test(a_restart_recovers_nothing_that_was_told),
         cmocka_unit_test(two_instances_share_the_work),
         cmocka_unit_test(a_killed_instance_is_replaced),
-        cmocka_unit_test(what_cannot_be_brought_in_is_counted),
         cmocka_unit_test(what_is_no_longer_bound_is_forgotten),
     };
     return fixture_open() ? cmocka_run_group_tests(tests, NULL, fixture_close) : 0;
