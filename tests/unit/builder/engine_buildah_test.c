@@ -3,8 +3,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -100,6 +104,71 @@ static void test_a_fork_builds_with_nothing_of_ours(void **state)
     assert_non_null(strstr(push, "--root /work/jobs/1/storage "));
 }
 
+static void write_tool(const char *dir, const char *name, const char *text)
+{
+    const char *path = ec_arena_format(arena, "%s/%s", dir, name);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+    assert_int_equal(chmod(path, 0700), 0);
+}
+
+/* What the command prints, with the tools of that folder in the place of the real ones. */
+static const char *output_of(const char *const *argv, const char *dir)
+{
+    int ends[2];
+    char *text = ec_arena_alloc(arena, 4096);
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        setenv("PATH", ec_arena_format(arena, "%s:/usr/bin:/bin", dir), 1);
+        dup2(ends[1], 1);
+        close(ends[0]);
+        close(ends[1]);
+        execvp(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    close(ends[1]);
+    size_t len = 0;
+    ssize_t n;
+    while (len < 4095 && (n = read(ends[0], text + len, 4095 - len)) > 0) {
+        len += (size_t)n;
+    }
+    close(ends[0]);
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    return text;
+}
+
+/* A pod in a user namespace may not mount /proc: a fork is built there, too, and its log says what
+ * that means. */
+static void test_a_process_table_of_its_own_if_it_can_be_had(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/enclii-unit.XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct job job = job_of(false);
+    const char *const *argv = engine_buildah.build_argv(&job);
+    write_tool(dir, "buildah", "#!/bin/sh\necho \"built by $3 $5\"\n");
+    write_tool(dir, "unshare", "#!/bin/sh\nexit 1\n");
+    const char *said = output_of(argv, dir);
+    assert_non_null(strstr(said, "note: this builder cannot hide its processes"));
+    assert_non_null(strstr(said, "built by --runroot bud\n"));
+    write_tool(
+        dir, "unshare",
+        "#!/bin/sh\necho \"alone $*\"\nwhile [ \"$1\" != -- ] && [ $# -gt 1 ]; do shift; done\n"
+        "[ $# -lt 2 ] || { shift; exec \"$@\"; }\n");
+    said = output_of(argv, dir);
+    assert_null(strstr(said, "note:"));
+    assert_non_null(strstr(said, "alone --pid --fork --mount-proc --kill-child=KILL -- buildah "));
+    assert_non_null(strstr(said, "built by --runroot bud\n"));
+    unlink(ec_arena_format(arena, "%s/buildah", dir));
+    unlink(ec_arena_format(arena, "%s/unshare", dir));
+    rmdir(dir);
+}
+
 static void test_trusted_code_shares_and_may_pull(void **state)
 {
     (void)state;
@@ -126,6 +195,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_fork_builds_with_nothing_of_ours, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_process_table_of_its_own_if_it_can_be_had, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_trusted_code_shares_and_may_pull, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_environment_is_not_handed_down, set_up, tear_down),
     };
