@@ -62,7 +62,7 @@ class SweptIntake(Intake):
     def add_services(self):
         super().add_services()
         self.sweeper_admin = self.base + 40 + len(self.parts)
-        self.service("sweeper", ENCLII_DATABASE_URL=self.database, ENCLII_SWEEP_INTERVAL="5s", ENCLII_SWEEP_GRACE="1s",
+        self.service("sweeper", ENCLII_DATABASE_URL=self.database, ENCLII_SWEEP_INTERVAL="15s", ENCLII_SWEEP_GRACE="1s",
                      ENCLII_GIT_PROTOCOLS="git", ENCLII_WORK_DIR=self.path("sweeper"))
         self.services.append(self.parts["sweeper"])
 

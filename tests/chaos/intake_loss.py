@@ -3,7 +3,7 @@
 A real webhook and a real Kafka (one node, so that its end is the end of all brokers). A git host delivers 2,000 pushes a
 second, each another one, and writes down every answer (tests/bench/webhook_load.c). Meanwhile webhook is killed several
 times and the broker twice, once with webhook killed while the broker is away. Afterwards the host delivers again what was
-not answered 202, as it would be asked to by a sweep of its deliveries. A second host delivers 10 pushes a second, each
+not answered 202, as it would be asked to by a sweep of its deliveries. A second host delivers 5 pushes a second, each
 once: those are for a real sweeper to find in its refs (intake_sweep.py). Then the whole topic is read and compared.
 
   intake_loss.py [--seconds 30] [--rate 2000] [--seed N] [--planted early_ack|fresh_ids] [--port-base P] [--keep]
@@ -177,7 +177,7 @@ def run(options, home):
         if not options.planted:
             platform.wait_sql(f"select coalesce(bool_or(baselined), false) from sweeper.repo where repo_key = "
                               f"'{platform.swept_key}'", "t", 30)
-            swept_host = intake_sweep.SweptHost(platform, options.seconds, 10)
+            swept_host = intake_sweep.SweptHost(platform, options.seconds, 5)
             swept_host.start()
         sabotage = Sabotage(platform, options.seconds, options.seed)
         sabotage.start()

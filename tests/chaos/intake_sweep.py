@@ -8,7 +8,7 @@ import concurrent.futures, hashlib, hmac, http.client, json, os, subprocess, thr
 import checker
 
 ZEROS = "0" * 40
-SETTLE_S = 120
+SETTLE_S = 180
 
 
 class SweptHost(threading.Thread):
