@@ -59,6 +59,36 @@ static void two_instances_share_the_work(void **state)
     down(&two);
 }
 
+static bool is_fetching(void *arg)
+{
+    (void)arg;
+    return access(text_of("%s/fetching", folder), F_OK) == 0;
+}
+
+/* It was slow, its lease ran out, and somebody else has the repository: it says nothing. */
+static void who_lost_the_lease_is_silent(void **state)
+{
+    (void)state;
+    int had = push_count, want = had + 1;
+    const char *path = getenv("PATH");
+    sh("mkdir -p slow; printf '#!/bin/sh\\ncase \"$*\" in *\" fetch \"*) touch %s/fetching; sleep "
+       "1;;"
+       " esac\\nPATH=${PATH#*:} exec git \"$@\"\\n' > slow/git; chmod +x slow/git",
+       folder);
+    commit("src/main.c", "slowly");
+    sh("cd work; git push -q origin HEAD:main");
+    setenv("PATH", text_of("%s/slow:%s", folder, path), 1);
+    assert_true(test_run_until(loop, 5000, is_fetching, NULL));
+    test_pg_sql(pg, "update sweeper.repo set leased_by = 'another', lease = lease + 1,"
+                    " leased_until = now() + interval '4 seconds'");
+    setenv("PATH", strchr(getenv("PATH"), ':') + 1, 1);
+    run_for(3500);
+    assert_int_equal(push_count, had);
+    assert_string_equal(test_pg_value(pg, "select leased_by from sweeper.repo"), "another");
+    assert_true(test_run_until(loop, 8000, pushes_reached, &want)); /* the other one died */
+    nothing_more(want);
+}
+
 /* ---- a process of its own, whose git never ends ---- */
 
 static pid_t start_process(const char *path_before)
@@ -133,6 +163,7 @@ int main(void)
         cmocka_unit_test(bound),
         cmocka_unit_test(a_restart_recovers_nothing_that_was_told),
         cmocka_unit_test(two_instances_share_the_work),
+        cmocka_unit_test(who_lost_the_lease_is_silent),
         cmocka_unit_test(a_killed_instance_is_replaced),
         cmocka_unit_test(what_is_no_longer_bound_is_forgotten),
     };
