@@ -46,7 +46,7 @@ push_while() { # signal, victim, what it is called
     check "$said: HEALTHY" within 60 bash -c "$enclii deployments shop -o json | jq -e --arg s $sha 'any(.[]; .git_sha == \$s and .state == \"HEALTHY\")'"
     check "$said: built, signed and deployed once" once
 }
-for victim in pipeline builder signer reconciler domain notifier api; do
+for victim in pipeline builder signer reconciler domain notifier sweeper api; do
     push_while KILL "$victim" killed
     push_while TERM "$victim" restarted
 done
