@@ -226,6 +226,12 @@ void app_authorize(struct api_call *call)
     api_call_go_on(call, ec_ok());
 }
 
+void app_forget_installation(struct api_call *call)
+{
+    struct grant *repo = grant_of(call->host, ec_arena_format(call->arena, "repo %s", call->repo));
+    repo->until_mono_ms = 0;
+}
+
 /* Both: an App that was installed anew has another installation. */
 void app_forget_token(struct api_call *call)
 {

@@ -227,6 +227,9 @@ static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result
         app_authorize(call);
         return;
     }
+    if (call->host->app_key && !call->as_app && (result->status == 403 || result->status == 404)) {
+        app_forget_installation(call); /* it may have moved to another owner: the next call asks */
+    }
     err = judge(call, result);
     finish(call, err, result);
 }

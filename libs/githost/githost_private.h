@@ -89,6 +89,7 @@ const char *api_repo_path(const struct api_call *call);
 /* Gives call->secret the installation's token, now or later: ends with api_call_go_on. */
 void app_authorize(struct api_call *call);
 void app_forget_token(struct api_call *call);
+void app_forget_installation(struct api_call *call);
 void app_free_grants(struct git_host *host);
 /* The App's proof of itself, valid for 9 minutes. */
 EC_RESULT app_jwt(struct ec_arena *arena, const struct ec_rsa *key, const char *app_id,

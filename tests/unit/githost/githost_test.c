@@ -309,6 +309,22 @@ static void a_revoked_token_is_replaced_once(void **state)
     no_fault();
 }
 
+static void after_a_404_the_installation_is_asked_for_anew(void **state)
+{
+    (void)state;
+    open_with_app(3600);
+    assert_int_equal(ec_githost_redeliver(fx.hosts, SHOP, "77", "1", on_done, NULL).fate,
+                     EC_FATE_OK);
+    wait_for(1);
+    expect_fate(EC_FATE_REJECT);
+    assert_int_equal(fx.err.sys, 404);
+    auth_of(SHOP);
+    expect_fate(EC_FATE_OK);
+    assert_int_equal(github_double_asked(fx.github, "GET /repos/acme/shop/installation"), 2);
+    assert_int_equal(github_double_asked(fx.github, "POST /app/installations/4711/access_tokens"),
+                     1);
+}
+
 static void an_app_that_is_not_installed_says_so(void **state)
 {
     (void)state;
@@ -516,6 +532,7 @@ int main(void)
         T(what_the_host_refuses_says_what_to_do),
         T(an_app_gets_one_token_for_all),
         T(a_revoked_token_is_replaced_once),
+        T(after_a_404_the_installation_is_asked_for_anew),
         T(an_app_that_is_not_installed_says_so),
         T(a_limit_holds_back_further_calls),
         T(a_webhook_is_made_and_repaired),
