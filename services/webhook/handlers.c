@@ -284,7 +284,8 @@ static void read_claim(struct delivery *d)
     m->root = ec_tape_root(&d->tape);
     m->claim = d->host->claim(m->arena, d->host, &d->tape);
     d->repo = repos_find(d->wh, m->arena, &m->claim);
-    m->repo_key = d->repo ? d->repo->key : NULL;
+    /* A copy: the binding may be replaced (a new secret) while the broker is waited for. */
+    m->repo_key = d->repo ? ec_arena_strdup(m->arena, d->repo->key) : NULL;
     if (d->host->event_path) {
         m->event = map_text(m, m->root, d->host->event_path);
         if (!*m->event && ec_tape_at(&d->tape, m->root, "events")) {
