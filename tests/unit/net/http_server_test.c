@@ -363,6 +363,11 @@ static void test_slow_sender(void **state)
     ask("GET /hel"); /* not even a request line: closed, no words */
     assert_true(raw.closed);
     assert_int_equal(raw.reply_len, 0);
+    expect("GET /hello/x HTTP/1.1\r\nHost: a\r\nX-Slow: ", "HTTP/1.1 408 ");
+    assert_true(raw.closed);
+    expect("GET /hello/x HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 "); /* then it idles */
+    assert_int_equal(raw_count(raw.reply, "HTTP/1.1 "), 1);
+    assert_true(raw.closed);
     close_server(100);
 }
 
