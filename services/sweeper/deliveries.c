@@ -1,6 +1,5 @@
 /* One look at what a host says it delivered: page after page, newest first, back to where the last
- * look ended; then what no attempt got through is asked for again, one after another, each try
- * noted under the lease before it is made. */
+ * look ended; then what no attempt got through is noted and asked for again (redeliver.c). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +15,6 @@
 #define ATTEMPTS_MAX ((size_t)DELIVERY_PAGES_MAX * 100)
 #define OVERLAP_MS 600000 /* the list's order is the host's clock's */
 
-static struct ec_metric redeliveries =
-    EC_COUNTER("enclii_sweep_redeliveries_total",
-               "Failed deliveries that a host was asked to repeat, by what came of it.", "result");
 static struct ec_metric listings =
     EC_COUNTER("enclii_sweep_delivery_lists_total",
                "Looks at a webhook's deliveries, by how they ended.", "result");
@@ -41,15 +37,6 @@ static struct ec_metric listings =
     " (extract(epoch from delivered_at) * 1000)::bigint as at_ms from sweeper.redelivery"          \
     " where hook_key = $1 order by delivered_at desc limit 5000"
 
-/* The try counts before it is made: a crash costs one, and never makes more than there may be. */
-#define NOTE_TRY                                                                                   \
-    "with held as (update sweeper.hook"                                                            \
-    " set leased_until = now() + $4::bigint * interval '1 millisecond'"                            \
-    " where hook_key = $1 and leased_by = $2 and lease = $3::bigint returning 1)"                  \
-    " update sweeper.redelivery set tries = tries + 1, updated_at = now(),"                        \
-    " next_try_at = now() + $6::bigint * interval '1 millisecond'"                                 \
-    " where hook_key = $1 and guid = $5 and exists (select 1 from held) returning tries"
-
 #define NOTE_VERDICTS                                                                              \
     "insert into sweeper.redelivery as r (hook_key, guid, attempt_id, event, status_code,"         \
     " delivered_at, state) select c1, c2, c3, c4, c5, to_timestamp(c6 / 1000.0), c7"               \
@@ -68,27 +55,7 @@ static struct ec_metric listings =
     " where hook_key = $1 and leased_by = $2 and lease = $3::bigint returning 1)"                  \
     " select ec_expect(1, count(*)) from u"
 
-struct listing_job {
-    struct sweeper *sw;
-    struct ec_arena *arena; /* holds this struct too */
-    const char *hook_key, *repo_key, *hook_id, *lease;
-    const char *etag;     /* "" = none */
-    const char *new_etag; /* of the first page */
-    int failures;
-    int64_t since_ms; /* older ones were looked at */
-    int64_t seen_ms;  /* the newest of this look */
-    struct attempt *attempts;
-    size_t count;
-    unsigned pages;
-    bool whole;      /* the list was read to where the last look ended */
-    bool fenced_off; /* somebody else has it now */
-    struct verdicts verdicts;
-    size_t at; /* verdict being asked for */
-};
-
-static void ask_next(struct listing_job *job);
-
-static const char *number(const struct listing_job *job, int64_t value)
+const char *listing_number(const struct listing_job *job, int64_t value)
 {
     return ec_arena_format(job->arena, "%lld", (long long)value);
 }
@@ -127,7 +94,7 @@ static int64_t wait_of(const struct listing_job *job, bool failed)
     return host_ms > wait_ms ? host_ms : wait_ms;
 }
 
-static void settle(struct listing_job *job, struct ec_err err)
+void listing_settle(struct listing_job *job, struct ec_err err)
 {
     bool failed = ec_failed(err);
     ec_metric_add(&listings, job->fenced_off ? "taken_over" : failed ? "failed" : "ok", 1);
@@ -142,82 +109,21 @@ static void settle(struct listing_job *job, struct ec_err err)
     const char *args[] = {job->hook_key,
                           job->sw->instance.text,
                           job->lease,
-                          number(job, wait_of(job, failed)),
-                          number(job, failed ? job->failures + 1 : 0),
+                          listing_number(job, wait_of(job, failed)),
+                          listing_number(job, failed ? job->failures + 1 : 0),
                           failed ? err.what : "",
                           job->whole ? job->new_etag : "",
-                          number(job, job->whole && !failed ? job->seen_ms : 0)};
+                          listing_number(job, job->whole && !failed ? job->seen_ms : 0)};
     struct ec_err run = ec_store_exec(job->sw->store, SETTLE, args, EC_LEN(args), on_settled, job);
     if (ec_failed(run)) {
         on_settled(job, run, NULL);
     }
 }
 
-static void fail(struct listing_job *job, struct ec_err err)
+void listing_fail(struct listing_job *job, struct ec_err err)
 {
     err.what = ec_arena_strdup(job->arena, err.what); /* borrowed until we return */
-    settle(job, err);
-}
-
-/* ---- asking again ---- */
-
-static void on_asked(void *arg, struct ec_err err)
-{
-    struct listing_job *job = arg;
-    const struct undelivered *delivery = &job->verdicts.list[job->at].delivery;
-    ec_metric_add(&redeliveries, ec_failed(err) ? "failed" : "asked", 1);
-    ec_log(ec_failed(err) ? EC_LOG_WARN : EC_LOG_INFO, NULL, "delivery.asked_again",
-           ec_failed(err) ? err.what : "no attempt got through; the host was asked for another",
-           EC_T("hook", job->hook_key), EC_T("delivery", delivery->guid),
-           EC_T("event", delivery->event), EC_N("status", delivery->status_code),
-           EC_N("tries", delivery->tries + 1));
-    job->at++;
-    if (err.fate == EC_FATE_RETRY) { /* the host or its limit: the others wait too */
-        fail(job, err);
-    } else {
-        ask_next(job);
-    }
-}
-
-static void on_try_noted(void *arg, struct ec_err err, const struct ec_rows *rows)
-{
-    struct listing_job *job = arg;
-    if (!ec_failed(err) && ec_rows_count(rows) == 0) {
-        job->fenced_off = true;
-        settle(job, ec_ok());
-        return;
-    }
-    if (!ec_failed(err) && job->sw->stopping) {
-        err = ec_retry(0, "we are stopping");
-    }
-    if (!ec_failed(err)) {
-        err = ec_githost_redeliver(job->sw->hosts, job->repo_key, job->hook_id,
-                                   job->verdicts.list[job->at].delivery.attempt_id, on_asked, job);
-    }
-    if (ec_failed(err)) {
-        fail(job, err);
-    }
-}
-
-static void ask_next(struct listing_job *job)
-{
-    const struct sweeper *sw = job->sw;
-    while (job->at < job->verdicts.count && !job->verdicts.list[job->at].ask) {
-        job->at++;
-    }
-    if (job->at == job->verdicts.count) {
-        settle(job, ec_ok());
-        return;
-    }
-    const struct undelivered *delivery = &job->verdicts.list[job->at].delivery;
-    int64_t pause_ms = decide_again_ms(sw->settings.deliveries_interval_ms, delivery->tries + 1);
-    const char *args[] = {job->hook_key,  sw->instance.text,
-                          job->lease,     number(job, sw->settings.lease_ms),
-                          delivery->guid, number(job, pause_ms)};
-    struct ec_err err = ec_store_exec(sw->store, NOTE_TRY, args, EC_LEN(args), on_try_noted, job);
-    if (ec_failed(err)) {
-        fail(job, err);
-    }
+    listing_settle(job, err);
 }
 
 /* ---- what it means ---- */
@@ -227,11 +133,11 @@ static void on_verdicts_noted(void *arg, struct ec_err err, const struct ec_batc
     struct listing_job *job = arg;
     (void)batch;
     if (ec_failed(err)) {
-        fail(job, err);
+        listing_fail(job, err);
         return;
     }
     job->at = 0;
-    ask_next(job);
+    redeliver_next(job);
 }
 
 /* What got through at once, and what is as it was, needs no row. */
@@ -265,7 +171,7 @@ static void note_verdicts(struct listing_job *job)
     ec_columns_flush(&cols, batch, NOTE_VERDICTS, false);
     struct ec_err err = ec_batch_run(batch, on_verdicts_noted, job);
     if (ec_failed(err)) {
-        fail(job, err);
+        listing_fail(job, err);
     }
 }
 
@@ -273,7 +179,7 @@ static void on_known(void *arg, struct ec_err err, const struct ec_rows *rows)
 {
     struct listing_job *job = arg;
     if (ec_failed(err)) {
-        fail(job, err);
+        listing_fail(job, err);
         return;
     }
     size_t count = ec_rows_count(rows);
@@ -300,7 +206,7 @@ static void load_known(struct listing_job *job)
     const char *args[] = {job->hook_key};
     struct ec_err err = ec_store_exec(job->sw->store, KNOWN, args, EC_LEN(args), on_known, job);
     if (ec_failed(err)) {
-        fail(job, err);
+        listing_fail(job, err);
     }
 }
 
@@ -342,7 +248,7 @@ static void on_page(void *arg, struct ec_err err, const struct ec_githost_delive
 {
     struct listing_job *job = arg;
     if (ec_failed(err)) {
-        fail(job, err);
+        listing_fail(job, err);
         return;
     }
     bool more = page->cursor != NULL && ++job->pages < DELIVERY_PAGES_MAX;
@@ -358,7 +264,7 @@ static void on_page(void *arg, struct ec_err err, const struct ec_githost_delive
     if (more && newer && !page->unchanged) {
         err = ask_page(job, page->cursor);
         if (ec_failed(err)) {
-            fail(job, err);
+            listing_fail(job, err);
         }
         return;
     }
@@ -400,12 +306,12 @@ static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
     sw->listing++;
     sw->busy++;
     if (sw->stopping || !askable(job)) {
-        settle(job, ec_ok());
+        listing_settle(job, ec_ok());
         return;
     }
     struct ec_err err = ask_page(job, NULL);
     if (ec_failed(err)) {
-        fail(job, err);
+        listing_fail(job, err);
     }
 }
 

@@ -91,7 +91,7 @@ struct sweeper {
     uint64_t scratch_count; /* names of scratch repositories */
 };
 
-extern struct ec_metric pushes_recovered, pushes_lost;
+extern struct ec_metric pushes_recovered, pushes_lost, redeliveries;
 extern const struct ec_migration sweeper_migrations[];
 extern const size_t sweeper_migration_count;
 
@@ -295,4 +295,27 @@ enum delivery_fate decide_fate_of(const char *name);
 int64_t decide_again_ms(int64_t interval_ms, int tries); /* the pause after that many */
 
 /* ---- deliveries.c: one webhook's list, once ---- */
+struct listing_job {
+    struct sweeper *sw;
+    struct ec_arena *arena; /* holds this struct too */
+    const char *hook_key, *repo_key, *hook_id, *lease;
+    const char *etag;     /* "" = none */
+    const char *new_etag; /* of the first page */
+    int failures;
+    int64_t since_ms; /* older ones were looked at */
+    int64_t seen_ms;  /* the newest of this look */
+    struct attempt *attempts;
+    size_t count;
+    unsigned pages;
+    bool whole;      /* the list was read to where the last look ended */
+    bool fenced_off; /* somebody else has it now */
+    struct verdicts verdicts;
+    size_t at; /* verdict being asked for */
+};
 void deliveries_due(struct sweeper *sw);
+void listing_settle(struct listing_job *job, struct ec_err err); /* the end of every look */
+void listing_fail(struct listing_job *job, struct ec_err err);   /* the same; err's text borrowed */
+const char *listing_number(const struct listing_job *job, int64_t value);
+
+/* ---- redeliver.c: what is to be asked for again, one after another, then listing_settle ---- */
+void redeliver_next(struct listing_job *job);
