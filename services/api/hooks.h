@@ -17,13 +17,14 @@ struct hook_repo {
 
 struct hook_work {
     struct hook_repo repo;
-    const char *base;    /* URL of our service webhook; "" = not known */
-    const char *url;     /* where the host is to deliver: below base; "" = not known */
-    bool rotate, manual; /* asked for */
-    bool first_secret;   /* made by this request, and there was none before */
-    bool secret_changed; /* with the next write */
-    bool secret_made;    /* by this request */
-    char *secret;        /* in clear; wiped after the answer */
+    struct hook_repo before; /* as it was read */
+    const char *base;        /* URL of our service webhook; "" = not known */
+    const char *url;         /* where the host is to deliver: below base; "" = not known */
+    bool rotate, manual;     /* asked for */
+    bool first_secret;       /* made by this request, and there was none before */
+    bool secret_changed;     /* with the next write */
+    bool secret_made;        /* by this request */
+    char *secret;            /* in clear; wiped after the answer */
     struct hook_probe *probe;
     const char *host_fault;  /* what was wrong with the webhook at the host; "" = nothing */
     const char *note;        /* for people: what could not be checked */

@@ -57,6 +57,7 @@ static void on_row(struct call *call, const struct ec_rows *rows)
         repo.full_name = strchr(repo.key, '/') + 1; /* a key has one: ec_repo_key */
     }
     work->repo = repo;
+    work->before = repo;
     work->then(call);
 }
 

@@ -95,15 +95,26 @@ static void after_undo(struct call *call)
     host_refused(call, ec_reject(work->note));
 }
 
+/* Whatever delivers there now is signed with the secret before: it holds again. (After an answer
+ * that did not come both are accepted, and either may be there.) */
+static void undo(struct call *call, struct ec_err err)
+{
+    struct hook_work *work = hook_of(call);
+    work->note = ec_arena_strdup(call->arena, err.what);
+    work->repo.sealed = work->before.sealed;
+    work->repo.sealed_previous = work->before.sealed_previous;
+    work->repo.sealed_for = work->before.sealed_for;
+    work->repo.hook_id = work->before.hook_id;
+    work->secret_changed = true;
+    hook_write(call, "repository.secret_restore", after_undo);
+}
+
 static void on_put(void *arg, struct ec_err err, const char *hook_id)
 {
     struct call *call = arg;
     struct hook_work *work = hook_of(call);
-    if (ec_failed(err) && work->first_secret) {
-        /* Whatever delivers there now is signed with the common secret: it holds again. */
-        work->note = ec_arena_strdup(call->arena, err.what);
-        hook_clear_secret(work);
-        hook_write(call, "repository.secret_clear", after_undo);
+    if (ec_failed(err) && work->secret_made && (work->first_secret || err.fate == EC_FATE_REJECT)) {
+        undo(call, err);
         return;
     }
     if (ec_failed(err)) {

@@ -202,6 +202,16 @@ static void a_refusal_changes_nothing(void **state)
     assert_string_equal(test_pg_value(fx.pg, "select count(*) from enclii.repo"), "0");
     github_double_token(github, "ghp_test");
     assert_int_equal(deliver("the-common-secret"), 200);
+    github_double_refuse(github, "POST"); /* it may read, but not make one */
+    assert_int_equal(post("/v1/hooks/setup", developer, SETUP), 409);
+    github_double_refuse(github, NULL);
+    int status = 401;
+    for (int i = 0; i < 50 && status == 401; i++) {
+        status = deliver("the-common-secret");
+    }
+    assert_int_equal(status, 200);
+    assert_string_equal(test_pg_value(fx.pg, "select sealed_secret = '' from enclii.repo"), "t");
+    test_pg_sql(fx.pg, "truncate enclii.audit_log");
 }
 
 static void a_webhook_is_set_up(void **state)
@@ -254,6 +264,27 @@ static void a_rotation_accepts_both(void **state)
     assert_int_equal(status, 401);
     assert_int_equal(deliver(new), 200);
     no_fault();
+}
+
+/* Twice, so that a secret that the host has could be pushed out. */
+static void a_rotation_that_the_host_refuses_changes_nothing(void **state)
+{
+    (void)state;
+    char there[100];
+    snprintf(there, sizeof(there), "%s", ec_json_text(hook_there(0), "config.secret"));
+    github_double_refuse(github, "PATCH");
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(
+            post("/v1/hooks/setup", developer, "{\"repo\":\"" REPO "\",\"rotate\":true}"), 409);
+        assert_non_null(strstr(api_text(&fx, "detail"), "the token lacks a permission"));
+    }
+    github_double_refuse(github, NULL);
+    becomes_true("select count(*) = 0 from enclii.outbox");
+    int status = 401;
+    for (int i = 0; i < 50 && status == 401; i++) {
+        status = deliver(there);
+    }
+    assert_int_equal(status, 200);
 }
 
 /* By its real name too, and without the host's API: the new secret is shown, once. */
@@ -526,6 +557,7 @@ int main(void)
         cmocka_unit_test(a_refusal_changes_nothing),
         cmocka_unit_test(a_webhook_is_set_up),
         cmocka_unit_test(a_rotation_accepts_both),
+        cmocka_unit_test(a_rotation_that_the_host_refuses_changes_nothing),
         cmocka_unit_test(a_secret_is_rotated_by_hand),
         cmocka_unit_test(a_broken_webhook_is_repaired),
         cmocka_unit_test(what_the_host_sent_is_beside_what_came_of_it),

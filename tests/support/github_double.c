@@ -115,6 +115,10 @@ static bool before(void *state, struct ec_request *req)
         double_message(req, 401, "Requires authentication");
         return false;
     }
+    if (github->refused_method && is(ec_request_method(req), github->refused_method)) {
+        double_message(req, 403, "Resource not accessible by personal access token");
+        return false;
+    }
     return !reply_limit(github, req);
 }
 
@@ -698,6 +702,11 @@ void github_double_limit(struct github_double *github, unsigned count,
 {
     github->limit_count = count;
     github->limit = *limit;
+}
+
+void github_double_refuse(struct github_double *github, const char *method)
+{
+    github->refused_method = method;
 }
 
 void github_double_page_size(struct github_double *github, unsigned most)

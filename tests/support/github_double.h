@@ -69,4 +69,6 @@ struct github_double_limit {
 };
 void github_double_limit(struct github_double *github, unsigned count,
                          const struct github_double_limit *limit);
+/* Requests of that method are answered with 403; NULL = none. */
+void github_double_refuse(struct github_double *github, const char *method);
 void github_double_page_size(struct github_double *github, unsigned most); /* of a page; 100 */

@@ -27,6 +27,7 @@ struct github_double {
     unsigned page_size, limit_count;
     struct github_double_limit limit;
     unsigned sending;
+    const char *refused_method;
     bool closed;
 };
 
