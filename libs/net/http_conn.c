@@ -140,8 +140,8 @@ static void conn_drain(struct ec_http_conn *conn)
 /* Gives what is to go out to the socket; false when the connection is gone with that. */
 static bool flush(struct ec_http_conn *conn)
 {
-    if (conn->out.len > 0 && conn->out_sent == 0) {
-        conn->progress_ms = ec_mono_ms();
+    if (conn->out.len > 0 && !(conn->wanted & UV_WRITABLE)) {
+        conn->progress_ms = ec_mono_ms(); /* it did not wait for the socket until now */
     }
     while (conn->out_sent < conn->out.len) {
         ssize_t n = send(conn->fd, conn->out.ptr + conn->out_sent, conn->out.len - conn->out_sent,
@@ -149,7 +149,7 @@ static bool flush(struct ec_http_conn *conn)
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return true;
         }
-        if (n < 0) {
+        if (n < 0 || conn->out.overflowed) { /* a part of a reply helps nobody */
             ec_http_conn_close(conn);
             return false;
         }

@@ -471,6 +471,32 @@ static void test_stream_slow_reader(void **state)
     close_server(100);
 }
 
+/* Nor is he kept because the stream goes on. */
+static void test_stream_stuck_reader(void **state)
+{
+    (void)state;
+    static char piece[4000];
+    memset(piece, 'x', sizeof(piece));
+    open_server(500, 5000);
+    memset(&raw, 0, sizeof(raw));
+    raw.port = world.port;
+    raw.send = "GET /events HTTP/1.1\r\nHost: a\r\n\r\n";
+    raw.pause_ms = 2500; /* reads nothing, and does not hang up */
+    raw.hang_up = true;
+    raw_start(&raw);
+    loop_for(world.loop, 100);
+    int64_t began_ms = ec_mono_ms();
+    while (world.stream && ec_mono_ms() - began_ms < 2000) {
+        for (int i = 0; i < 100 && world.stream; i++) { /* fills the socket, then the buffer */
+            ec_stream_send(world.stream, NULL, NULL, (struct ec_span){piece, sizeof(piece)});
+        }
+        loop_for(world.loop, 20);
+    }
+    assert_int_equal(world.streams_closed, 1);
+    raw_wait(world.loop, &raw);
+    close_server(100);
+}
+
 static void test_close_with_waiting(void **state)
 {
     (void)state;
@@ -583,6 +609,7 @@ int main(void)
         TEST(test_stream),
         TEST(test_stream_peer_gone),
         TEST(test_stream_slow_reader),
+        TEST(test_stream_stuck_reader),
         TEST(test_close_with_waiting),
         TEST(test_close_finishes_replies),
         TEST(test_close_ends_streams),
