@@ -227,9 +227,10 @@ static void a_webhook_is_set_up(void **state)
     assert_non_null(strstr(ec_json_text(hook_there(0), "config.url"), "/v1/webhooks/github"));
     assert_int_equal(strlen(ec_json_text(hook_there(0), "config.secret")), 64);
     /* GitHub's own ping of the new webhook, the one asked for, and our test. */
-    becomes_true("select count(*) = 3 from enclii.delivery where repo_key = '" REPO
-                 "' and event = 'ping' and state = 'IGNORED' and reason = 'ping' and (id like "
-                 "'00000000-0000-4000-8000-%' or id like 'enclii-test-%')");
+    becomes_true("select count(*) filter (where id like '00000000-0000-4000-8000-%') = 2 and "
+                 "count(*) filter (where id like 'enclii-test-%') >= 1 from enclii.delivery where "
+                 "repo_key = '" REPO "' and event = 'ping' and state = 'IGNORED' and reason = "
+                 "'ping'");
     assert_int_equal(deliver("the-common-secret"), 401);
     assert_string_equal(
         test_pg_value(fx.pg, "select string_agg(action, ' ' order by at, id) from enclii.audit_log "
