@@ -48,7 +48,7 @@ static struct ec_metric look_seconds =
 #define SETTLE                                                                                     \
     "with u as (update sweeper.repo set leased_by = '', leased_until = '-infinity',"               \
     " next_at = now() + $4::bigint * interval '1 millisecond', failures = $5::int,"                \
-    " last_error = $6, baselined = baselined or $5::int = 0,"                                      \
+    " last_error = $6, baselined = baselined or $9::boolean,"                                      \
     " looked_at = case when $5::int = 0 then now() else looked_at end,"                            \
     " listed = case when heard = $8::bigint then $7 else '' end"                                   \
     " where repo_key = $1 and leased_by = $2 and lease = $3::bigint returning 1)"                  \
@@ -141,10 +141,10 @@ static int64_t wait_of(const struct look *look, bool failed)
 {
     const struct sweeper_settings *set = &look->sw->settings;
     int64_t period_ms = decide_period_ms(set->interval_ms, set->grace_ms, dice());
-    if (failed) {
+    if (failed && !look->answered) {
         return decide_back_off_ms(period_ms, look->failures + 1);
     }
-    return look->plan.unsettled > 0 ? set->grace_ms : period_ms;
+    return failed || look->plan.unsettled > 0 ? set->grace_ms : period_ms;
 }
 
 static void tell_end(const struct look *look, struct ec_err err)
@@ -190,10 +190,11 @@ void look_settle(struct look *look, struct ec_err err)
         sw->instance.text,
         look->lease,
         ec_arena_format(look->arena, "%lld", (long long)wait_of(look, failed)),
-        ec_arena_format(look->arena, "%d", failed ? look->failures + 1 : 0),
+        ec_arena_format(look->arena, "%d", look->answered ? 0 : look->failures + 1),
         failed ? err.what : "",
         quiet ? look->listed : "",
         look->heard,
+        failed ? "false" : "true",
     };
     ec_batch_add(batch, SETTLE, args, EC_LEN(args));
     struct ec_err run = ec_batch_run(batch, on_settled, look);
@@ -244,6 +245,7 @@ static void on_known(void *arg, struct ec_err err, const struct ec_batch *batch)
     look->sweep.ledger_ms = ec_rows_bool(ledger, 0, "unread") ? -1 : ec_rows_int(ledger, 0, "ms");
     read_known(look, ec_batch_rows(batch, 1));
     if (suddenly_empty(&look->sweep)) {
+        look->answered = false;
         look_settle(look, ec_retry(0, "the host lists no branch and no tag any more; nothing is "
                                       "concluded from that"));
         return;
@@ -300,6 +302,7 @@ static void on_listed(void *arg, struct ec_err err, int exit_code)
         ec_log(EC_LOG_WARN, NULL, "sweep.cut", "more branches and tags than are followed",
                EC_T("repo", look->repo_key), EC_N("followed", REFS_MAX));
     }
+    look->answered = true;
     look->listed = digest_of(look);
     if (strcmp(look->listed, look->was_listed) == 0) {
         look_settle(look, ec_ok());

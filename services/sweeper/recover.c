@@ -191,6 +191,7 @@ void recover_next(struct look *look)
         look->at++;
     }
     if (look->at == look->plan.count || look->sw->stopping) {
+        look->plan.unsettled += look->at < look->plan.count; /* soon, by somebody */
         look_settle(look, ec_ok());
         return;
     }

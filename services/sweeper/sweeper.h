@@ -241,6 +241,7 @@ struct look {
     size_t at;       /* change being recovered */
     size_t brought;  /* published */
     bool fenced_off; /* somebody else has it now */
+    bool answered;   /* the host did: what fails then is on our side, and soon tried again */
     struct details details;
     struct ec_trace trace;
     const char *delivery_id;

@@ -59,6 +59,8 @@ static void what_cannot_be_brought_in_is_counted(void **state)
     wait_for("select count(*) from sweeper.ref where odd_sha is not null", "1");
     assert_true(test_run_until(loop, LOST_AFTER_INTERVALS * INTERVAL_MS + 5000, lost, &want));
     assert_int_equal(push_count, had);
+    assert_string_equal(test_pg_value(pg, "select failures from sweeper.repo"),
+                        "0"); /* the host's */
     test_kafka_down(kafka, false);
     want = had + 1;
     assert_true(test_run_until(loop, 20000, pushes_reached, &want));
