@@ -1,6 +1,7 @@
 #!/bin/bash
 # The webhook cannot be reached: a push is deployed all the same, within the sweep's interval, once; and when the
-# webhook's word comes after all, it changes nothing. TAP.
+# webhook's word comes after all, it changes nothing. And a push whose list of commits the host has cut is held against
+# the watched paths all the same. TAP.
 export ENCLII_LOCAL_PORT_BASE=${ENCLII_LOCAL_PORT_BASE:-21210}
 # shellcheck source=tests/support/platform.sh
 source "$(dirname "$0")/../support/platform.sh"
@@ -60,3 +61,42 @@ check "the version still serves" serves shop "untold"
 check "then pushes go by the webhook again" commit shop "told again"
 check "and are served" says HEALTHY watch shop
 check "as told by the webhook" is "$(deliveries_of 'map(.recovered) | unique')" '[false]'
+
+# As GitLab tells a push: twenty commits are listed at most, here only the last one.
+gitlab_push() { # name, before, path: says that of many commits this one changed the path
+    local url
+    url=$(git -C "$work/$1" remote get-url origin)
+    jq -n --arg url "$url" --arg name "acme/$1" --arg before "$2" --arg after "$sha" --arg path "$3" '{
+        object_kind: "push", ref: "refs/heads/main", before: $before, after: $after, checkout_sha: $after,
+        user_username: "ada", total_commits_count: 30,
+        project: {id: 1, git_http_url: $url, path_with_namespace: $name, default_branch: "main"},
+        commits: [{id: $after, message: "the last", timestamp: "2026-01-01T00:00:00Z",
+            author: {name: "Ada", email: "ada@example.org"}, added: [], modified: [$path], removed: []}]}' |
+        curl -sf -H 'Content-Type: application/json' -H 'X-Gitlab-Event: Push Hook' -H "X-Gitlab-Event-UUID: cut-$sha" \
+            -H "X-Gitlab-Token: $(cat "$ENCLII_HOME/secrets/webhook")" --data-binary @- \
+            "http://127.0.0.1:$((ENCLII_LOCAL_PORT_BASE + 1))/v1/webhooks/gitlab"
+}
+push_many() { # name, path...: a commit for each, none of them told
+    local name=$1 path
+    shift
+    for path; do
+        mkdir -p "$(dirname "$work/$name/$path")" && date +%N > "$work/$name/$path"
+        git -C "$work/$name" add -A && git -C "$work/$name" commit -q -m "$path"
+    done
+    before=$(git -C "$work/$name" rev-parse origin/main)
+    sha=$(git -C "$work/$name" rev-parse HEAD)
+    git -C "$work/$name" push -q origin HEAD:main
+}
+reason() { deliveries_of '.[0] | .state + " " + .reason' | tr -d '"'; }
+reason_is() { is "$(reason)" "$1"; }
+
+check "a service that watches a path" new_service web '  watchPaths: ["app/**", "shop"]'
+check "its first version" commit web "first"
+check "is served" says HEALTHY watch web
+rm -f "$(find "$ENCLII_HOME" -type d -path '*acme/web.git' | head -1)"/hooks/post-receive
+push_many web docs/a docs/b docs/c
+check "a push whose list was cut, beside the path" gitlab_push web "$before" docs/c
+check "is ignored: the whole list is known" within 20 reason_is "IGNORED paths_not_watched"
+push_many web docs/d app/x docs/e
+check "a push whose list was cut, with the path in what is not listed" gitlab_push web "$before" docs/e
+check "is built" within 20 reason_is "ACCEPTED "

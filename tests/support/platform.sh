@@ -103,6 +103,7 @@ spec:
   routes:
     - host: $name.apps.localhost
 EOF
+    [ -z "${2:-}" ] || printf '%s\n' "$2" >> "$work/$name/enclii.yaml"
     printf 'FROM scratch\nCOPY shop /shop\nUSER 1000\nCMD ["/shop"]\n' > "$work/$name/Dockerfile"
     "$enclii" service create -f "$work/$name/enclii.yaml"
 }
