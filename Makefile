@@ -75,8 +75,10 @@ $(B)/obj/%.o: %.c | $(GEN_H)
 $(LIB): $(LIB_OBJ)
 	rm -f $@ && ar rcs $@ $^
 $(B)/obj/services/cli/local_router.o: docker/haproxy.cfg.in
+# Also in the programs, which tests start.
+TSAN_OBJ := $(if $(filter tsan,$(MODE)),$(B)/obj/tests/tsan/threads.o)
 define program
-$(call bin_of,$(1)): $(call objs_of,$(1)) $(LIB)
+$(call bin_of,$(1)): $(call objs_of,$(1)) $(TSAN_OBJ) $(LIB)
 	@mkdir -p $$(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $$(LIBS)
 endef
@@ -93,7 +95,6 @@ TESTS   := $(patsubst %.c,$(B)/%,$(UNIT) $(SERVICE))
 CHOSEN   = $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t)),$(t))),$(TESTS))
 svc_of_unit    = $(word 3,$(subst /, ,$(1)))
 svc_of_service = $(firstword $(subst _, ,$(notdir $(1))))
-TSAN_OBJ    := $(if $(filter tsan,$(MODE)),$(B)/obj/tests/tsan/threads.o)
 $(SUPPORT): $(SUPPORT_OBJ) Makefile
 	rm -f $@ && ar rcs $@ $(SUPPORT_OBJ)
 define test_program
