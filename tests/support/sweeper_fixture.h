@@ -9,7 +9,7 @@
 #define REPO "git.test/acme/shop"
 #define INTERVAL_MS 1000
 #define GRACE_MS 250
-#define PATIENT 3 /* times as long, where the test itself has to tell in time */
+#define PATIENT 4 /* times as long, where the test itself has to tell in time */
 #define ZEROS "0000000000000000000000000000000000000000"
 #define SEEN_MAX 64
 
