@@ -87,7 +87,7 @@ $(foreach s,$(SERVICES),$(eval $(call program,$(s))))
 # ---- tests: tests/unit/<layer>/<module>_test.c and tests/service/<service>_*_test.c, one program each;
 # tests/support/*.c is an archive they share ----
 SUPPORT     := $(B)/libsupport.a
-SUPPORT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/support/*.c)) $(patsubst %,$(B)/obj/gen/sql/%.o,pipeline history)
+SUPPORT_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/support/*.c)) $(patsubst %,$(B)/obj/gen/sql/%.o,pipeline history sweeper)
 UNIT    := $(wildcard tests/unit/*/*_test.c)
 SERVICE := $(wildcard tests/service/*_test.c)
 BENCH   := $(wildcard tests/bench/*_bench.c)
