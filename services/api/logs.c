@@ -15,9 +15,10 @@
 #define LOOK_MS 1000
 #define STREAM_BUFFER_MAX_BYTES (1u << 20)
 #define ROWS_PER_LOOK "200"
-#define QUIET_LOOKS_MAX                                                                            \
-    3 /* an ended build without a last line: so long its rows may still come                       \
-       */
+/* An ended build without a last line: so many looks in a row that find nothing, and none will come.
+ * Builders write one for what they end themselves; Kafka may have it still. */
+#define QUIET_LOOKS_MAX 3
+#define QUIET_LOOKS_MAX_OF_BUILDERS 15
 
 /* ---- storing ---- */
 
@@ -252,6 +253,13 @@ static bool is_final(const char *state)
     return state[0] >= 'A' && state[0] <= 'Z';
 }
 
+static bool is_complete(const struct tail *tail, const char *state)
+{
+    bool by_builder = strcmp(state, "SUCCEEDED") == 0 || strcmp(state, "FAILED") == 0;
+    return tail->last ||
+           tail->quiet >= (by_builder ? QUIET_LOOKS_MAX_OF_BUILDERS : QUIET_LOOKS_MAX);
+}
+
 static void on_looked(void *arg, struct ec_err err, const struct ec_rows *rows)
 {
     struct tail *tail = arg;
@@ -270,7 +278,7 @@ static void on_looked(void *arg, struct ec_err err, const struct ec_rows *rows)
     }
     tail->quiet = count ? 0 : tail->quiet + 1;
     const char *state = ec_rows_text(rows, 0, "state");
-    if (is_final(state) && (tail->last || tail->quiet >= QUIET_LOOKS_MAX)) {
+    if (is_final(state) && is_complete(tail, state)) {
         char text[64];
         snprintf(text, sizeof(text), "{\"state\":\"%s\"}", state);
         ec_stream_send(tail->out, NULL, "end", ec_span_of(text));

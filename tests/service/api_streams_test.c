@@ -231,7 +231,7 @@ static void test_log_stream_goes_from_stored_to_live_to_end(void **state)
     test_pg_sql(fx.pg, "update enclii.build set state = 'SUCCEEDED', deadline_at = null"
                        " where id = '" BUILD_1 "'");
     log_lines(BUILD_1, 2, 3, "done", true);
-    api_stream_until(&fx, &stream, "{\"state\":\"SUCCEEDED\"}", 5000);
+    api_stream_until(&fx, &stream, "{\"state\":\"SUCCEEDED\"}", 15000);
     assert_true(test_run_until(fx.loop, 3000, test_is_true, &stream.ended));
     assert_int_equal(times(stream.text, "event: log"), 10);
 }
