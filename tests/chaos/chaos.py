@@ -152,7 +152,7 @@ def main():
     parser.add_argument("--gap", type=float, default=1, help="longest pause of a pusher")
     parser.add_argument("--patience", type=float, default=300, help="seconds a push may take before it counts as stuck")
     parser.add_argument("--settle", type=float, default=120)
-    parser.add_argument("--port-base", type=int, default=38000)
+    parser.add_argument("--port-base", type=int, default=29000)
     parser.add_argument("--keep", action="store_true", help="leave the folder")
     options = parser.parse_args()
     options.names = [f"app{i:02}" for i in range(options.services)]

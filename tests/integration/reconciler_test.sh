@@ -12,7 +12,7 @@ done
 [ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root (containers)"; exit 0; }
 
 lab=$(mktemp -d /tmp/enclii-rec.XXXXXX)
-http=${RECONCILER_TEST_PORT:-37180} https=$((${RECONCILER_TEST_PORT:-37180} + 1))
+http=${RECONCILER_TEST_PORT:-24300} https=$((${RECONCILER_TEST_PORT:-24300} + 1))
 instance=test-$$ number=0 failed=0 revision=0 rec_pid='' proxy_pid=''
 key=11111111-1111-4111-8111-111111111111:22222222-2222-4222-8222-222222222222
 export CONTAINERS_CONF=$lab/containers.conf
