@@ -215,6 +215,15 @@ static void test_pipelining(void **state)
     close_server(100);
 }
 
+/* Until "/late" was asked. */
+static void loop_until_held(void)
+{
+    for (int i = 0; i < 500 && !world.held; i++) {
+        loop_for(world.loop, 10);
+    }
+    assert_non_null(world.held);
+}
+
 static void on_reply_late(void *arg)
 {
     (void)arg;
@@ -505,8 +514,7 @@ static void test_close_with_waiting(void **state)
     raw.port = world.port;
     raw.send = "GET /late HTTP/1.1\r\nHost: a\r\n\r\n";
     raw_start(&raw);
-    loop_for(world.loop, 100);
-    assert_non_null(world.held);
+    loop_until_held();
     int64_t began_ms = ec_mono_ms();
     close_server(200);
     assert_true(ec_mono_ms() - began_ms < 1000);
@@ -523,7 +531,7 @@ static void test_close_finishes_replies(void **state)
     raw.port = world.port;
     raw.send = "GET /late HTTP/1.1\r\nHost: a\r\n\r\n";
     raw_start(&raw);
-    loop_for(world.loop, 100);
+    loop_until_held();
     struct ec_timer *timer = ec_timer_new(world.loop, on_reply_late, NULL);
     ec_timer_start(timer, 200, 0);
     close_server(2000);
