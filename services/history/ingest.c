@@ -12,6 +12,7 @@
 #include "bus/catalog.h"
 #include "bus/topics.h"
 #include "history.h"
+#include "service/offsets.h"
 #include "store/columns.h"
 
 #define NEW_MONTHS_MAX 12
@@ -42,64 +43,19 @@ static void store_chunk(struct history *hi);
 
 /* ---- offsets ---- */
 
-struct offset_ask {
-    struct ec_offset *offsets;
-    size_t count;
-    void *token;
-};
-
-static void on_offsets(void *arg, struct ec_err err, const struct ec_rows *found)
-{
-    struct offset_ask *ask = arg;
-    for (size_t i = 0; !ec_failed(err) && i < ask->count; i++) {
-        ask->offsets[i].next = -1;
-        for (size_t at = 0; at < ec_rows_count(found); at++) {
-            if (strcmp(ec_rows_text(found, at, "topic"), ask->offsets[i].topic) == 0 &&
-                ec_rows_int(found, at, "partition") == ask->offsets[i].partition) {
-                ask->offsets[i].next = ec_rows_int(found, at, "next");
-            }
-        }
-    }
-    void *token = ask->token;
-    free(ask);
-    ec_offsets_loaded(token, err);
-}
+static const struct ec_offset_table offset_table = {"history", HISTORY_GROUP};
 
 static void load_offsets(void *state, struct ec_offset *offsets, size_t count, void *token)
 {
     const struct history *hi = state;
-    struct offset_ask *ask = ec_alloc(sizeof *ask);
-    *ask = (struct offset_ask){offsets, count, token};
-    const char *args[] = {HISTORY_GROUP};
-    struct ec_err err = ec_store_exec(
-        hi->store, "select topic, partition, next from history.consumed where consumer = $1", args,
-        1, on_offsets, ask);
-    if (ec_failed(err)) {
-        free(ask);
-        ec_offsets_loaded(token, err);
-    }
+    ec_offsets_load(hi->store, &offset_table, offsets, count, token);
 }
 
 static void put_offsets(const struct history *hi, struct ec_batch *batch)
 {
     const struct ec_offset *offsets;
     size_t count = ec_batch_in_offsets(hi->batch, &offsets);
-    ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 4);
-    for (size_t i = 0; i < count; i++) {
-        ec_columns_text(&cols, HISTORY_GROUP);
-        ec_columns_text(&cols, offsets[i].topic);
-        ec_columns_int(&cols, offsets[i].partition);
-        ec_columns_int(&cols, offsets[i].next);
-    }
-    /* Never backwards: an instance that lost the partition may still be writing. */
-    ec_columns_flush(&cols, batch,
-                     "insert into history.consumed (consumer, topic, partition, next) "
-                     "select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) "
-                     "as c(c1, c2, c3, c4) order by c1, c2, c3 "
-                     "on conflict (consumer, topic, partition) do update set next = excluded.next "
-                     "where consumed.next < excluded.next",
-                     false);
+    ec_offsets_put(batch, &offset_table, offsets, count);
 }
 
 /* ---- rows ---- */

@@ -4,29 +4,7 @@
 #include "commit.h"
 
 #include "base/mem.h"
-#include "store/columns.h"
 #include "write.h"
-
-static bool put_offsets(struct ec_batch *batch, const struct commit_offsets *offsets)
-{
-    ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 4);
-    for (size_t i = 0; i < offsets->count; i++) {
-        ec_columns_text(&cols, offsets->consumer);
-        ec_columns_text(&cols, offsets->offsets[i].topic);
-        ec_columns_int(&cols, offsets->offsets[i].partition);
-        ec_columns_int(&cols, offsets->offsets[i].next);
-    }
-    /* Never backwards: an instance that lost the partition may still be writing. */
-    return ec_columns_flush(
-        &cols, batch,
-        "insert into enclii.consumed (consumer, topic, partition, next) "
-        "select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) "
-        "as c(c1, c2, c3, c4) order by c1, c2, c3 "
-        "on conflict (consumer, topic, partition) do update set next = excluded.next "
-        "where consumed.next < excluded.next",
-        false);
-}
 
 bool commit_has_work(const struct world *world)
 {
@@ -66,7 +44,8 @@ EC_RESULT commit_world(struct ec_store *store, const struct world *world,
     for (size_t i = 0; fits && i < EC_LEN(writers); i++) {
         fits = writers[i](batch, world);
     }
-    if (!fits || (offsets && !put_offsets(batch, offsets))) {
+    if (!fits ||
+        (offsets && !ec_offsets_put(batch, offsets->table, offsets->offsets, offsets->count))) {
         ec_batch_free(batch);
         return ec_reject(
             "what follows from it does not fit into one transaction (64 MiB a column): "

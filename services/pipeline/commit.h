@@ -4,12 +4,12 @@
  * anew. */
 #pragma once
 
-#include "bus/bus.h"
+#include "service/offsets.h"
 #include "store/store.h"
 #include "world.h"
 
 struct commit_offsets {
-    const char *consumer; /* group */
+    const struct ec_offset_table *table;
     const struct ec_offset *offsets;
     size_t count;
 };

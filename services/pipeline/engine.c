@@ -234,7 +234,7 @@ static void on_events_loaded(void *arg, struct ec_err err, struct world *world,
     (void)load;
     engine->world = world;
     if (!ec_failed(err)) {
-        struct commit_offsets offsets = {.consumer = PIPELINE_GROUP};
+        struct commit_offsets offsets = {.table = &pipeline_offsets};
         offsets.count = ec_batch_in_offsets(engine->batch, &offsets.offsets);
         decide_events(engine);
         bool last = engine->to == ec_batch_in_count(engine->batch);

@@ -19,42 +19,12 @@ static const char *const topics[] = {
 
 /* ---- offsets ---- */
 
-struct offset_ask {
-    struct ec_offset *offsets;
-    size_t count;
-    void *token;
-};
-
-static void on_offsets(void *arg, struct ec_err err, const struct ec_rows *rows)
-{
-    struct offset_ask *ask = arg;
-    for (size_t i = 0; !ec_failed(err) && i < ask->count; i++) {
-        ask->offsets[i].next = -1;
-        for (size_t at = 0; at < ec_rows_count(rows); at++) {
-            if (strcmp(ec_rows_text(rows, at, "topic"), ask->offsets[i].topic) == 0 &&
-                ec_rows_int(rows, at, "partition") == ask->offsets[i].partition) {
-                ask->offsets[i].next = ec_rows_int(rows, at, "next");
-            }
-        }
-    }
-    void *token = ask->token;
-    free(ask);
-    ec_offsets_loaded(token, err);
-}
+const struct ec_offset_table pipeline_offsets = {"enclii", PIPELINE_GROUP};
 
 static void load_offsets(void *state, struct ec_offset *offsets, size_t count, void *token)
 {
     struct pipeline *pl = state;
-    struct offset_ask *ask = ec_alloc(sizeof *ask);
-    *ask = (struct offset_ask){offsets, count, token};
-    const char *args[] = {PIPELINE_GROUP};
-    struct ec_err err = ec_store_exec(
-        pl->store, "select topic, partition, next from enclii.consumed where consumer = $1", args,
-        1, on_offsets, ask);
-    if (ec_failed(err)) {
-        free(ask);
-        ec_offsets_loaded(token, err);
-    }
+    ec_offsets_load(pl->store, &pipeline_offsets, offsets, count, token);
 }
 
 static void on_batch(void *state, struct ec_batch_in *batch)

@@ -7,10 +7,12 @@
 #include "bus/bus.h"
 #include "decide.h"
 #include "net/loop.h"
+#include "service/offsets.h"
 #include "service/service.h"
 #include "store/leader.h"
 
 #define PIPELINE_GROUP "pipeline"
+extern const struct ec_offset_table pipeline_offsets;
 #define PIPELINE_BATCH_MAX 1000
 
 struct pipeline_settings {

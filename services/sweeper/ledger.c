@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "store/columns.h"
+#include "service/offsets.h"
 #include "sweeper.h"
 
 static const char *const topics[] = {EC_TOPIC_REPOS, EC_TOPIC_INTAKE, NULL};
@@ -24,6 +24,8 @@ static const struct ec_route routes[] = {
 static void store(struct sweeper *sw);
 
 /* ---- offsets ---- */
+
+static const struct ec_offset_table offset_table = {"sweeper", SWEEPER_GROUP};
 
 struct offset_ask {
     struct sweeper *sw;
@@ -45,51 +47,35 @@ static void keep_parts(struct sweeper *sw, const struct ec_offset *offsets, size
     }
 }
 
-static void on_offsets(void *arg, struct ec_err err, const struct ec_batch *batch)
+static void on_rows_there(void *arg, struct ec_err err, const struct ec_batch *batch)
 {
     struct offset_ask *ask = arg;
-    const struct ec_rows *found = ec_failed(err) ? NULL : ec_batch_rows(batch, 1);
-    for (size_t i = 0; found && i < ask->count; i++) {
-        ask->offsets[i].next = -1;
-        for (size_t at = 0; at < ec_rows_count(found); at++) {
-            if (strcmp(ec_rows_text(found, at, "topic"), ask->offsets[i].topic) == 0 &&
-                ec_rows_int(found, at, "partition") == ask->offsets[i].partition) {
-                ask->offsets[i].next = ec_rows_int(found, at, "next");
-            }
-        }
+    (void)batch;
+    if (ec_failed(err)) {
+        ec_offsets_loaded(ask->token, err);
+    } else {
+        ec_offsets_load(ask->sw->store, &offset_table, ask->offsets, ask->count, ask->token);
     }
-    void *token = ask->token;
     free(ask);
-    ec_offsets_loaded(token, err);
 }
 
-/* Every partition gets its row, so that one that nobody has read yet is seen to be unread. */
+/* Every partition gets its row first, so that one that nobody has read yet is seen to be unread. */
 static void load_offsets(void *state, struct ec_offset *offsets, size_t count, void *token)
 {
     struct sweeper *sw = state;
+    keep_parts(sw, offsets, count);
+    if (count == 0) {
+        ec_offsets_load(sw->store, &offset_table, offsets, count, token);
+        return;
+    }
     struct offset_ask *ask = ec_alloc(sizeof *ask);
     *ask = (struct offset_ask){sw, offsets, count, token};
-    keep_parts(sw, offsets, count);
     struct ec_batch *batch = ec_batch_new(sw->store);
-    ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 3);
     for (size_t i = 0; i < count; i++) {
-        ec_columns_text(&cols, SWEEPER_GROUP);
-        ec_columns_text(&cols, offsets[i].topic);
-        ec_columns_int(&cols, offsets[i].partition);
+        offsets[i].next = -1;
     }
-    ec_columns_flush(&cols, batch,
-                     "insert into sweeper.consumed (consumer, topic, partition)"
-                     " select * from unnest($1::text[], $2::text[], $3::int[])"
-                     " as c(c1, c2, c3) order by c1, c2, c3 on conflict do nothing",
-                     false);
-    if (count == 0) {
-        ec_batch_add(batch, "select 1", NULL, 0); /* the answers keep their places */
-    }
-    const char *args[] = {SWEEPER_GROUP};
-    ec_batch_add(batch, "select topic, partition, next from sweeper.consumed where consumer = $1",
-                 args, EC_LEN(args));
-    struct ec_err err = ec_batch_run(batch, on_offsets, ask);
+    ec_offsets_put(batch, &offset_table, offsets, count);
+    struct ec_err err = ec_batch_run(batch, on_rows_there, ask);
     if (ec_failed(err)) {
         free(ask);
         ec_offsets_loaded(token, err);
@@ -100,22 +86,7 @@ static void put_offsets(const struct sweeper *sw, struct ec_batch *batch)
 {
     const struct ec_offset *offsets;
     size_t count = ec_batch_in_offsets(sw->batch, &offsets);
-    ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 4);
-    for (size_t i = 0; i < count; i++) {
-        ec_columns_text(&cols, SWEEPER_GROUP);
-        ec_columns_text(&cols, offsets[i].topic);
-        ec_columns_int(&cols, offsets[i].partition);
-        ec_columns_int(&cols, offsets[i].next);
-    }
-    /* Never backwards: an instance that lost the partition may still be writing. */
-    ec_columns_flush(&cols, batch,
-                     "insert into sweeper.consumed (consumer, topic, partition, next) "
-                     "select * from unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) "
-                     "as c(c1, c2, c3, c4) order by c1, c2, c3 "
-                     "on conflict (consumer, topic, partition) do update set next = excluded.next "
-                     "where consumed.next < excluded.next",
-                     false);
+    ec_offsets_put(batch, &offset_table, offsets, count);
 }
 
 /* ---- rows ---- */
