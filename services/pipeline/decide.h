@@ -53,11 +53,21 @@ const struct event_kind *event_kind_find(const char *type);
 void decide_event(struct world *world, const struct event_kind *kind, const struct cause *cause,
                   const void *body);
 
-/* ---- decide_push.c ---- */
-/* Why nothing follows from a push; rule NULL = something does. */
+/* ---- decide_delivery.c: the two ends of a delivery ---- */
+/* Why nothing follows; rule NULL = something does. */
 struct filter {
     const char *rule, *detail;
 };
+Enclii__V1__DeliveryAccepted *delivery_fact(struct world *world); /* without builds yet */
+void delivery_add_build(struct world *world, Enclii__V1__DeliveryAccepted *fact,
+                        const struct build *build);
+/* `commit` may be NULL. */
+void delivery_accept(struct world *world, struct delivery *row, Enclii__V1__Commit *commit,
+                     Enclii__V1__DeliveryAccepted *fact);
+void delivery_ignore(struct world *world, struct delivery *row, Enclii__V1__Commit *commit,
+                     const struct filter *filter);
+
+/* ---- decide_push.c ---- */
 void decide_push(struct world *world, const void *body);
 /* The two ways a delivery ends: whatever the services of the repository want of it, or nothing. */
 void push_take(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push);

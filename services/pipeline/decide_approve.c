@@ -105,7 +105,7 @@ void decide_request_approve(struct world *world, const void *body)
     if (!pull || found.open_or_built || strcmp(pull->state, "open") != 0 || !*pull->ref) {
         return; /* there is something to deploy already, or nothing to build */
     }
-    if (strcmp(world_spec(world, svc->spec)->pull_requests, "off") == 0) {
+    if (strcmp(world_service_spec(world, svc)->pull_requests, "off") == 0) {
         refuse(world, svc, req, "pull_requests_off",
                "the approval is kept, but the service builds no pull requests");
         return;

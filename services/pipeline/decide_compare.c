@@ -5,11 +5,11 @@
 
 #include "decide.h"
 
-static bool watches(struct world *world, const struct service *svc,
-                    const Enclii__V1__PushReceived *push)
+static bool watches(struct world *world, struct service *svc, const Enclii__V1__PushReceived *push)
 {
     return !svc->removed && strcmp(svc->repo_key, push->repo_key) == 0 &&
-           decide_branch(svc->branch, push->ref) && world_spec(world, svc->spec)->n_watch_paths > 0;
+           decide_branch(svc->branch, push->ref) &&
+           world_service_spec(world, svc)->n_watch_paths > 0;
 }
 
 /* The sweeper has tried for its own, and what a person asks for is built. */
@@ -18,7 +18,7 @@ static bool wants_paths(struct world *world, const Enclii__V1__PushReceived *pus
     if (push->changed_paths_complete || push->created || push->recovered || push->by_hand) {
         return false;
     }
-    for (const struct service *svc = world->first_service; svc && !world_too_large(world);
+    for (struct service *svc = world->first_service; svc && !world_too_large(world);
          svc = svc->next) {
         if (watches(world, svc, push)) {
             return true;

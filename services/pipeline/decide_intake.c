@@ -96,11 +96,9 @@ static size_t follow(struct world *world, const char *old_key, const struct repo
         }
         Enclii__V1__ServiceSpec *spec = world_spec(world, svc->spec);
         spec->repo_url = world_text(world, repo->clone_url);
-        svc->spec = world_pack(world, &spec->base);
-        svc->respec = true;
+        world_respec(world, svc, spec);
         svc->repo_key = repo->repo_key;
         svc->repo_url = repo->clone_url;
-        world_touch(&svc->mark);
         world_why(
             world,
             &(struct why){svc->id, "delivery", world->cause.id, "repository_moved", "followed"},
@@ -148,10 +146,8 @@ static void follow_branch(struct world *world, const Enclii__V1__RepositoryChang
         }
         Enclii__V1__ServiceSpec *spec = world_spec(world, svc->spec);
         spec->branch = world_text(world, change->default_branch);
-        svc->spec = world_pack(world, &spec->base);
-        svc->respec = true;
+        world_respec(world, svc, spec);
         svc->branch = spec->branch;
-        world_touch(&svc->mark);
         world_why(world,
                   &(struct why){svc->id, "delivery", world->cause.id, "default_branch_renamed",
                                 "followed"},

@@ -139,10 +139,10 @@ static struct filter filter_head(struct world *world, const struct pull *pull)
                   : (struct filter){NULL, NULL};
 }
 
-static struct filter filter_service(struct world *world, const struct service *svc,
+static struct filter filter_service(struct world *world, struct service *svc,
                                     const struct pull *pull)
 {
-    const char *rule = world_spec(world, svc->spec)->pull_requests;
+    const char *rule = world_service_spec(world, svc)->pull_requests;
     const char *base = ec_arena_format(world->arena, "refs/heads/%s", pull->base_ref);
     if (is(rule, "off")) {
         return (struct filter){"pull_requests_off",
@@ -188,57 +188,20 @@ struct build *decide_build_pull(struct world *world, struct service *svc, const 
 
 /* ---- what comes of a delivery ---- */
 
-static void ignore_delivery(struct world *world, struct delivery *row, const struct filter *filter)
+static Enclii__V1__Commit *commit_of(struct world *world, const struct delivery *row)
 {
-    machine_move(&row->cell, DELIVERY_IGNORED, world->now_ms, 0);
-    row->reason = filter->rule;
-    row->detail = filter->detail;
-    Enclii__V1__DeliveryIgnored *fact =
-        world_message(world, &enclii__v1__delivery_ignored__descriptor);
-    fact->delivery_id = world_text(world, row->id);
-    fact->repo_key = world_text(world, row->repo_key);
-    fact->commit = world_message(world, &enclii__v1__commit__descriptor);
-    fact->commit->sha = world_text(world, row->commit_sha);
-    fact->commit->ref = world_text(world, row->ref);
-    fact->reason = world_text(world, filter->rule);
-    fact->detail = world_text(world, filter->detail);
-    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_INTAKE,
-                                          .key = row->repo_key,
-                                          .type = "dev.enclii.delivery.ignored.v1",
-                                          .subject = row->id,
-                                          .body = &fact->base});
-    world_why(world, &(struct why){NULL, "delivery", row->id, filter->rule, "IGNORED"}, "%s",
-              filter->detail);
-}
-
-static void accept_delivery(struct world *world, struct delivery *row,
-                            Enclii__V1__DeliveryAccepted *fact)
-{
-    machine_move(&row->cell, DELIVERY_ACCEPTED, world->now_ms, 0);
-    row->detail = ec_arena_format(world->arena, "%zu build(s) of its head", fact->n_build_ids);
-    fact->delivery_id = world_text(world, row->id);
-    fact->repo_key = world_text(world, row->repo_key);
-    fact->commit = world_message(world, &enclii__v1__commit__descriptor);
-    fact->commit->sha = world_text(world, row->commit_sha);
-    fact->commit->ref = world_text(world, row->ref);
-    fact->received_unix_ms = row->received_ms;
-    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_INTAKE,
-                                          .key = row->repo_key,
-                                          .type = "dev.enclii.delivery.accepted.v1",
-                                          .subject = row->id,
-                                          .body = &fact->base});
+    Enclii__V1__Commit *commit = world_message(world, &enclii__v1__commit__descriptor);
+    commit->sha = world_text(world, row->commit_sha);
+    commit->ref = world_text(world, row->ref);
+    return commit;
 }
 
 /* Builds what each service of the repository wants of the head. */
 static void fan_out(struct world *world, struct delivery *row, const struct pull *pull)
 {
     struct filter reason = {"no_service", "no service is bound to this repository"};
-    size_t services = ec_map_count(world->services);
-    Enclii__V1__DeliveryAccepted *fact =
-        world_message(world, &enclii__v1__delivery_accepted__descriptor);
+    Enclii__V1__DeliveryAccepted *fact = delivery_fact(world);
     Enclii__V1__Actor *actor = world_message(world, &enclii__v1__actor__descriptor);
-    fact->services = ec_arena_alloc(world->arena, services * sizeof *fact->services + 1);
-    fact->build_ids = ec_arena_alloc(world->arena, services * sizeof *fact->build_ids + 1);
     actor->kind = ENCLII__V1__ACTOR_KIND__ACTOR_KIND_GIT;
     actor->name = world_text(world, row->pusher);
     for (struct service *svc = world->first_service; svc && !world_too_large(world);
@@ -253,14 +216,13 @@ static void fan_out(struct world *world, struct delivery *row, const struct pull
                       "%s", filter.detail);
             continue;
         }
-        const struct build *build = decide_build_pull(world, svc, pull, actor);
-        fact->services[fact->n_services++] = world_service_ref(world, svc);
-        fact->build_ids[fact->n_build_ids++] = world_text(world, build->id);
+        delivery_add_build(world, fact, decide_build_pull(world, svc, pull, actor));
     }
     if (fact->n_build_ids > 0) {
-        accept_delivery(world, row, fact);
+        row->detail = ec_arena_format(world->arena, "%zu build(s) of its head", fact->n_build_ids);
+        delivery_accept(world, row, commit_of(world, row), fact);
     } else {
-        ignore_delivery(world, row, &reason);
+        delivery_ignore(world, row, commit_of(world, row), &reason);
     }
 }
 
@@ -313,8 +275,8 @@ void decide_pull_request(struct world *world, const void *body)
                                                     .delivery_id = "",
                                                     .mark = ROW_NEW});
     } else if (word->updated_unix_ms > 0 && word->updated_unix_ms < pull->host_updated_ms) {
-        ignore_delivery(
-            world, row,
+        delivery_ignore(
+            world, row, commit_of(world, row),
             &(struct filter){"older_word", "the host has told a later state of this pull request"});
         return;
     }

@@ -15,10 +15,10 @@
 static struct ec_metric deliveries =
     EC_COUNTER("enclii_deliveries_total", "Push deliveries by what became of them.", "outcome");
 
-static struct filter filter_paths(struct world *world, const struct service *svc,
+static struct filter filter_paths(struct world *world, struct service *svc,
                                   const Enclii__V1__PushReceived *push)
 {
-    const Enclii__V1__ServiceSpec *spec = world_spec(world, svc->spec);
+    const Enclii__V1__ServiceSpec *spec = world_service_spec(world, svc);
     if (spec->n_watch_paths == 0 || !push->changed_paths_complete || push->created) {
         return (struct filter){NULL, NULL}; /* the list does not say all that changed: build */
     }
@@ -33,7 +33,7 @@ static struct filter filter_paths(struct world *world, const struct service *svc
                                            push->n_changed_paths)};
 }
 
-static struct filter filter_service(struct world *world, const struct service *svc,
+static struct filter filter_service(struct world *world, struct service *svc,
                                     const Enclii__V1__PushReceived *push)
 {
     if (!decide_branch(svc->branch, push->ref)) {
@@ -71,43 +71,8 @@ static struct filter filter_push(struct world *world, const Enclii__V1__PushRece
 void push_ignore(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
                  const struct filter *filter)
 {
-    world_touch(&row->mark);
-    machine_move(&row->cell, DELIVERY_IGNORED, world->now_ms, 0);
-    row->reason = filter->rule;
-    row->detail = filter->detail;
-    Enclii__V1__DeliveryIgnored *fact =
-        world_message(world, &enclii__v1__delivery_ignored__descriptor);
-    fact->delivery_id = push->delivery_id;
-    fact->repo_key = push->repo_key;
-    fact->commit = push->head;
-    fact->reason = world_text(world, filter->rule);
-    fact->detail = world_text(world, filter->detail);
-    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_INTAKE,
-                                          .key = push->repo_key,
-                                          .type = "dev.enclii.delivery.ignored.v1",
-                                          .subject = push->delivery_id,
-                                          .body = &fact->base});
-    world_why(world, &(struct why){NULL, "delivery", row->id, filter->rule, "IGNORED"}, "%s",
-              filter->detail);
+    delivery_ignore(world, row, push->head, filter);
     ec_metric_add(&deliveries, "ignored", 1);
-}
-
-static void accept(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
-                   Enclii__V1__DeliveryAccepted *fact)
-{
-    world_touch(&row->mark);
-    machine_move(&row->cell, DELIVERY_ACCEPTED, world->now_ms, 0);
-    row->reason = row->detail = "";
-    fact->delivery_id = push->delivery_id;
-    fact->repo_key = push->repo_key;
-    fact->commit = push->head;
-    fact->received_unix_ms = push->received_unix_ms;
-    world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_INTAKE,
-                                          .key = push->repo_key,
-                                          .type = "dev.enclii.delivery.accepted.v1",
-                                          .subject = push->delivery_id,
-                                          .body = &fact->base});
-    ec_metric_add(&deliveries, "accepted", 1);
 }
 
 /* At most max_bytes of a text, not in the middle of a character. */
@@ -141,10 +106,9 @@ static void build_service(struct world *world, struct service *svc,
                                     .delivery_id = push->delivery_id,
                                     .priority = PRIORITY_PUSH,
                                     .push_received_ms = push->received_unix_ms,
-                                    .wait_for_ci = world_spec(world, svc->spec)->wait_for_ci,
+                                    .wait_for_ci = world_service_spec(world, svc)->wait_for_ci,
                                 });
-    fact->services[fact->n_services++] = world_service_ref(world, svc);
-    fact->build_ids[fact->n_build_ids++] = world_text(world, build->id);
+    delivery_add_build(world, fact, build);
 }
 
 /* What it takes to deliver it again. A long list of paths is left out: a push without one builds.
@@ -207,17 +171,15 @@ static struct filter fan_out(struct world *world, const Enclii__V1__PushReceived
 
 void push_take(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push)
 {
-    size_t services = ec_map_count(world->services);
-    Enclii__V1__DeliveryAccepted *fact =
-        world_message(world, &enclii__v1__delivery_accepted__descriptor);
-    fact->services = ec_arena_alloc(world->arena, services * sizeof *fact->services + 1);
-    fact->build_ids = ec_arena_alloc(world->arena, services * sizeof *fact->build_ids + 1);
+    Enclii__V1__DeliveryAccepted *fact = delivery_fact(world);
     struct filter filter = fan_out(world, push, fact);
-    if (fact->n_services > 0) {
-        accept(world, row, push, fact);
-    } else {
+    if (fact->n_services == 0) {
         push_ignore(world, row, push, &filter);
+        return;
     }
+    row->reason = row->detail = ""; /* it may have waited for something */
+    delivery_accept(world, row, push->head, fact);
+    ec_metric_add(&deliveries, "accepted", 1);
 }
 
 void decide_push(struct world *world, const void *body)

@@ -445,6 +445,22 @@ Enclii__V1__ServiceSpec *world_spec(struct world *world, struct ec_span packed)
     return unpack(world, &enclii__v1__service_spec__descriptor, packed);
 }
 
+const Enclii__V1__ServiceSpec *world_service_spec(struct world *world, struct service *service)
+{
+    if (!service->read_spec) {
+        service->read_spec = world_spec(world, service->spec);
+    }
+    return service->read_spec;
+}
+
+void world_respec(struct world *world, struct service *service, Enclii__V1__ServiceSpec *spec)
+{
+    service->spec = world_pack(world, &spec->base);
+    service->read_spec = spec;
+    service->respec = true;
+    world_touch(&service->mark);
+}
+
 Enclii__V1__ServiceRef *world_service_ref(struct world *world, const struct service *service)
 {
     Enclii__V1__ServiceRef *ref = world_message(world, &enclii__v1__service_ref__descriptor);

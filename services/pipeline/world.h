@@ -51,6 +51,7 @@ struct service {
     bool auto_deploy;
     bool removed;
     struct ec_span spec;
+    Enclii__V1__ServiceSpec *read_spec; /* of the above, once somebody asked; NULL before */
     bool respec; /* spec and branch are changed too: seldom, so not written each time */
     int32_t releases, builds;               /* numbers given so far */
     int32_t releases_before, builds_before; /* as read: the compare of the compare-and-swap */
@@ -355,6 +356,10 @@ struct ec_span world_pack(struct world *world, const ProtobufCMessage *message);
 Enclii__V1__Commit *world_commit(struct world *world, struct ec_span packed);
 Enclii__V1__Actor *world_actor(struct world *world, struct ec_span packed);
 Enclii__V1__ServiceSpec *world_spec(struct world *world, struct ec_span packed);
+/* Of a service as it is now; unpacked once, not to be changed. */
+const Enclii__V1__ServiceSpec *world_service_spec(struct world *world, struct service *service);
+/* Puts another one in its place. */
+void world_respec(struct world *world, struct service *service, Enclii__V1__ServiceSpec *spec);
 Enclii__V1__ServiceRef *world_service_ref(struct world *world, const struct service *service);
 /* NULL when number is 0: it was not made from a pull request. */
 Enclii__V1__PullRequestRef *world_pull_ref(struct world *world, int32_t number, bool trusted,

@@ -47,7 +47,7 @@ static void watch(struct world *w, const char *pattern)
     spec->n_watch_paths = 1;
     spec->watch_paths = ec_arena_alloc(w->arena, sizeof *spec->watch_paths);
     spec->watch_paths[0] = world_text(w, pattern);
-    w->first_service->spec = world_pack(w, &spec->base);
+    world_respec(w, w->first_service, spec);
 }
 
 static void test_pushes_are_ignored_with_the_right_reason(void **state)

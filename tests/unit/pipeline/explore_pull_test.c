@@ -437,7 +437,7 @@ static void begin(void)
     spec->build = build;
     spec->wait_for_ci = true;
     spec->n_routes = 0;
-    svc->spec = world_pack(w, &spec->base);
+    world_respec(w, svc, spec);
     svc->branch = "**,refs/**";
     world_add_builder(
         w, &(struct builder){

@@ -170,7 +170,7 @@ static void watch(struct world *w, struct service *svc)
     spec->n_watch_paths = 1;
     spec->watch_paths = ec_arena_alloc(w->arena, sizeof *spec->watch_paths);
     spec->watch_paths[0] = world_text(w, "src/");
-    svc->spec = world_pack(w, &spec->base);
+    world_respec(w, svc, spec);
 }
 
 static struct delivery *cut_push(struct world *w, const char *id, const char *after)

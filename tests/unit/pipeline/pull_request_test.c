@@ -30,7 +30,7 @@ static struct world *world_of(const char *pull_requests, bool wait_for_ci)
     build->args = &arg;
     build->n_args = 1;
     spec->build = build;
-    svc->spec = world_pack(w, &spec->base);
+    world_respec(w, svc, spec);
     world_add_builder(
         w, &(struct builder){
                .id = "builder", .slots = 9, .cached_repos = "[]", .version = "", .heard_ms = NOW});
