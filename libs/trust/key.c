@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "trust/digest.h"
+#include "trust/pem.h"
 
 struct ec_key {
     EVP_PKEY *pkey;
@@ -93,29 +94,11 @@ struct ec_err ec_key_new(struct ec_key **ret_key)
     return pkey ? wrap(pkey, true, ret_key) : ec_fatal(0, "OpenSSL cannot make a P-256 key");
 }
 
-/* No key of ours has a password; asking on the terminal would block for ever. */
-static int no_password(char *out, int size, int writing, void *arg)
-{
-    (void)out;
-    (void)size;
-    (void)writing;
-    (void)arg;
-    return -1;
-}
-
 struct ec_err ec_key_from_pem(struct ec_span pem, struct ec_key **ret_key)
 {
-    if (pem.len > EC_KEY_PEM_MAX_BYTES) {
-        return ec_reject("a key file may have at most 16 KiB");
-    }
-    ec_cleanup(bio_freep) BIO *bio = BIO_new_mem_buf(pem.ptr, (int)pem.len);
-    bool is_private = memmem(pem.ptr, pem.len, "PRIVATE KEY-----", 16) != NULL;
+    bool is_private = false;
     EVP_PKEY *pkey = NULL;
-    if (bio) {
-        pkey = is_private ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL)
-                          : PEM_read_bio_PUBKEY(bio, NULL, no_password, NULL);
-    }
-    ERR_clear_error();
+    EC_TRY(ec_pem_key(pem, &pkey, &is_private));
     if (!pkey) {
         return ec_reject("this is no PEM key: expected \"BEGIN PUBLIC KEY\" or an unencrypted "
                          "\"BEGIN PRIVATE KEY\"");

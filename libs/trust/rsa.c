@@ -3,14 +3,12 @@
 
 #include <stdlib.h>
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 
 #include "base/mem.h"
+#include "trust/pem.h"
 
-#define PEM_MAX_BYTES 16384
 #define BITS_MIN 2048
 #define BITS_MAX 8192 /* a larger one would hold the loop for long */
 
@@ -26,26 +24,13 @@ void ec_rsa_free(struct ec_rsa *key)
     }
 }
 
-/* Asking for a password on the terminal would block for ever. */
-static int no_password(char *out, int size, int writing, void *arg)
-{
-    (void)out;
-    (void)size;
-    (void)writing;
-    (void)arg;
-    return -1;
-}
-
 struct ec_err ec_rsa_from_pem(struct ec_span pem, struct ec_rsa **ret_key)
 {
-    if (pem.len > PEM_MAX_BYTES) {
-        return ec_reject("a key file may have at most 16 KiB");
-    }
-    BIO *bio = BIO_new_mem_buf(pem.ptr, (int)pem.len);
-    EVP_PKEY *pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
-    BIO_free(bio);
-    ERR_clear_error();
-    if (!pkey) {
+    EVP_PKEY *pkey = NULL;
+    bool is_private = false;
+    EC_TRY(ec_pem_key(pem, &pkey, &is_private));
+    if (!pkey || !is_private) {
+        EVP_PKEY_free(pkey);
         return ec_reject("this is no PEM key: expected an unencrypted \"BEGIN RSA PRIVATE KEY\" or "
                          "\"BEGIN PRIVATE KEY\"");
     }
