@@ -98,6 +98,8 @@ EC_RESULT ec_githosts_open(struct ec_loop *loop, struct ec_fetcher *fetcher,
 void ec_githosts_close(struct ec_githosts *hosts); /* accepts NULL */
 
 enum ec_githost_kind ec_githost_kind(const struct ec_githosts *hosts, const char *repo_key);
+/* "github", as in the file, and as `webhook` calls the host. */
+const char *ec_githost_kind_name(enum ec_githost_kind kind);
 /* True when its API can be called: it is listed, with a credential. */
 bool ec_githost_has_api(const struct ec_githosts *hosts, const char *repo_key);
 /* True when it is called as a GitHub App, which has deliveries of its own (hook_id "app"). */

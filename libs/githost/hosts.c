@@ -357,6 +357,11 @@ enum ec_githost_kind ec_githost_kind(const struct ec_githosts *hosts, const char
     return host ? host->kind : EC_GITHOST_GIT;
 }
 
+const char *ec_githost_kind_name(enum ec_githost_kind kind)
+{
+    return kinds[kind].name;
+}
+
 static bool has_api(const struct git_host *host)
 {
     return host->api[0] && host->kind != EC_GITHOST_GIT && (host->token || host->app_key);

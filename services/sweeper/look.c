@@ -334,21 +334,6 @@ static void list(struct look *look)
 
 /* ---- which ---- */
 
-/* As the webhook would say it. */
-static const char *host_name(const struct sweeper *sw, const char *repo_key)
-{
-    switch (ec_githost_kind(sw->hosts, repo_key)) {
-    case EC_GITHOST_GITHUB:
-        return "github";
-    case EC_GITHOST_GITLAB:
-        return "gitlab";
-    case EC_GITHOST_GITEA:
-        return "gitea";
-    default:
-        return "git";
-    }
-}
-
 static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
 {
     struct ec_arena *arena = ec_arena_new(ARENA_MAX_BYTES);
@@ -361,7 +346,8 @@ static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
                           .full_name = COLUMN(full_name),
                           .host_repo_id = COLUMN(host_repo_id),
                           .lease = COLUMN(lease),
-                          .host = host_name(sw, ec_rows_text(rows, row, "repo_key")),
+                          .host = ec_githost_kind_name(
+                              ec_githost_kind(sw->hosts, ec_rows_text(rows, row, "repo_key"))),
                           .was_listed = COLUMN(listed),
                           .heard = COLUMN(heard),
                           .baselined = ec_rows_bool(rows, row, "baselined"),
