@@ -188,6 +188,11 @@ static void set_true(void *flag)
     *(bool *)flag = true;
 }
 
+static bool is_ready(void *sw)
+{
+    return !sweeper_unready(sw);
+}
+
 void up(struct instance *in, const char *name)
 {
     struct ec_store_spec spec = {.url = test_pg_url(pg), .application_name = name};
@@ -213,6 +218,8 @@ void up(struct instance *in, const char *name)
     assert_false(
         ec_failed(ec_githosts_open(loop, in->fetcher, &in->sw.settings.githost, &in->sw.hosts)));
     assert_false(ec_failed(sweeper_start(&in->sw)));
+    /* A test asks the tables itself, and may not ask before they are there. */
+    assert_true(test_run_until(loop, 15000, is_ready, &in->sw));
 }
 
 void down(struct instance *in)
