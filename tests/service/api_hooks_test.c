@@ -7,9 +7,7 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <libgen.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +22,7 @@
 #include "support/api_fixture.h"
 #include "support/github_double.h"
 #include "support/pipeline_process.h"
+#include "support/port.h"
 #include "trust/digest.h"
 
 #define SEAL_KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -38,24 +37,12 @@ static pid_t pids[2];
 
 /* ---- processes ---- */
 
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t len = sizeof(address);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
 static void start_programs(void)
 {
     static char listen[64], log[128];
     snprintf(folder, sizeof(folder), "/tmp/enclii-test-hooks-XXXXXX");
     assert_non_null(mkdtemp(folder));
-    snprintf(listen, sizeof(listen), "127.0.0.1:%d", free_port());
+    snprintf(listen, sizeof(listen), "127.0.0.1:%d", test_free_port());
     snprintf(base, sizeof(base), "http://%s", listen);
     const char *const env[] = {"ENCLII_KAFKA_BROKERS",
                                test_kafka_brokers(fx.kafka),

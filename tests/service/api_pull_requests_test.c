@@ -23,17 +23,6 @@ static struct api_place shop, other;
 static char viewer[80], developer[80], stranger[80];
 static char path[300];
 
-static void sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void sql(const char *format, ...)
-{
-    char text[4096];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    test_pg_sql(fx.pg, text);
-}
-
 static const char *of_shop(const char *rest)
 {
     snprintf(path, sizeof path, "/v1/services/%s%s", shop.service_id, rest);
@@ -64,30 +53,37 @@ static void rows(void)
     const char *key = test_pg_value(fx.pg, ask);
     char repo[200];
     snprintf(repo, sizeof repo, "%s", key);
-    sql("insert into enclii.pull_request (id, repo_key, number, state, title, ref, head_sha,"
-        " base_ref, from_fork, author, author_association, delivery_id) values"
-        " ('%s#7', '%s', 7, 'open', 'Add a cat', 'refs/pull/7/head', '" SHA_2
-        "', 'main', true, 'eve', 'NONE', 'd-7'),"
-        " ('%s#8', '%s', 8, 'open', 'Own', 'refs/pull/8/head', '" SHA_3
-        "', 'main', false, 'ann', 'MEMBER', 'd-8')",
-        repo, repo, repo, repo);
-    sql("insert into enclii.delivery (id, repo_key, ref, commit_sha, state, reason, event,"
-        " received_at) values ('d-7', '%s', 'refs/pull/7/head', '" SHA_2
-        "', 'IGNORED', 'fork_of_stranger', 'pull_request', now())",
-        repo);
-    sql("insert into enclii.decision (service_id, subject_kind, subject_id, rule, outcome, detail)"
+    api_sql(&fx,
+            "insert into enclii.pull_request (id, repo_key, number, state, title, ref, head_sha,"
+            " base_ref, from_fork, author, author_association, delivery_id) values"
+            " ('%s#7', '%s', 7, 'open', 'Add a cat', 'refs/pull/7/head', '" SHA_2
+            "', 'main', true, 'eve', 'NONE', 'd-7'),"
+            " ('%s#8', '%s', 8, 'open', 'Own', 'refs/pull/8/head', '" SHA_3
+            "', 'main', false, 'ann', 'MEMBER', 'd-8')",
+            repo, repo, repo, repo);
+    api_sql(&fx,
+            "insert into enclii.delivery (id, repo_key, ref, commit_sha, state, reason, event,"
+            " received_at) values ('d-7', '%s', 'refs/pull/7/head', '" SHA_2
+            "', 'IGNORED', 'fork_of_stranger', 'pull_request', now())",
+            repo);
+    api_sql(
+        &fx,
+        "insert into enclii.decision (service_id, subject_kind, subject_id, rule, outcome, detail)"
         " values ('%s', 'delivery', 'd-7', 'fork_of_stranger', 'not built', 'of eve')",
         shop.service_id);
-    sql("insert into enclii.build (id, service_id, number, delivery_id, spec, commit, commit_sha,"
+    api_sql(
+        &fx,
+        "insert into enclii.build (id, service_id, number, delivery_id, spec, commit, commit_sha,"
         " ref, actor, state, pull_request, trusted, author) values ('" BUILD_ID
         "', '%s', 1, 'd-6', '', '', '" SHA_1
         "', 'refs/pull/7/head', '', 'SUCCEEDED', 7, false, 'eve')",
         shop.service_id);
-    sql("insert into enclii.release (id, service_id, build_id, build_number, number, version,"
-        " state, commit, commit_sha, image_repo, spec, pull_request, trusted) values"
-        " ('" RELEASE_ID "', '%s', '" BUILD_ID "', 1, 1, 'v1', 'READY', '', '" SHA_1
-        "', 'r', '', 7, false)",
-        shop.service_id);
+    api_sql(&fx,
+            "insert into enclii.release (id, service_id, build_id, build_number, number, version,"
+            " state, commit, commit_sha, image_repo, spec, pull_request, trusted) values"
+            " ('" RELEASE_ID "', '%s', '" BUILD_ID "', 1, 1, 'v1', 'READY', '', '" SHA_1
+            "', 'r', '', 7, false)",
+            shop.service_id);
 }
 
 static void test_the_list(void **state)
@@ -159,19 +155,21 @@ static void test_not_deployed_before(void **state)
     const char *body = "{\"release_id\":\"" RELEASE_ID "\"}";
     expect(of_shop("/deploy"), developer, body, 409, "approval_needed");
     assert_non_null(strstr(fx.text, "enclii approve v1"));
-    sql("insert into enclii.deployment (id, service_id, environment_id, release_id, state, actor,"
+    api_sql(
+        &fx,
+        "insert into enclii.deployment (id, service_id, environment_id, release_id, state, actor,"
         " finished_at) values ('" DEPLOYMENT_ID "', '%s', '%s', '" RELEASE_ID
         "', 'HEALTHY', '', now())",
         shop.service_id, shop.environment_id);
     expect("/v1/deployments/" DEPLOYMENT_ID "/rollback", developer,
            "{\"to_release\":\"" RELEASE_ID "\"}", 409, "approval_needed");
     expect("/v1/deployments/" DEPLOYMENT_ID "/rollback", developer, NULL, 409, "approval_needed");
-    sql("delete from enclii.deployment");
+    api_sql(&fx, "delete from enclii.deployment");
     assert_string_equal(
         test_pg_value(fx.pg, "select count(*) from enclii.outbox where type like '%deploy.v1' or "
                              "type like '%rollback.v1'"),
         "0");
-    sql("update enclii.release set approved_by = 'ada'");
+    api_sql(&fx, "update enclii.release set approved_by = 'ada'");
     expect(of_shop("/deploy"), developer, body, 201, "");
 }
 
@@ -190,9 +188,11 @@ static void test_why(void **state)
     /* The service is as its last push is: a stranger's pull request does not change the answer. */
     assert_int_equal(api_ask(&fx, "GET", of_shop("/why"), viewer, NULL), 200);
     assert_string_equal(api_text(&fx, "rule"), "nothing_pushed");
-    sql("update enclii.build set state = 'waiting', reason = 'wait_for_ci', detail = 'Tests "
+    api_sql(
+        &fx,
+        "update enclii.build set state = 'waiting', reason = 'wait_for_ci', detail = 'Tests "
         "(in_progress) https://h/1', pull_request = 0, deadline_at = now() + interval '50 min'");
-    sql("delete from enclii.release");
+    api_sql(&fx, "delete from enclii.release");
     assert_int_equal(api_ask(&fx, "GET", of_shop("/why"), viewer, NULL), 200);
     assert_string_equal(api_text(&fx, "rule"), "wait_for_ci");
     assert_non_null(strstr(api_text(&fx, "summary"), "for CI: Tests (in_progress) https://h/1"));
@@ -202,9 +202,10 @@ static void test_why(void **state)
 static int fresh(void **state)
 {
     (void)state;
-    sql("truncate enclii.build, enclii.release, enclii.deployment, enclii.pull_request,"
-        " enclii.approval, enclii.delivery, enclii.decision, enclii.outbox, enclii.audit_log"
-        " cascade");
+    api_sql(&fx,
+            "truncate enclii.build, enclii.release, enclii.deployment, enclii.pull_request,"
+            " enclii.approval, enclii.delivery, enclii.decision, enclii.outbox, enclii.audit_log"
+            " cascade");
     rows();
     return 0;
 }

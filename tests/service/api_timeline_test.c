@@ -29,22 +29,13 @@ static int get(const char *path, const char *token)
     return api_ask(&fx, "GET", path, token, NULL);
 }
 
-static void sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void sql(const char *format, ...)
-{
-    char text[4096];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    test_pg_sql(fx.pg, text);
-}
-
 /* An event of that trace, `ms` after the push. service: an id or "". */
 static void event(int n, int ms, const char *topic, const char *type, const char *service,
                   const char *trace, const char *body)
 {
-    sql("insert into history.event (at, topic, partition, position, id, type, subject, key, trace,"
+    api_sql(
+        &fx,
+        "insert into history.event (at, topic, partition, position, id, type, subject, key, trace,"
         " service_id, repo_key, about, body, raw_bytes) values (timestamptz '2026-11-20T10:00:00Z'"
         " + %d * interval '1 ms', '%s', 0, %d, 'e-%d', 'dev.enclii.%s.v1', 's', 'k', '%s',"
         " nullif('%s', '')::uuid, case when '%s' = 'enclii.intake' then"
@@ -54,22 +45,29 @@ static void event(int n, int ms, const char *topic, const char *type, const char
 
 static void make_history(void)
 {
-    sql("alter schema aside rename to history");
-    sql("select history.make_month('2026-11-01')");
-    sql("insert into enclii.delivery (id, repo_key, ref, commit_sha, state, trace, received_at)"
-        " select 'delivery-1', repo_key, 'refs/heads/main', '" SHA_1 "', 'ACCEPTED', '" TRACEPARENT
-        "', now() from enclii.service where id = '%s'",
-        shop.service_id);
-    sql("insert into enclii.build (id, service_id, number, delivery_id, spec, commit, commit_sha,"
+    api_sql(&fx, "alter schema aside rename to history");
+    api_sql(&fx, "select history.make_month('2026-11-01')");
+    api_sql(&fx,
+            "insert into enclii.delivery (id, repo_key, ref, commit_sha, state, trace, received_at)"
+            " select 'delivery-1', repo_key, 'refs/heads/main', '" SHA_1
+            "', 'ACCEPTED', '" TRACEPARENT "', now() from enclii.service where id = '%s'",
+            shop.service_id);
+    api_sql(
+        &fx,
+        "insert into enclii.build (id, service_id, number, delivery_id, spec, commit, commit_sha,"
         " ref, actor, state, trace) values ('" BUILD_ID "', '%s', 1, 'delivery-1', '', '', '" SHA_1
         "', 'refs/heads/main', '', 'SUCCEEDED', '" TRACEPARENT "')",
         shop.service_id);
-    sql("insert into enclii.release (id, service_id, build_id, build_number, number, version, "
-        "state,"
-        " commit, commit_sha, image_repo, spec, trace) values ('" RELEASE_ID "', '%s', '" BUILD_ID
-        "', 1, 1, 'v1', 'READY', '', '" SHA_1 "', 'r', '', '" TRACEPARENT "')",
-        shop.service_id);
-    sql("insert into enclii.deployment (id, service_id, environment_id, release_id, state, actor,"
+    api_sql(&fx,
+            "insert into enclii.release (id, service_id, build_id, build_number, number, version, "
+            "state,"
+            " commit, commit_sha, image_repo, spec, trace) values ('" RELEASE_ID
+            "', '%s', '" BUILD_ID "', 1, 1, 'v1', 'READY', '', '" SHA_1 "', 'r', '', '" TRACEPARENT
+            "')",
+            shop.service_id);
+    api_sql(
+        &fx,
+        "insert into enclii.deployment (id, service_id, environment_id, release_id, state, actor,"
         " trace) values ('" DEPLOYMENT_ID "', '%s', '%s', '" RELEASE_ID "', 'HEALTHY', '', '" //
         TRACEPARENT "')",
         shop.service_id, shop.environment_id);
@@ -89,7 +87,7 @@ static void make_history(void)
 static void test_without_history(void **state)
 {
     (void)state;
-    sql("alter schema history rename to aside");
+    api_sql(&fx, "alter schema history rename to aside");
     assert_int_equal(get("/v1/timeline/" SHA_1, ADMIN_TOKEN), 503);
     assert_string_equal(api_text(&fx, "code"), "no_history");
     assert_int_equal(get("/v1/history", ADMIN_TOKEN), 503);

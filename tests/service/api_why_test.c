@@ -23,29 +23,21 @@ static struct api_fixture fx;
 static struct api_place shop, other;
 static char viewer[80], stranger[80];
 
-static void sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void sql(const char *format, ...)
-{
-    char text[4096];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    test_pg_sql(fx.pg, text);
-}
-
 static void delivery(const char *id, const char *repo_key, const char *sha, const char *state,
                      const char *reason, const char *detail)
 {
-    sql("insert into enclii.delivery (id, repo_key, ref, commit_sha, state, reason, detail,"
-        " received_at) values ('%s', '%s', 'refs/heads/main', '%s', '%s', '%s', '%s', now())",
-        id, repo_key, sha, state, reason, detail);
+    api_sql(&fx,
+            "insert into enclii.delivery (id, repo_key, ref, commit_sha, state, reason, detail,"
+            " received_at) values ('%s', '%s', 'refs/heads/main', '%s', '%s', '%s', '%s', now())",
+            id, repo_key, sha, state, reason, detail);
 }
 
 static void decision(const char *service_id, const char *kind, const char *id, const char *rule,
                      const char *outcome, const char *detail)
 {
-    sql("insert into enclii.decision (service_id, subject_kind, subject_id, rule, outcome, detail)"
+    api_sql(
+        &fx,
+        "insert into enclii.decision (service_id, subject_kind, subject_id, rule, outcome, detail)"
         " values (nullif('%s', '')::uuid, '%s', '%s', '%s', '%s', '%s')",
         service_id, kind, id, rule, outcome, detail);
 }
@@ -71,7 +63,9 @@ static void expect(const json_t *answer, const char *service, const char *rule, 
 /* One push, two services: one builds it, the other has its reason. */
 static void make_push(void)
 {
-    sql("update enclii.service set repo_key = (select repo_key from enclii.service where id = '%s')"
+    api_sql(
+        &fx,
+        "update enclii.service set repo_key = (select repo_key from enclii.service where id = '%s')"
         " where id = '%s'",
         shop.service_id, other.service_id);
     char repo_key[256];
@@ -80,7 +74,9 @@ static void make_push(void)
     delivery("d-1", repo_key, SHA_1, "ACCEPTED", "", "");
     decision(other.service_id, "delivery", "d-1", "paths_not_watched", "not built",
              "none of the 2 changed files is under a watched path");
-    sql("insert into enclii.build (id, service_id, number, delivery_id, spec, commit, commit_sha,"
+    api_sql(
+        &fx,
+        "insert into enclii.build (id, service_id, number, delivery_id, spec, commit, commit_sha,"
         " ref, actor, state, deadline_at) values ('" BUILD_ID "', '%s', 1, 'd-1', '', '', '" SHA_1
         "', 'refs/heads/main', '', 'queued', now() + interval '50 min')",
         shop.service_id);
@@ -128,7 +124,9 @@ static void test_pushes_that_are_ignored(void **state)
 static void test_other_events(void **state)
 {
     (void)state;
-    sql("insert into enclii.delivery (id, repo_key, state, detail, event, received_at) select "
+    api_sql(
+        &fx,
+        "insert into enclii.delivery (id, repo_key, state, detail, event, received_at) select "
         "'d-pr',"
         " repo_key, 'ACCEPTED', 'told as PullRequestChanged', 'pull_request', now() + interval '1 "
         "h'"
@@ -145,10 +143,12 @@ static void test_other_events(void **state)
 static void test_the_queue(void **state)
 {
     (void)state;
-    sql("insert into enclii.builder (id, slots, heard_at) values ('b-1', 1, now()), "
-        "('b-2', 1, now() - interval '1 min')");
+    api_sql(&fx, "insert into enclii.builder (id, slots, heard_at) values ('b-1', 1, now()), "
+                 "('b-2', 1, now() - interval '1 min')");
     expect(why(BUILD_ID, viewer, 0), "shop/web", "not_its_turn", "0 of 1 slots on 1 builder(s)");
-    sql("insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
+    api_sql(
+        &fx,
+        "insert into enclii.build (id, service_id, number, spec, commit, commit_sha, ref, actor,"
         " state, builder_id, deadline_at) values (gen_random_uuid(), '%s', 9, '', '', '" SHA_4
         "', 'r', '', 'running', 'b-1', now() + interval '1 min')",
         other.service_id);
@@ -160,20 +160,25 @@ static void test_the_queue(void **state)
 static void test_releases_and_deployments(void **state)
 {
     (void)state;
-    sql("update enclii.build set state = 'SUCCEEDED', deadline_at = null where id = '" BUILD_ID
-        "'");
+    api_sql(&fx,
+            "update enclii.build set state = 'SUCCEEDED', deadline_at = null where id = '" BUILD_ID
+            "'");
     expect(why(BUILD_ID, viewer, 0), "shop/web", "not_begun", "waits for pipeline to make it");
-    sql("insert into enclii.release (id, service_id, build_id, build_number, number, version, "
+    api_sql(
+        &fx,
+        "insert into enclii.release (id, service_id, build_id, build_number, number, version, "
         "state,"
         " commit, commit_sha, image_repo, spec, deadline_at) values ('" RELEASE_ID "', '%s', '" //
         BUILD_ID "', 1, 1, 'v1', 'signing', '', '" SHA_1 "', 'r', '', now() + interval '9 min')",
         shop.service_id);
     expect(why(RELEASE_ID, viewer, 0), "shop/web", "signing", "(signing_timed_out) in ");
-    sql("update enclii.release set state = 'READY', deadline_at = null");
+    api_sql(&fx, "update enclii.release set state = 'READY', deadline_at = null");
     decision(shop.service_id, "release", RELEASE_ID, "no_environment", "not deployed",
              "the project has no environment \"moon\"");
     expect(why(SHA_1, viewer, 0), "shop/web", "no_environment", "\"moon\"");
-    sql("insert into enclii.deployment (id, service_id, environment_id, release_id, state, reason,"
+    api_sql(
+        &fx,
+        "insert into enclii.deployment (id, service_id, environment_id, release_id, state, reason,"
         " detail, actor) values ('" DEPLOYMENT_ID "', '%s', '%s', '" RELEASE_ID "', 'ROLLED_BACK',"
         " 'unhealthy', 'GET / answered 500', '')",
         shop.service_id, shop.environment_id);

@@ -104,6 +104,16 @@ void api_fixture_close(struct api_fixture *fx)
     test_pg_free(fx->pg);
 }
 
+void api_sql(struct api_fixture *fx, const char *format, ...)
+{
+    char text[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    test_pg_sql(fx->pg, text);
+}
+
 /* ---- requests ---- */
 
 #define ASK_TRIES 3

@@ -39,6 +39,9 @@ int api_ask(struct api_fixture *fx, const char *method, const char *path, const 
 /* Text at a dotted path of the last answer, "" if absent. */
 const char *api_text(const struct api_fixture *fx, const char *path);
 
+/* printf into one statement of at most 4 KiB. */
+void api_sql(struct api_fixture *fx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* A project with one service bound to http://git.test/acme/<name>; ids are kept for the caller. */
 struct api_place {
     char slug[64];

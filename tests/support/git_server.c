@@ -1,7 +1,6 @@
 /* See git_server.h. */
 #include "support/git_server.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -9,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "support/port.h"
 
 #define NGINX "/usr/sbin/nginx"
 #define FCGIWRAP "/usr/sbin/fcgiwrap"
@@ -52,35 +51,6 @@ static const char config[] =
     "    }\n"
     "}\n";
 
-static struct sockaddr_in loopback(int port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-}
-
-static int free_port(void)
-{
-    struct sockaddr_in address = loopback(0);
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (struct sockaddr *)&address, len) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
-        abort();
-    }
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
-static bool answers(int port)
-{
-    struct sockaddr_in address = loopback(port);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool good = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
-    close(fd);
-    return good;
-}
-
 static void write_file(const struct test_git_server *server, const char *name, const char *format,
                        const char *a, const char *b)
 {
@@ -114,7 +84,7 @@ struct test_git_server *test_git_server_start(const char *user, const char *pass
         return NULL;
     }
     struct test_git_server *server = ec_alloc(sizeof(*server));
-    int port = free_port();
+    int port = test_free_port();
     char socket_arg[96], config_arg[96];
     snprintf(server->dir, sizeof(server->dir), "/tmp/enclii-git-XXXXXX");
     if (!mkdtemp(server->dir)) {
@@ -130,7 +100,7 @@ struct test_git_server *test_git_server_start(const char *user, const char *pass
     server->cgi = run((const char *const[]){FCGIWRAP, "-c", "1", "-s", socket_arg, NULL});
     server->nginx = run(
         (const char *const[]){NGINX, "-p", server->dir, "-c", config_arg, "-e", "stderr", NULL});
-    for (int i = 0; i < 500 && !answers(port); i++) {
+    for (int i = 0; i < 500 && !test_port_answers(port); i++) {
         usleep(10000);
     }
     return server;

@@ -1,18 +1,17 @@
 /* Starts and stops docker-registry for tests. Blocking on purpose: tests wait for it. */
 #include "support/registry.h"
 
-#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "support/port.h"
 
 #define PROGRAM "/usr/bin/docker-registry"
 
@@ -22,35 +21,6 @@ struct test_registry {
     int port;
     pid_t pid;
 };
-
-static struct sockaddr_in loopback(int port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-}
-
-static int free_port(void)
-{
-    struct sockaddr_in address = loopback(0);
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (struct sockaddr *)&address, len) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
-        abort();
-    }
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
-static bool answers(int port)
-{
-    struct sockaddr_in address = loopback(port);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool good = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
-    close(fd);
-    return good;
-}
 
 static void write_config(const struct test_registry *registry, bool with_password)
 {
@@ -85,7 +55,7 @@ void test_registry_up(struct test_registry *registry)
         execl(PROGRAM, PROGRAM, "serve", config, (char *)NULL);
         _exit(127);
     }
-    for (int i = 0; i < 500 && !answers(registry->port); i++) {
+    for (int i = 0; i < 500 && !test_port_answers(registry->port); i++) {
         usleep(10000);
     }
 }
@@ -106,7 +76,7 @@ struct test_registry *test_registry_start(bool with_password)
     if (!mkdtemp(registry->dir)) {
         abort();
     }
-    registry->port = free_port();
+    registry->port = test_free_port();
     snprintf(registry->host, sizeof(registry->host), "127.0.0.1:%d", registry->port);
     write_config(registry, with_password);
     test_registry_up(registry);

@@ -17,8 +17,8 @@
 
 static struct builder builder = {
     .settings = {.work_dir = "/work", .registry_auth_file = "/run/auth.json"},
-    .policy_file = "/work/policy.json",
-    .strict_policy_file = "/work/strict-policy.json",
+    .policy_file = "/builder/policy.json",
+    .strict_policy_file = "/builder/strict-policy.json",
 };
 
 static struct ec_arena *arena;
@@ -62,12 +62,12 @@ static struct job job_of(bool trusted)
     return (struct job){.builder = &builder,
                         .arena = arena,
                         .run = &run,
-                        .dir = "/work/jobs/1",
-                        .home_dir = "/work/jobs/1/home",
-                        .image_id_file = "/work/jobs/1/image-id",
-                        .digest_file = "/work/jobs/1/digest",
-                        .dockerfile_path = "/work/jobs/1/src/Dockerfile",
-                        .context_path = "/work/jobs/1/src",
+                        .dir = "/builder/jobs/1",
+                        .home_dir = "/builder/jobs/1/home",
+                        .image_id_file = "/builder/jobs/1/image-id",
+                        .digest_file = "/builder/jobs/1/digest",
+                        .dockerfile_path = "/builder/jobs/1/src/Dockerfile",
+                        .context_path = "/builder/jobs/1/src",
                         .image_id = "image"};
 }
 
@@ -88,20 +88,20 @@ static void test_a_fork_builds_with_nothing_of_ours(void **state)
     assert_null(strstr(build, "auth"));
     assert_null(strstr(build, "hunter2"));
     assert_null(strstr(build, "NPM_TOKEN"));
-    assert_null(strstr(build, "/work/policy.json"));
-    assert_non_null(strstr(build, "--signature-policy /work/strict-policy.json "));
-    assert_non_null(strstr(build, "buildah --root /work/jobs/1/storage --runroot "
-                                  "/work/jobs/1/run bud "));
+    assert_null(strstr(build, "/builder/policy.json"));
+    assert_non_null(strstr(build, "--signature-policy /builder/strict-policy.json "));
+    assert_non_null(strstr(build, "buildah --root /builder/jobs/1/storage --runroot "
+                                  "/builder/jobs/1/run bud "));
     assert_non_null(strstr(build, "--layers=false "));
     assert_int_equal(strncmp(build, "sh -c if unshare --pid ", 23), 0);
     const char *env = joined(engine_buildah.untrusted_env(&job));
-    assert_non_null(strstr(env, "HOME=/work/jobs/1/home "));
-    assert_non_null(strstr(env, "TMPDIR=/work/jobs/1/home "));
+    assert_non_null(strstr(env, "HOME=/builder/jobs/1/home "));
+    assert_non_null(strstr(env, "TMPDIR=/builder/jobs/1/home "));
     assert_null(strstr(env, "hunter2"));
     /* The push is ours, after the fork's code has ended; it takes the image from its storage. */
     const char *push = joined(engine_buildah.push_argv(&job));
     assert_non_null(strstr(push, "--authfile /run/auth.json "));
-    assert_non_null(strstr(push, "--root /work/jobs/1/storage "));
+    assert_non_null(strstr(push, "--root /builder/jobs/1/storage "));
 }
 
 static void write_tool(const char *dir, const char *name, const char *text)
@@ -188,7 +188,7 @@ static void test_the_environment_is_not_handed_down(void **state)
     setenv("ENCLII_KAFKA_PASSWORD", "hunter2", 1);
     struct job job = job_of(false);
     assert_null(strstr(joined(engine_buildah.untrusted_env(&job)), "hunter2"));
-    assert_null(strstr(joined(tool_env(arena, "/work/home", NULL)), "hunter2"));
+    assert_null(strstr(joined(tool_env(arena, "/builder/home", NULL)), "hunter2"));
 }
 
 int main(void)
