@@ -33,9 +33,23 @@ struct github_double {
 
 void double_fault(struct github_double *github, struct ec_request *req, const char *what);
 void double_message(struct ec_request *req, int status, const char *text);
+bool double_is(const char *value, const char *wanted); /* NULL is nothing */
 const char *double_bearer(struct ec_request *req);
 const char *double_repo_name(struct ec_request *req); /* "acme/shop" */
+/* The repository, for a token that may see it; NULL = answered. */
+json_t *double_by_token(struct github_double *github, struct ec_request *req);
+/* Answers `per_page` of the list after `at`; links to the rest by that parameter. */
+void double_reply_page(struct github_double *github, struct ec_request *req, json_t *list,
+                       size_t at, const char *parameter);
 /* The App's JWT came with it; false = answered. */
 bool double_by_app(struct github_double *github, struct ec_request *req);
 void on_installation(void *state, struct ec_request *req);
 void on_access_token(void *state, struct ec_request *req);
+void on_hooks(void *state, struct ec_request *req);
+void on_hook_create(void *state, struct ec_request *req);
+void on_hook_change(void *state, struct ec_request *req);
+void on_hook_ping(void *state, struct ec_request *req);
+void on_deliveries(void *state, struct ec_request *req);
+void on_app_deliveries(void *state, struct ec_request *req);
+void on_attempt(void *state, struct ec_request *req);
+void on_app_attempt(void *state, struct ec_request *req);
