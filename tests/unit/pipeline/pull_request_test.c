@@ -1,4 +1,4 @@
-/* Pull requests, approvals and the host's CI, decider by decider. */
+/* Pull requests and approvals, decider by decider. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,71 +6,8 @@
 
 #include <cmocka.h>
 
+#include "pull_support.h"
 #include "pulls.h"
-#include "support.h"
-
-#define SHA_1 "1111111111111111111111111111111111111111"
-#define SHA_2 "2222222222222222222222222222222222222222"
-#define REPO_KEY "h/acme/shop"
-
-static int serial;
-
-static struct world *world_of(const char *pull_requests, bool wait_for_ci)
-{
-    struct world *w = test_world();
-    struct service *svc = test_service(w, 1, PROJECT);
-    Enclii__V1__ServiceSpec *spec = world_spec(w, svc->spec);
-    Enclii__V1__BuildSpec *build = world_message(w, &enclii__v1__build_spec__descriptor);
-    Enclii__V1__BuildSpec__ArgsEntry *arg =
-        world_message(w, &enclii__v1__build_spec__args_entry__descriptor);
-    spec->pull_requests = world_text(w, pull_requests);
-    spec->wait_for_ci = wait_for_ci;
-    arg->key = world_text(w, "NPM_TOKEN");
-    arg->value = world_text(w, "hunter2");
-    build->args = &arg;
-    build->n_args = 1;
-    spec->build = build;
-    world_respec(w, svc, spec);
-    world_add_builder(
-        w, &(struct builder){
-               .id = "builder", .slots = 9, .cached_repos = "[]", .version = "", .heard_ms = NOW});
-    return w;
-}
-
-static Enclii__V1__DeliveryInfo *info(struct world *w, const char *action)
-{
-    Enclii__V1__DeliveryInfo *made = world_message(w, &enclii__v1__delivery_info__descriptor);
-    made->delivery_id = ec_arena_format(w->arena, "d-%d", ++serial);
-    made->host = world_text(w, "github");
-    made->event = world_text(w, "pull_request");
-    made->action = world_text(w, action);
-    made->repo_key = world_text(w, REPO_KEY);
-    made->sender = world_text(w, "eve");
-    return made;
-}
-
-/* A pull request of a stranger's fork; tests change what they are about. */
-static Enclii__V1__PullRequestChanged *pull(struct world *w, const char *action, const char *sha)
-{
-    Enclii__V1__PullRequestChanged *pr =
-        world_message(w, &enclii__v1__pull_request_changed__descriptor);
-    pr->delivery = info(w, action);
-    pr->number = 7;
-    pr->title = world_text(w, "Add a cat");
-    pr->head_sha = world_text(w, sha);
-    pr->head_ref = world_text(w, "cat");
-    pr->base_ref = world_text(w, "main");
-    pr->from_fork = true;
-    pr->author = world_text(w, "eve");
-    pr->author_association = world_text(w, "NONE");
-    return pr;
-}
-
-static const struct delivery *tell(struct world *w, Enclii__V1__PullRequestChanged *pr)
-{
-    test_event(w, "pull_request.changed", NULL, &pr->base);
-    return world_delivery(w, pr->delivery->delivery_id);
-}
 
 static void approve(struct world *w, const char *sha)
 {
@@ -83,15 +20,6 @@ static void approve(struct world *w, const char *sha)
     test_event(w, "request.approve", NULL, &req->base);
 }
 
-static struct build *last_build(const struct world *w)
-{
-    struct build *last = NULL;
-    for (struct build *b = w->first_build; b; b = b->next) {
-        last = b;
-    }
-    return last;
-}
-
 static const struct decision *last_why(const struct world *w)
 {
     const struct decision *last = NULL;
@@ -99,23 +27,6 @@ static const struct decision *last_why(const struct world *w)
         last = d;
     }
     return last;
-}
-
-static Enclii__V1__RunBuild *lease(struct world *w)
-{
-    struct lease leases[4];
-    size_t count = decide_queue(w, NULL, leases, EC_LEN(leases));
-    Enclii__V1__RunBuild *run = NULL;
-    for (size_t i = 0; i < count; i++) {
-        decide_lease(w, &leases[i]);
-    }
-    for (struct fact *f = w->first_fact; f; f = f->next) {
-        if (strcmp(f->type, "dev.enclii.build.run.v1") == 0) {
-            run = enclii__v1__run_build__unpack(&w->allocator, f->body.len,
-                                                (const uint8_t *)f->body.ptr);
-        }
-    }
-    return run;
 }
 
 static struct release *finish_build(struct world *w)
@@ -141,6 +52,7 @@ static struct release *finish_build(struct world *w)
 
 static const struct deployment *deploy(struct world *w, const struct release *release)
 {
+    static int serial;
     Enclii__V1__RequestDeploy *req = world_message(w, &enclii__v1__request_deploy__descriptor);
     req->service_id = world_text(w, w->first_service->id);
     req->release_id = world_text(w, release->id);
@@ -470,151 +382,6 @@ static void test_asking_by_commit_does_not_make_it_trusted(void **state)
     world_free(w);
 }
 
-/* ---- the host's CI ---- */
-
-static void ci_run(struct world *w, const char *kind, const char *id, int64_t attempt,
-                   const char *conclusion)
-{
-    Enclii__V1__CiChanged *ci = world_message(w, &enclii__v1__ci_changed__descriptor);
-    ci->delivery = info(w, "completed");
-    ci->kind = world_text(w, kind);
-    ci->run_id = world_text(w, id);
-    ci->name = ec_arena_format(w->arena, "Tests %s", id);
-    ci->sha = world_text(w, SHA_1);
-    bool over = strcmp(conclusion, "queued") != 0 && strcmp(conclusion, "in_progress") != 0;
-    ci->status = world_text(w, over ? "completed" : conclusion);
-    ci->conclusion = world_text(w, over ? conclusion : "");
-    ci->url = world_text(w, "https://h/runs/1");
-    ci->run_attempt = attempt;
-    test_event(w, "ci.changed", NULL, &ci->base);
-}
-
-static void test_the_verdict(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *runs[4][3]; /* kind, id, conclusion */
-        int is;
-    } rows[] = {
-        {{{NULL}}, CI_UNKNOWN},
-        {{{"workflow_run", "1", "success"}}, CI_GOOD},
-        {{{"workflow_run", "1", "neutral"}, {"workflow_run", "2", "skipped"}}, CI_GOOD},
-        {{{"workflow_run", "1", "success"}, {"workflow_run", "2", "in_progress"}}, CI_RUNNING},
-        {{{"workflow_run", "2", "in_progress"}, {"workflow_run", "1", "success"}}, CI_RUNNING},
-        {{{"workflow_run", "1", "queued"}}, CI_RUNNING},
-        {{{"workflow_run", "1", "in_progress"}, {"workflow_run", "2", "failure"}}, CI_BAD},
-        {{{"workflow_run", "1", "success"}, {"workflow_run", "2", "cancelled"}}, CI_BAD},
-        {{{"workflow_run", "1", "timed_out"}}, CI_BAD},
-        {{{"workflow_run", "1", "action_required"}}, CI_BAD},
-        /* Suites of apps that never run hold nothing, and tell nothing. */
-        {{{"check_suite", "9", "queued"}}, CI_UNKNOWN},
-        {{{"check_suite", "9", "queued"}, {"check_suite", "8", "success"}}, CI_GOOD},
-        {{{"check_suite", "9", "in_progress"}, {"check_suite", "8", "success"}}, CI_RUNNING},
-        {{{"check_suite", "9", "failure"}}, CI_BAD},
-        /* Workflow runs are the finer word. */
-        {{{"check_suite", "9", "failure"}, {"workflow_run", "1", "success"}}, CI_GOOD},
-        {{{"check_suite", "9", "success"}, {"workflow_run", "1", "in_progress"}}, CI_RUNNING},
-        {{{"pipeline", "1", "success"}}, CI_GOOD},
-        {{{"pipeline", "1", "failure"}}, CI_BAD},
-    };
-    for (size_t i = 0; i < EC_LEN(rows); i++) {
-        struct world *w = world_of("trusted", true);
-        for (size_t k = 0; k < 4 && rows[i].runs[k][0]; k++) {
-            ci_run(w, rows[i].runs[k][0], rows[i].runs[k][1], 1, rows[i].runs[k][2]);
-        }
-        struct ci_verdict verdict = decide_ci_verdict(w, REPO_KEY, SHA_1);
-        if ((int)verdict.is != rows[i].is) {
-            fail_msg("row %zu: %d, not %d", i, (int)verdict.is, rows[i].is);
-        }
-        assert_int_equal(decide_ci_verdict(w, REPO_KEY, SHA_2).is, CI_UNKNOWN);
-        assert_int_equal(decide_ci_verdict(w, "h/acme/other", SHA_1).is, CI_UNKNOWN);
-        world_free(w);
-    }
-}
-
-static void test_a_push_waits_for_ci(void **state)
-{
-    (void)state;
-    struct world *w = world_of("trusted", true);
-    test_push(w, "p1", SHA_1);
-    struct build *b = w->first_build;
-    assert_int_equal(b->cell.state, BUILD_WAITING);
-    assert_int_equal(b->cell.deadline_unix_ms, NOW + 3600000 + 1000);
-    assert_null(lease(w));
-    ci_run(w, "workflow_run", "1", 1, "in_progress");
-    assert_int_equal(b->cell.state, BUILD_WAITING);
-    assert_string_equal(b->detail, "Tests 1 (in_progress) https://h/runs/1");
-    ci_run(w, "workflow_run", "1", 1, "success");
-    assert_int_equal(b->cell.state, BUILD_QUEUED);
-    assert_string_equal(b->reason, "");
-    assert_non_null(lease(w));
-    world_free(w);
-}
-
-static void test_the_ci_may_be_first_and_may_fail(void **state)
-{
-    (void)state;
-    struct world *w = world_of("trusted", true);
-    ci_run(w, "workflow_run", "1", 1, "success");
-    test_push(w, "p1", SHA_1);
-    assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
-    world_free(w);
-
-    w = world_of("trusted", true);
-    test_push(w, "p1", SHA_1);
-    ci_run(w, "workflow_run", "1", 1, "failure");
-    assert_int_equal(w->first_build->cell.state, BUILD_CANCELLED);
-    assert_string_equal(w->first_build->reason, "ci_failed");
-    assert_string_equal(w->first_build->detail, "Tests 1 ended as failure: https://h/runs/1");
-    world_free(w);
-
-    w = world_of("trusted", true); /* run again, and well, before the push is handled */
-    ci_run(w, "workflow_run", "1", 1, "failure");
-    ci_run(w, "workflow_run", "1", 2, "success");
-    ci_run(w, "workflow_run", "1", 1, "failure");     /* the first attempt's word once more */
-    ci_run(w, "workflow_run", "1", 2, "in_progress"); /* and a late one */
-    test_push(w, "p1", SHA_1);
-    assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
-    world_free(w);
-
-    w = world_of("trusted", true); /* run again, and well, after the push was ended by it */
-    test_push(w, "p1", SHA_1);
-    ci_run(w, "workflow_run", "1", 1, "failure");
-    ci_run(w, "workflow_run", "1", 2, "in_progress");
-    assert_int_equal(ec_map_count(w->builds), 1);
-    ci_run(w, "workflow_run", "1", 2, "success");
-    assert_int_equal(ec_map_count(w->builds), 2);
-    assert_int_equal(last_build(w)->cell.state, BUILD_QUEUED);
-    assert_string_equal(last_build(w)->ref, "refs/heads/main");
-    ci_run(w, "workflow_run", "1", 2, "success"); /* told once more */
-    assert_int_equal(ec_map_count(w->builds), 2);
-    world_free(w);
-
-    w = world_of("trusted", true); /* the same, but a newer push came meanwhile: that one counts */
-    test_push(w, "p1", SHA_1);
-    ci_run(w, "workflow_run", "1", 1, "failure");
-    test_push(w, "p2", SHA_2);
-    ci_run(w, "workflow_run", "1", 2, "success");
-    assert_int_equal(ec_map_count(w->builds), 2);
-    assert_string_equal(last_build(w)->commit_sha, SHA_2);
-    world_free(w);
-
-    w = world_of("trusted", true); /* silence ends, too */
-    test_push(w, "p1", SHA_1);
-    decide_build_overdue(w, w->first_build);
-    assert_int_equal(w->first_build->cell.state, BUILD_TIMED_OUT);
-    assert_string_equal(w->first_build->reason, "ci_timed_out");
-    assert_non_null(strstr(w->first_build->detail, "no run of the host's CI"));
-    world_free(w);
-
-    w = world_of("trusted", true); /* pull requests do not wait: nothing of them deploys */
-    Enclii__V1__PullRequestChanged *pr = pull(w, "opened", SHA_1);
-    pr->from_fork = false;
-    tell(w, pr);
-    assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
-    world_free(w);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -630,9 +397,6 @@ int main(void)
         cmocka_unit_test(test_an_approval_is_for_one_commit),
         cmocka_unit_test(test_approving_what_is_built),
         cmocka_unit_test(test_asking_by_commit_does_not_make_it_trusted),
-        cmocka_unit_test(test_the_verdict),
-        cmocka_unit_test(test_a_push_waits_for_ci),
-        cmocka_unit_test(test_the_ci_may_be_first_and_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
