@@ -365,7 +365,7 @@ static void sweep_conn(struct ec_http_conn *conn, int64_t now_ms)
         if (now_ms - conn->since_ms > DRAIN_MS) {
             ec_http_conn_close(conn);
         }
-    } else if (conn->out.len > 0) {
+    } else if (conn->wanted & UV_WRITABLE) {
         if (now_ms - conn->progress_ms > most_ms) {
             ec_http_conn_close(conn); /* it does not take its reply */
         }

@@ -116,8 +116,6 @@ void api_sql(struct api_fixture *fx, const char *format, ...)
 
 /* ---- requests ---- */
 
-#define ASK_TRIES 3
-
 static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result *result)
 {
     struct api_fixture *fx = arg;
@@ -148,12 +146,9 @@ int api_ask(struct api_fixture *fx, const char *method, const char *path, const 
         .bearer = bearer,
         .body = ec_span_of(body),
     };
-    fx->status = 0;
-    for (int tries = 0; fx->status == 0 && tries < ASK_TRIES; tries++) { /* as any client does */
-        fx->answered = false;
-        check(ec_fetch_start(fx->fetcher, &spec, on_answer, fx, NULL));
-        assert_true(test_run_until(fx->loop, 10000, test_is_true, &fx->answered));
-    }
+    fx->answered = false;
+    check(ec_fetch_start(fx->fetcher, &spec, on_answer, fx, NULL));
+    assert_true(test_run_until(fx->loop, 10000, test_is_true, &fx->answered));
     ec_secret_free(bearer);
     return fx->status;
 }
