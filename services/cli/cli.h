@@ -126,7 +126,10 @@ json_t *find_release(struct cli *cli, const json_t *service, const char *name, i
 /* What a person calls a push: HEAD (the commit here) and v12 (a release of --service or of the one
  * here) become ids, anything else stays. NULL = said what is wrong. */
 const char *find_what(struct cli *cli, const char *name, int *ret_exit);
-const char *commit_here(struct cli *cli); /* HEAD of the working copy here, "" = there is none */
+
+/* ---- git_here.c: the working copy the command is called in; "" = there is none ---- */
+const char *git_commit_here(struct cli *cli);
+const char *git_origin_here(struct cli *cli); /* the remote's URL */
 
 /* ---- out.c: what people and scripts see ---- */
 struct column {

@@ -13,20 +13,6 @@ static const char *wanted_service(const struct cli *cli)
     return cli->arg_count ? cli->args[0] : option(cli, "service");
 }
 
-const char *commit_here(struct cli *cli)
-{
-    FILE *git = popen("git rev-parse --verify -q HEAD 2>/dev/null", "re");
-    char line[128] = "";
-    if (git && !fgets(line, sizeof line, git)) {
-        line[0] = '\0';
-    }
-    if (git) {
-        pclose(git);
-    }
-    line[strcspn(line, "\n")] = '\0';
-    return ec_arena_strdup(cli->arena, line);
-}
-
 static int deploy_release(struct cli *cli, const json_t *service, const char *name)
 {
     int status = EXIT_OK;
@@ -90,7 +76,7 @@ int cmd_deploy(struct cli *cli)
         return give_up(EXIT_ERROR, "--release or --commit, not both");
     }
     return release ? deploy_release(cli, service, release)
-                   : deploy_commit(cli, service, commit ? commit : commit_here(cli));
+                   : deploy_commit(cli, service, commit ? commit : git_commit_here(cli));
 }
 
 int cmd_rollback(struct cli *cli)

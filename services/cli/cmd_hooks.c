@@ -17,24 +17,10 @@
 
 /* ---- which repository ---- */
 
-static const char *origin_here(struct cli *cli)
-{
-    FILE *git = popen("git config --get remote.origin.url 2>/dev/null", "re");
-    char line[1024] = "";
-    if (git && !fgets(line, sizeof line, git)) {
-        line[0] = '\0';
-    }
-    if (git) {
-        pclose(git);
-    }
-    line[strcspn(line, "\n")] = '\0';
-    return ec_arena_strdup(cli->arena, line);
-}
-
 /* NULL = said what is wrong. */
 static const char *wanted_repo(struct cli *cli, int *ret_exit)
 {
-    const char *repo = cli->arg_count ? cli->args[0] : origin_here(cli);
+    const char *repo = cli->arg_count ? cli->args[0] : git_origin_here(cli);
     if (!repo[0]) {
         *ret_exit = give_up(EXIT_ERROR, "which repository? Say github.com/acme/shop or its clone "
                                         "URL; here is no git work tree with a remote origin");

@@ -118,7 +118,7 @@ static bool is_version(const char *text)
 const char *find_what(struct cli *cli, const char *name, int *ret_exit)
 {
     if (strcmp(name, "HEAD") == 0) {
-        const char *sha = commit_here(cli);
+        const char *sha = git_commit_here(cli);
         if (!sha[0]) {
             *ret_exit = give_up(EXIT_NOT_FOUND, "there is no git commit here for HEAD");
             return NULL;
