@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -29,20 +31,44 @@ static bool send_all(int fd, const char *ptr, size_t len)
     return true;
 }
 
+static void keep(struct raw *raw, const char *piece, size_t len)
+{
+    size_t room = sizeof(raw->reply) - 1 - raw->reply_len;
+    size_t kept = len < room ? len : room;
+    memcpy(raw->reply + raw->reply_len, piece, kept);
+    raw->reply_len += kept;
+    raw->reply[raw->reply_len] = '\0';
+    raw->read_len += len;
+    size_t most = sizeof(raw->tail) - 1, old = strlen(raw->tail);
+    size_t fresh = len < most ? len : most, stay = old + fresh > most ? most - fresh : old;
+    memmove(raw->tail, raw->tail + old - stay, stay);
+    memcpy(raw->tail + stay, piece + len - fresh, fresh);
+    raw->tail[stay + fresh] = '\0';
+}
+
 static void read_reply(struct raw *raw, int fd)
 {
     uint32_t ms = raw->read_ms ? raw->read_ms : 2000;
     struct timeval limit = {ms / 1000, (ms % 1000) * 1000};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    size_t max = raw->read_max ? raw->read_max : sizeof(raw->reply) - 1;
-    while (raw->reply_len < max) {
-        ssize_t n = recv(fd, raw->reply + raw->reply_len, max - raw->reply_len, 0);
+    size_t max = raw->read_max ? raw->read_max : SIZE_MAX;
+    char piece[4096];
+    while (raw->read_len < max) {
+        size_t wanted = max - raw->read_len < sizeof(piece) ? max - raw->read_len : sizeof(piece);
+        ssize_t n = recv(fd, piece, wanted, 0);
         if (n <= 0) {
             raw->closed = n == 0;
             return;
         }
-        raw->reply_len += (size_t)n;
-        raw->reply[raw->reply_len] = '\0';
+        keep(raw, piece, (size_t)n);
+    }
+}
+
+static void pause_for(const struct raw *raw)
+{
+    int64_t until_ms = ec_mono_ms() + raw->pause_ms;
+    while (ec_mono_ms() < until_ms && !__atomic_load_n(&raw->hurry, __ATOMIC_ACQUIRE)) {
+        sleep_ms(1);
     }
 }
 
@@ -55,7 +81,7 @@ static void *raw_thread(void *arg)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0) {
         send_all(fd, raw->send, raw->send_len ? raw->send_len : strlen(raw->send));
-        sleep_ms(raw->pause_ms);
+        pause_for(raw);
         if (raw->send_more) {
             send_all(fd, raw->send_more, strlen(raw->send_more));
         }
@@ -72,9 +98,9 @@ static void *raw_thread(void *arg)
 void raw_start(struct raw *raw)
 {
     pthread_t thread;
-    raw->done = false;
-    raw->reply_len = 0;
-    raw->reply[0] = '\0';
+    raw->done = raw->hurry = false;
+    raw->reply_len = raw->read_len = 0;
+    raw->reply[0] = raw->tail[0] = '\0';
     pthread_create(&thread, NULL, raw_thread, raw);
     pthread_detach(thread);
 }
@@ -119,6 +145,15 @@ void loop_for(struct ec_loop *loop, uint32_t ms)
 void raw_wait(struct ec_loop *loop, struct raw *raw)
 {
     loop_until(loop, &raw->done, 20000);
+    if (!__atomic_load_n(&raw->done, __ATOMIC_ACQUIRE)) { /* its thread still writes to *raw */
+        fprintf(stderr, "a client is not done after 20 s; it sent:\n%.200s\n", raw->send);
+        abort();
+    }
+}
+
+void raw_hurry(struct raw *raw)
+{
+    __atomic_store_n(&raw->hurry, true, __ATOMIC_RELEASE);
 }
 
 void raw_run(struct ec_loop *loop, struct raw *raw)
