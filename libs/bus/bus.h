@@ -211,13 +211,18 @@ struct ec_table_spec {
     /* Called in order per key; the event ends when it returns. Body NULL = the key was removed
      * (a tombstone comes whatever its type). */
     void (*on_event)(void *state, struct ec_event *ev);
+    /* A record of this key could not be read and is a dead letter. The row before it holds; but a
+     * reader that starts later may find no row before it, because the topic is compacted. May be
+     * NULL: then a key without a row is like one that never was. */
+    void (*on_unreadable)(void *state, const char *key);
     void (*on_caught_up)(
         void *state); /* once: everything there at the start was seen; may be NULL */
     int64_t tail_ms;  /* 0 = from the beginning; else only what is younger than that */
 };
 EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
                        struct ec_consumer **ret_consumer);
-/* From within on_event: this row has no effect and goes to the dead letters. */
+/* From within on_event: this row has no effect, or not the whole of it, and goes to the dead
+ * letters. */
 void ec_table_reject(struct ec_event *ev, const char *reason);
 
 void ec_consumer_pause(struct ec_consumer *consumer, bool paused); /* explicit back-pressure */

@@ -35,6 +35,7 @@ struct table {
     struct ec_timer *timer;
     struct ec_backoff backoff;
     void (*on_event)(void *state, struct ec_event *ev);
+    void (*on_unreadable)(void *state, const char *key);
     void (*on_caught_up)(void *state);
 };
 
@@ -206,6 +207,9 @@ static void handle(struct table *t, struct ec_event *ev, struct ec_err err)
 {
     if (ec_failed(err)) {
         ec_metric_add(&bus_events, "undecodable", 1);
+        if (t->on_unreadable && *ev->key) {
+            t->on_unreadable(t->base.state, ev->key);
+        }
         bury(t, ev, err);
         return;
     }
@@ -293,6 +297,7 @@ EC_RESULT ec_bus_table(struct ec_bus *bus, const struct ec_table_spec *spec,
     t->base.route_count = spec->route_count;
     t->base.state = spec->state;
     t->on_event = spec->on_event;
+    t->on_unreadable = spec->on_unreadable;
     t->on_caught_up = spec->on_caught_up;
     t->backoff = (struct ec_backoff){.first_ms = 100, .cap_ms = 2000};
     t->question = (struct question){.rk = rk, .tail_ms = spec->tail_ms};

@@ -1,8 +1,9 @@
 /* Dead letters come in: the group api-dead reads every topic *.dead into enclii.dead_letter, one
  * row per record that a consumer gave up (its id follows from group, topic, partition and offset,
- * so a letter written twice is one row). Bounded: a value above VALUE_MAX_BYTES stays in its
- * topics, and with OPEN_MAX letters waiting for a person no more are taken; they keep in their
- * topics (30 days) until some are settled. Settled rows are pruned by `pipeline`. */
+ * so a letter written twice is one row; that it came again keeps a settled one from being pruned,
+ * or a table's would be open again after the next start). Bounded: a value above VALUE_MAX_BYTES
+ * stays in its topics, and with OPEN_MAX letters waiting for a person no more are taken; they keep
+ * in their topics (30 days) until some are settled. Settled rows are pruned by `pipeline`. */
 #include <stdlib.h>
 
 #include "api.h"
@@ -63,7 +64,8 @@ static EC_RESULT on_letter(void *state, struct ec_event *ev)
         " event_id, event_type, subject, trace, event_at, dead_at, key, headers, value,"
         " left_out_bytes) values ($1::uuid, $2, $3, $4::int, $5::bigint, $6, $7, $8, $9, $10,"
         " enclii.at($11::bigint), coalesce(enclii.at($12::bigint), now()), $13::bytea, $14::bytea,"
-        " $15::bytea, $16::bigint) on conflict do nothing",
+        " $15::bytea, $16::bigint) on conflict (id) do update set dead_at = excluded.dead_at"
+        " where dead_letter.state <> 'open'",
         ARGS(id.text, letter->group, letter->topic,
              ec_arena_format(arena, "%d", (int)letter->partition),
              ec_arena_format(arena, "%lld", (long long)letter->offset), letter->reason,

@@ -33,15 +33,13 @@ static void on_domain(void *state, struct ec_event *ev)
     const char *hostname = ec_event_key(ev);
     const Enclii__V1__DomainDesired *desired = ec_event_body(ev);
     if (!ec_hostname_valid(hostname)) {
-        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "domain.refused", "the key is not a host name",
-               EC_T("key", hostname));
+        ec_table_reject(ev, "the key is not a host name");
         return;
     }
     if (desired && desired->tls) {
         struct site *site = site_find_or_new(dom, hostname);
         if (!site) {
-            ec_log(EC_LOG_ERROR, ec_event_trace(ev), "domain.refused", "too many host names",
-                   EC_T("hostname", hostname), EC_N("at_most", SITES_MAX));
+            ec_table_reject(ev, "too many host names for one service: it gets no certificate");
             return;
         }
         site_want(site, desired, ec_event_trace(ev));

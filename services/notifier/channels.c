@@ -25,9 +25,9 @@ static void free_channel(void *value)
     free(channel);
 }
 
-/* NULL with REJECT logged: a channel whose secret cannot be opened sends nothing rather than
+/* False, with a dead letter: a channel whose secret cannot be opened sends nothing rather than
  * unsigned. */
-static bool open_secret(struct notifier *no, const struct ec_event *ev, ProtobufCBinaryData sealed,
+static bool open_secret(struct notifier *no, struct ec_event *ev, ProtobufCBinaryData sealed,
                         struct channel *channel)
 {
     char *context = ec_format("channel/%s", channel->id);
@@ -38,8 +38,10 @@ static bool open_secret(struct notifier *no, const struct ec_event *ev, Protobuf
     }
     free(context);
     if (sealed.len > 0 && ec_failed(err)) {
-        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "channel.secret_unreadable",
-               "nothing is sent to this channel", EC_ERR(err), EC_T("channel", channel->id));
+        ec_table_reject(ev, ec_arena_format(ec_event_arena(ev),
+                                            "the channel's secret cannot be read, nothing is sent "
+                                            "to it: %s",
+                                            err.what));
         return false;
     }
     return true;
@@ -64,8 +66,7 @@ static void on_channel(void *state, struct ec_event *ev)
     }
     channel->enabled = open_secret(no, ev, set->sealed_secret, channel) && set->enabled;
     if (!ec_map_put(no->channels, channel->id, channel)) {
-        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "channel.too_many",
-               "the table of channels is full", EC_N("most", CHANNELS_MAX));
+        ec_table_reject(ev, "the table of channels is full: nothing is sent to this one");
         free_channel(channel);
     }
 }

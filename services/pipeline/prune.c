@@ -39,7 +39,8 @@ static const struct {
      offsetof(struct pipeline_settings, keep_deliveries_ms)},
     {"build_log", OLD("build_log", "at"), offsetof(struct pipeline_settings, keep_logs_ms)},
     {"audit_log", OLD("audit_log", "at"), offsetof(struct pipeline_settings, keep_audit_ms)},
-    {"dead_letter", OLD("dead_letter", "settled_at"), /* open ones stay */
+    /* Open ones stay, and those that tables still write at each start. */
+    {"dead_letter", OLD("dead_letter", "settled_at is not null and greatest(settled_at, dead_at)"),
      offsetof(struct pipeline_settings, keep_decisions_ms)},
     {"ref", OLD("ref", "seen_at"), offsetof(struct pipeline_settings, keep_deliveries_ms)},
     {"pull_request", OLD("pull_request", "state <> 'open' and updated_at"),

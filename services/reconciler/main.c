@@ -40,6 +40,11 @@ static void on_desired(void *state, struct ec_event *ev)
     rollout_set(rollout_find(rec, ec_event_key(ev)), ev);
 }
 
+static void on_unreadable(void *state, const char *key)
+{
+    rollout_hold(rollout_find(state, key));
+}
+
 static void look_at_all(struct reconciler *rec)
 {
     void *value;
@@ -70,15 +75,24 @@ static void on_clean_due(void *arg)
     rec->cleaned = true;
 }
 
+/* While a key is held nobody knows which routes are its own, so none is removed. */
+void reconciler_complete(struct reconciler *rec)
+{
+    if (rec->caught_up && rec->held == 0 && !rec->completed) {
+        rec->completed = true;
+        rec->ops->complete(rec->target);
+        ec_timer_start(rec->clean_timer, 1, 0);
+    }
+}
+
 static void on_caught_up(void *state)
 {
     struct reconciler *rec = state;
     rec->caught_up = true;
     ec_log(EC_LOG_INFO, NULL, "desired.read", "the desired state was read whole",
-           EC_N("services", ec_map_count(rec->rollouts)));
-    rec->ops->complete(rec->target);
+           EC_N("services", ec_map_count(rec->rollouts)), EC_N("held", rec->held));
+    reconciler_complete(rec);
     look_at_all(rec);
-    ec_timer_start(rec->clean_timer, 1, 0);
 }
 
 static void on_target_changed(void *arg, const char *key)
@@ -116,6 +130,7 @@ static struct ec_err start(struct ec_service *svc, void *state)
         .route_count = EC_LEN(routes),
         .state = rec,
         .on_event = on_desired,
+        .on_unreadable = on_unreadable,
         .on_caught_up = on_caught_up,
     };
     return ec_bus_table(ec_service_bus(svc), &table, NULL);

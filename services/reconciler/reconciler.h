@@ -34,6 +34,8 @@ struct reconciler {
     struct target *target;
     struct ec_map *rollouts; /* key → struct rollout */
     bool caught_up;          /* the whole topic was read once */
+    bool completed;          /* and nothing of it is held: what nobody wants may go */
+    unsigned held;           /* rollouts that are */
     bool cleaned;            /* leftovers of unknown keys were looked for */
     struct ec_timer *clean_timer;
     struct app_logs *app_logs; /* who reads what the apps print */
@@ -46,6 +48,7 @@ struct rollout {
     struct ec_arena *arena;             /* of `desired`; replaced with it */
     const Enclii__V1__Desired *desired; /* NULL = tombstone */
     char trace[EC_TRACEPARENT_SIZE];    /* of the event that brought it */
+    bool held; /* its newest record cannot be used, and no earlier one is known: not touched */
     struct target_identity wanted;
     struct target_identity previous;
 
@@ -84,6 +87,10 @@ void rollout_free(void *rollout);
 
 /* rollout_desired.c */
 void rollout_set(struct rollout *ro, struct ec_event *ev); /* from enclii.desired */
+void rollout_hold(struct rollout *ro);                     /* a record of its key cannot be used */
+
+/* main.c */
+void reconciler_complete(struct reconciler *rec); /* if it is now */
 
 /* rollout_facts.c */
 void rollout_facts_now(struct rollout *ro, const struct target_view *view,

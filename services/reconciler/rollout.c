@@ -337,6 +337,9 @@ static void look_now(void *arg)
 
 void rollout_look(struct rollout *ro)
 {
+    if (ro->held) {
+        return;
+    }
     if (ro->busy || ec_service_stopping(ro->rec->svc)) {
         ro->again = true;
         return;

@@ -1,14 +1,19 @@
 /* What should run, as the newest record of enclii.desired says it. A record that cannot be acted on
- * is told and ignored: what runs keeps running. */
+ * is a dead letter and changes nothing: what runs keeps running. */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "docker_api.h"
 #include "reconciler.h"
 
 #define ARENA_MAX_BYTES (8u << 20)
+
+static struct ec_metric held =
+    EC_GAUGE("enclii_desired_held",
+             "Services whose desired state cannot be used: what runs is left as it is.", NULL);
 
 static void *arena_alloc(void *arena, size_t size)
 {
@@ -21,17 +26,23 @@ static void arena_free(void *arena, void *pointer)
     (void)pointer;
 }
 
-/* NULL when this record can be acted on; else what is wrong with it. */
-static const char *decide_fault(const struct rollout *ro, const Enclii__V1__Desired *desired)
+/* Why a good record is not for us now; NULL = it is. */
+static const char *decide_pass_over(const struct rollout *ro, const Enclii__V1__Desired *desired)
 {
-    if (desired == NULL) {
-        return "it cannot be decoded";
-    }
     if (desired->target[0] != '\0' && strcmp(desired->target, ro->rec->ops->name) != 0) {
         return "it is for another target";
     }
     if (ro->desired != NULL && desired->revision < ro->desired->revision) {
         return "a newer revision came before";
+    }
+    return NULL;
+}
+
+/* NULL when this record can be acted on; else what is wrong with it. */
+static const char *decide_fault(const Enclii__V1__Desired *desired)
+{
+    if (desired == NULL) {
+        return "it takes more memory than a desired state may";
     }
     const Enclii__V1__DesiredRelease *release = desired->release;
     if (release == NULL) {
@@ -95,12 +106,47 @@ static void drop_desired(struct rollout *ro)
     ec_arena_free(EC_TAKE(ro->arena));
 }
 
+/* Without this the next look would find that nothing is wanted, and remove what serves. */
+void rollout_hold(struct rollout *ro)
+{
+    if (ro->desired == NULL && !ro->held) {
+        ro->held = true;
+        ro->rec->held++;
+        ec_metric_set(&held, NULL, ro->rec->held);
+        ec_log(EC_LOG_WARN, NULL, "desired.held",
+               "the desired state cannot be used and no earlier one is known: what runs is left as "
+               "it is",
+               EC_T("key", ro->key));
+    }
+}
+
+static void let_go(struct rollout *ro)
+{
+    if (ro->held) {
+        ro->held = false;
+        ro->rec->held--;
+        ec_metric_set(&held, NULL, ro->rec->held);
+        reconciler_complete(ro->rec);
+    }
+}
+
+static void set_routes(struct rollout *ro, struct ec_event *ev, const Enclii__V1__Desired *desired)
+{
+    const struct reconciler *rec = ro->rec;
+    struct ec_err err =
+        rec->ops->set_routes(rec->target, ro->key, desired->routes, desired->n_routes);
+    if (ec_failed(err)) {
+        ec_table_reject(
+            ev, ec_arena_format(ec_event_arena(ev), "the routes cannot be set: %s", err.what));
+    }
+}
+
 void rollout_set(struct rollout *ro, struct ec_event *ev)
 {
-    struct reconciler *rec = ro->rec;
     snprintf(ro->trace, sizeof ro->trace, "%s", ec_event_trace(ev));
     if (ec_event_body(ev) == NULL) {
         drop_desired(ro);
+        let_go(ro);
         rollout_look(ro);
         return;
     }
@@ -109,24 +155,29 @@ void rollout_set(struct rollout *ro, struct ec_event *ev)
     struct ec_span raw = ec_event_raw(ev);
     const Enclii__V1__Desired *desired =
         enclii__v1__desired__unpack(&allocator, raw.len, (const uint8_t *)raw.ptr);
-    const char *fault = decide_fault(ro, desired);
+    const char *fault = decide_fault(desired);
     if (fault != NULL) { /* what runs keeps running: a bad record must not take a service down */
-        ec_log(EC_LOG_ERROR, ro->trace, "desired.ignored", fault, EC_T("key", ro->key));
+        ec_table_reject(ev, fault);
+        rollout_hold(ro);
+        ec_arena_free(arena);
+        return;
+    }
+    const char *why = decide_pass_over(ro, desired);
+    if (why != NULL) {
+        let_go(ro);
+        ec_log(EC_LOG_WARN, ro->trace, "desired.ignored", why, EC_T("key", ro->key));
         ec_arena_free(arena);
         return;
     }
     if (desired->release == NULL) {
         ec_arena_free(arena);
         drop_desired(ro);
+        let_go(ro);
         rollout_look(ro);
         return;
     }
     take_desired(ro, desired, arena);
-    struct ec_err err =
-        rec->ops->set_routes(rec->target, ro->key, desired->routes, desired->n_routes);
-    if (ec_failed(err)) {
-        ec_log(EC_LOG_ERROR, ro->trace, "routes.refused", "the routes cannot be set",
-               EC_T("key", ro->key), EC_ERR(err));
-    }
+    set_routes(ro, ev, desired);
+    let_go(ro); /* its routes are told: those of nobody may go */
     rollout_look(ro);
 }

@@ -47,10 +47,12 @@ static struct ec_secret *open_sealed(struct webhook *wh, struct ec_event *ev,
                         (struct ec_span){(const char *)sealed.data, sealed.len}, &secret);
     }
     if (ec_failed(err)) {
-        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "repo.secret_unreadable",
-               "deliveries of this repository are refused", EC_ERR(err),
-               EC_T("repo", ec_event_key(ev)));
-        return ec_secret_new(EC_SPAN("")); /* nothing may fall back to the common secret */
+        ec_table_reject(ev, ec_arena_format(ec_event_arena(ev),
+                                            "the repository's secret cannot be read, its "
+                                            "deliveries are refused: %s",
+                                            err.what));
+        /* Nothing may fall back to the common secret, nor to one that was replaced. */
+        return ec_secret_new(EC_SPAN(""));
     }
     return secret;
 }
@@ -83,8 +85,7 @@ static void on_repo(void *state, struct ec_event *ev)
     repo->secret = open_sealed(wh, ev, bound->sealed_secret);
     repo->previous = open_sealed(wh, ev, bound->sealed_previous_secret);
     if (!ec_map_put(wh->repos, key, repo)) {
-        ec_log(EC_LOG_ERROR, ec_event_trace(ev), "repo.too_many",
-               "the table of repositories is full", EC_N("most", REPOS_MAX));
+        ec_table_reject(ev, "the table of repositories is full: its deliveries are unknown here");
         free_repo(repo);
         return;
     }

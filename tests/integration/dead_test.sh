@@ -70,6 +70,12 @@ none_left() { # the last ones may come a little later
     equal 0 letters --group reconciler
 }
 check "none is left" within 30 none_left
+taken() { metric enclii_dead_letters_kept_total; }
+before_restart=$(taken)
+kill "$(part_pid reconciler)"
+check "the reconciler reads the same records again" within 30 at_least $((before_restart + 14)) taken
+check "they are the same letters, and stay let go" equal 0 letters --group reconciler
+check "a state that cannot be read is held" at_least 1 metric enclii_desired_held
 check "another push is rolled out" eval 'commit shop two && watch shop'
 
 # ---- show, replay ----

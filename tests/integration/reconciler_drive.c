@@ -2,7 +2,8 @@
  * published, and each event of the reconciler and of `domain` is printed with the time since start.
  *
  *   desired KEY REVISION DEPLOYMENT RELEASE IMAGE HOST WEIGHTS STEP_MS SETTLED DEADLINE_MS REPLICAS
- * [PREV_RELEASE PREV_IMAGE] remove KEY        domain HOST        undomain HOST */
+ * [PREV_RELEASE PREV_IMAGE] remove KEY        domain HOST        undomain HOST
+ *   junk KEY        a record of enclii.desired that is no message */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,8 @@ static bool on_command(char **word, size_t count)
         send_desired(word, count);
     } else if (count == 2 && strcmp(word[0], "remove") == 0) {
         drive_publish(EC_TOPIC_DESIRED, word[1], "dev.enclii.desired.v1", NULL);
+    } else if (count == 2 && strcmp(word[0], "junk") == 0) {
+        drive_publish_raw(EC_TOPIC_DESIRED, word[1], "dev.enclii.desired.v1", EC_SPAN("\xff"));
     } else if (count == 2 && strcmp(word[0], "domain") == 0) {
         send_domain(word[1]);
     } else if (count == 2 && strcmp(word[0], "undomain") == 0) {

@@ -178,6 +178,61 @@ static void a_push_is_published_and_a_redelivery_has_the_same_id(void **state)
     assert_true(ec_trace_valid(intake.trace));
 }
 
+static struct ec_err on_letter(void *state, struct ec_event *ev)
+{
+    snprintf(state, 256, "%s", ec_event_letter(ev)->reason);
+    ec_event_finish(ev, ec_ok());
+    return ec_ok();
+}
+
+static bool has_text(void *text)
+{
+    return *(char *)text;
+}
+
+static void bind_with_secret(const char *sealed)
+{
+    Enclii__V1__RepoBound repo = ENCLII__V1__REPO_BOUND__INIT;
+    repo.sealed_secret = (ProtobufCBinaryData){strlen(sealed), (uint8_t *)(uintptr_t)sealed};
+    test_kafka_publish(fx.kafka, fx.wh.bus,
+                       &(struct ec_message){.topic = "enclii.repos",
+                                            .id = "2",
+                                            .key = "git.example/acme/sealed",
+                                            .body = &repo.base,
+                                            .type = "dev.enclii.repo.bound.v1"});
+}
+
+static bool knows_sealed(void *arg)
+{
+    (void)arg;
+    return ec_map_get(fx.wh.repos, "git.example/acme/sealed") != NULL;
+}
+
+static void a_secret_that_cannot_be_read_is_a_dead_letter(void **state)
+{
+    (void)state;
+    static const char *const topics[] = {"^enclii\\..*\\.dead$", NULL};
+    static const struct ec_route any[] = {{NULL, NULL, on_letter}};
+    static char reason[256];
+    struct ec_consumer *letters = NULL;
+    assert_false(ec_failed(ec_bus_consume(fx.wh.bus,
+                                          &(struct ec_consume_spec){.group = "letters",
+                                                                    .topics = topics,
+                                                                    .routes = any,
+                                                                    .route_count = 1,
+                                                                    .state = reason,
+                                                                    .letters = true},
+                                          &letters)));
+    struct delivery_spec spec = {.id = "sealed"};
+    assert_int_equal(deliver(&spec, push_of("sealed")), 404);
+    bind_with_secret("sealed with a key that nobody has");
+    assert_true(test_run_until(fx.loop, 5000, knows_sealed, NULL));
+    assert_int_equal(deliver(&spec, push_of("sealed")), 401); /* not even by the common secret */
+    assert_true(test_run_until(fx.loop, 10000, has_text, reason));
+    assert_non_null(strstr(reason, "secret cannot be read"));
+    assert_non_null(strstr(reason, "ENCLII_SEAL_KEY is not set"));
+}
+
 static void a_broker_that_does_not_answer(void **state)
 {
     (void)state;
@@ -213,6 +268,7 @@ int main(void)
         cmocka_unit_test(strangers_are_told_nothing),
         cmocka_unit_test(what_is_no_push),
         cmocka_unit_test(a_push_is_published_and_a_redelivery_has_the_same_id),
+        cmocka_unit_test(a_secret_that_cannot_be_read_is_a_dead_letter),
         cmocka_unit_test(a_broker_that_does_not_answer),
     };
     return cmocka_run_group_tests(tests, start, stop);

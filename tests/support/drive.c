@@ -35,6 +35,14 @@ void drive_publish(const char *topic, const char *key, const char *type,
     ec_ignore(ec_bus_publish(bus, &message, NULL, NULL)); /* the script sees that nothing happens */
 }
 
+void drive_publish_raw(const char *topic, const char *key, const char *type, struct ec_span bytes)
+{
+    struct ec_id id = ec_id_new();
+    const struct ec_message message = {
+        .topic = topic, .key = key, .type = type, .id = id.text, .raw = bytes};
+    ec_ignore(ec_bus_publish(bus, &message, NULL, NULL));
+}
+
 static void on_line(char *line)
 {
     char *word[DRIVE_WORDS_MAX + 1] = {0};

@@ -20,5 +20,6 @@ int drive_main(const struct drive_spec *spec);
 
 void drive_publish(const char *topic, const char *key, const char *type,
                    const ProtobufCMessage *body);
+void drive_publish_raw(const char *topic, const char *key, const char *type, struct ec_span bytes);
 int64_t drive_ms(void); /* since the start, or since drive_restart_clock */
 void drive_restart_clock(void);

@@ -51,7 +51,8 @@ void webhook_fixture_start(struct webhook_fixture *fx, const struct webhook_fixt
 {
     fx->arena = ec_arena_new(8 << 20);
     fx->loop = ec_loop_new();
-    fx->kafka = test_kafka_start(fx->loop, "enclii.intake:1", "enclii.repos:1", NULL);
+    fx->kafka = test_kafka_start(fx->loop, "enclii.intake:1", "enclii.repos:1",
+                                 "enclii.repos.webhook.dead:1", NULL);
     fx->wh = (struct webhook){.loop = fx->loop, .ack_deadline_ms = ACK_DEADLINE_MS};
     fx->wh.bus = test_kafka_bus(fx->kafka, "webhook");
     fx->wh.settings.secret = ec_secret_new(ec_span_of(spec->secret));

@@ -37,6 +37,8 @@ struct seen {
     struct kept letters[LETTERS_MAX];
     int letter_count, good, want_letters, want_good;
     int64_t stored;
+    char unreadable[256]; /* keys of a table, each with ";" */
+    bool caught_up;
 };
 
 static void setup(struct seen *seen)
@@ -270,6 +272,19 @@ static void on_row(void *state, struct ec_event *ev)
     }
 }
 
+static void on_unreadable(void *state, const char *key)
+{
+    struct seen *seen = state;
+    size_t used = strlen(seen->unreadable);
+    assert_false(seen->caught_up);
+    snprintf(seen->unreadable + used, sizeof seen->unreadable - used, "%s;", key);
+}
+
+static void on_caught_up(void *state)
+{
+    ((struct seen *)state)->caught_up = true;
+}
+
 static void read_as_table(struct seen *seen)
 {
     assert_false(ec_failed(ec_bus_table(seen->bus,
@@ -277,7 +292,9 @@ static void read_as_table(struct seen *seen)
                                                                 .routes = routes,
                                                                 .route_count = EC_LEN(routes),
                                                                 .state = seen,
-                                                                .on_event = on_row},
+                                                                .on_event = on_row,
+                                                                .on_unreadable = on_unreadable,
+                                                                .on_caught_up = on_caught_up},
                                         NULL)));
 }
 
@@ -365,6 +382,25 @@ static void a_table_goes_on(void **state)
 {
     (void)state;
     bad_input_costs_itself_only(read_as_table, "tester");
+}
+
+static void a_table_knows_whose_row_is_unreadable(void **state)
+{
+    (void)state;
+    struct seen seen;
+    setup(&seen);
+    put(&seen, EC_SPAN("broken"), EC_SPAN("\xff"), HEADERS("bad-1", TYPE));
+    put(&seen, EC_SPAN("\xff\xfe"), packed(SERVICE), HEADERS("bad-2", TYPE)); /* whose? */
+    put(&seen, (struct ec_span){NULL, 0}, EC_SPAN("hello"), NULL);
+    put(&seen, EC_SPAN("elsewhere"), EC_SPAN("\xff"),
+        (const char *const[]){EC_HEADER_REPLAY_FOR, "three", NULL});
+    put_good(&seen, "good");
+    read_as_table(&seen);
+    read_letters(&seen);
+    wait_for(&seen, 3, 1);
+    assert_string_equal(seen.unreadable, "broken;");
+    assert_true(seen.caught_up);
+    teardown(&seen);
 }
 
 static void a_replay_is_for_one_group(void **state)
@@ -461,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_group_goes_on),
         cmocka_unit_test(a_batch_goes_on),
         cmocka_unit_test(a_table_goes_on),
+        cmocka_unit_test(a_table_knows_whose_row_is_unreadable),
         cmocka_unit_test(a_replay_is_for_one_group),
         cmocka_unit_test(a_letter_is_never_refused),
         cmocka_unit_test(packed_headers_survive_damage),
