@@ -232,7 +232,9 @@ static void note_end(struct follow *follow, const char *type)
         {"release.rejected", EXIT_BUILD},
         {"delivery.ignored", EXIT_ERROR},
     };
-    for (size_t i = 0; i < EC_LEN(ends); i++) {
+    /* A push that is built already, told once more (by a second webhook, or by a sweep). */
+    bool repeated = strcmp(type, "delivery.ignored") == 0 && follow->build[0];
+    for (size_t i = 0; i < EC_LEN(ends) && !repeated; i++) {
         if (strcmp(type, ends[i].type) == 0) {
             follow->ended_ms = ec_mono_ms();
             follow->status = ends[i].status;
