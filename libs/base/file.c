@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -57,6 +58,22 @@ static int write_beside(const struct ec_file_spec *spec, char **ret_beside)
     return 0;
 }
 
+/* A name is on the disk once its folder is. */
+static int flush_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    ec_cleanup(ec_freep) char *folder = slash == path ? ec_strdup("/")
+                                        : slash       ? ec_format("%.*s", (int)(slash - path), path)
+                                                      : ec_strdup(".");
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    int code = fsync(fd) == 0 ? 0 : -errno; /* lint: blocks, as file.h says */
+    close(fd);
+    return code;
+}
+
 int ec_file_replace(const struct ec_file_spec *spec)
 {
     ec_cleanup(ec_freep) char *beside = NULL;
@@ -65,7 +82,7 @@ int ec_file_replace(const struct ec_file_spec *spec)
         code = -errno;
         unlink(beside);
     }
-    return code;
+    return code == 0 && spec->flushed ? flush_folder(spec->path) : code;
 }
 
 int ec_file_create(const struct ec_file_spec *spec)
@@ -76,7 +93,7 @@ int ec_file_create(const struct ec_file_spec *spec)
         code = link(beside, spec->path) == 0 ? 0 : -errno;
         unlink(beside);
     }
-    return code;
+    return code == 0 && spec->flushed ? flush_folder(spec->path) : code;
 }
 
 #define WALK_FDS 16

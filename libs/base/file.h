@@ -10,8 +10,8 @@
 
 struct ec_file_spec {
     const char *path;
-    mode_t mode;  /* exactly; no umask */
-    bool flushed; /* to the disk before it gets its name: it has to survive a power cut */
+    mode_t mode;                 /* exactly; no umask */
+    bool flushed;                /* to the disk, with its name: it has to survive a power cut */
     const struct ec_span *parts; /* one after the other */
     size_t part_count;
 };

@@ -61,7 +61,8 @@ EC_RESULT local_write_file(const struct local *local, const char *path, const ch
                            mode_t mode)
 {
     struct ec_span bytes = ec_span_of(text);
-    int code = ec_file_replace(&(struct ec_file_spec){path, mode, false, &bytes, 1});
+    bool secret = (mode & 077) == 0; /* cannot be made again */
+    int code = ec_file_replace(&(struct ec_file_spec){path, mode, secret, &bytes, 1});
     return code ? ec_retry_in(local->arena, -code, "cannot write %s: %s", path, strerror(-code))
                 : ec_ok();
 }
