@@ -196,10 +196,32 @@ const char *ec_githost_hook_fault(struct ec_arena *arena, enum ec_githost_kind k
 const char *ec_githost_hook_path(enum ec_githost_kind kind);
 
 /* ---- what became of a commit ---- */
-/* Sets a status of the commit: `body` as GitHub's API takes it. Hosts of kind github only. An
- * answer that refuses it is in err.sys. */
-EC_RESULT ec_githost_commit_status(struct ec_githosts *hosts, const char *repo_key, const char *sha,
-                                   struct ec_span body, ec_githost_done_fn done, void *arg);
+enum ec_githost_state {
+    EC_GITHOST_PENDING,
+    EC_GITHOST_SUCCESS,
+    EC_GITHOST_FAILURE,
+    EC_GITHOST_ERROR,
+    EC_GITHOST_CANCELLED, /* an error to hosts that know no such state */
+    EC_GITHOST_STATES,
+};
+struct ec_githost_status {
+    const char *sha;
+    const char *ref; /* where the commit is, "refs/heads/main"; "" = not known */
+    enum ec_githost_state state;
+    const char *context;     /* the line of checks it is in: the last status of a line counts */
+    const char *description; /* its first line, cut at 140 bytes */
+    const char *target_url;  /* "" = none */
+};
+/* Pure: "pending", "success", "failure", "error", "cancelled"; anything else is an error. */
+enum ec_githost_state ec_githost_state_of(const char *name);
+bool ec_githost_takes_statuses(enum ec_githost_kind kind);
+/* Pure: as the host's API takes it; `ref` as that host names it, or NULL. */
+char *ec_githost_status_body(struct ec_arena *arena, enum ec_githost_kind kind,
+                             const struct ec_githost_status *status, const char *ref);
+/* The status is borrowed until the call returns. An answer that refuses it is in err.sys. */
+EC_RESULT ec_githost_commit_status(struct ec_githosts *hosts, const char *repo_key,
+                                   const struct ec_githost_status *status, ec_githost_done_fn done,
+                                   void *arg);
 
 /* ---- people ---- */
 /* May that user push to the repository? For approvals. */

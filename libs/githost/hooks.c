@@ -275,28 +275,6 @@ struct ec_err ec_githost_hook_ping(struct ec_githosts *hosts, const char *repo_k
     return ec_ok();
 }
 
-/* ---- a commit's status ---- */
-
-struct ec_err ec_githost_commit_status(struct ec_githosts *hosts, const char *repo_key,
-                                       const char *sha, struct ec_span body,
-                                       ec_githost_done_fn done, void *arg)
-{
-    struct api_call *call = NULL;
-    if (!good_id(sha)) {
-        return ec_reject("this is no id of a commit");
-    }
-    if (ec_githost_kind(hosts, repo_key) != EC_GITHOST_GITHUB) {
-        return ec_reject("commit statuses are told to hosts of kind github only");
-    }
-    EC_TRY(new_call(hosts, repo_key, arg, &call));
-    call->method = "POST";
-    call->path = ec_arena_format(call->arena, "%s/statuses/%s", api_repo_path(call), sha);
-    call->body = ec_arena_copy(call->arena, body);
-    ((struct op *)call->op)->done = done;
-    api_call_start(call, on_done);
-    return ec_ok();
-}
-
 /* ---- who may push ---- */
 
 static void on_permission(struct api_call *call, struct ec_err err,

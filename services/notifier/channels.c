@@ -1,5 +1,5 @@
 /* The channels, followed from the compacted topic enclii.channels, and the built-in one that
- * a credential of a GitHub server makes. */
+ * a credential of a git host makes. */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -84,9 +84,9 @@ static void on_caught_up(void *state)
 static void add_builtin(struct notifier *no)
 {
     struct channel *channel = ec_alloc(sizeof *channel);
-    channel->id = ec_strdup(BUILTIN_GITHUB);
+    channel->id = ec_strdup(BUILTIN);
     channel->project_id = ec_strdup("");
-    channel->kind = ec_strdup("github");
+    channel->kind = ec_strdup("status");
     channel->url = ec_strdup("");
     channel->event_types = ec_alloc(sizeof *channel->event_types);
     channel->enabled = true;
@@ -106,7 +106,13 @@ EC_RESULT channels_follow(struct notifier *no)
                                        .on_event = on_channel,
                                        .on_caught_up = on_caught_up};
     no->channels = ec_map_new(CHANNELS_MAX);
-    if (ec_githosts_any_api(no->githosts, EC_GITHOST_GITHUB)) {
+    static const enum ec_githost_kind kinds[] = {EC_GITHOST_GITHUB, EC_GITHOST_GITLAB,
+                                                 EC_GITHOST_GITEA};
+    bool any = false;
+    for (size_t i = 0; i < EC_LEN(kinds); i++) {
+        any = any || ec_githosts_any_api(no->githosts, kinds[i]);
+    }
+    if (any) {
         add_builtin(no);
     }
     return ec_bus_table(no->bus, &spec, NULL);

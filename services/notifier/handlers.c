@@ -1,27 +1,7 @@
-/* Events → rows. A final fact becomes one row per channel that wants it, in one transaction; the
- * row's id is derived from event and channel, so a redelivered event changes nothing. */
-#include <string.h>
-
+/* Events → notices: what each kind of event says, and of which service, commit and pull request. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "notifier.h"
-
-#define PUSH_ROW                                                                                   \
-    "insert into notifier.notification (id, channel_id, event_id, kind, about, type, service_id,"  \
-    " subject_id, commit_sha, context, status, final, body, trace)"                                \
-    " values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::boolean, $13, $14)"         \
-    " on conflict do nothing"
-/* What was only "pending" needs not be told once the end is known, unless it is on its way. */
-#define DROP_PENDING                                                                               \
-    "update notifier.notification set state = 'dropped' where channel_id = $1 and commit_sha = $2" \
-    " and context = $3 and kind = 'github' and not final and state = 'waiting'"                    \
-    " and coalesce(claimed_until, '-infinity') < now()"
-
-struct work {
-    struct notifier *no;
-    struct ec_event *ev;
-    struct notice notice;
-};
 
 static void on_stored(void *arg, struct ec_err err, const struct ec_rows *rows)
 {
@@ -29,132 +9,68 @@ static void on_stored(void *arg, struct ec_err err, const struct ec_rows *rows)
     ec_event_finish(arg, err);
 }
 
-static void on_rows_stored(void *arg, struct ec_err err, const struct ec_batch *batch)
-{
-    struct work *work = arg;
-    struct notifier *no = work->no;
-    (void)batch;
-    ec_event_finish(work->ev, err);
-    if (!ec_failed(err)) {
-        sender_wake(no);
-    }
-}
-
-static void add_row(struct work *work, const struct channel *channel, struct ec_batch *batch)
-{
-    const struct notice *notice = &work->notice;
-    struct ec_arena *arena = ec_event_arena(work->ev);
-    bool github = strcmp(channel->kind, "github") == 0;
-    struct ec_id id = ec_id_derive(notice->event_id, channel->id);
-    const char *context = decide_context(arena, notice);
-    const char *body = github ? decide_github_body(arena, notice, work->no->settings.public_url)
-                              : decide_body(arena, notice, id.text);
-    const char *args[] = {id.text,
-                          channel->id,
-                          notice->event_id,
-                          channel->kind,
-                          notice->rule->about,
-                          notice->rule->type,
-                          notice->service_id,
-                          notice->subject_id,
-                          notice->commit_sha,
-                          context,
-                          notice->rule->status,
-                          notice->rule->final ? "true" : "false",
-                          body,
-                          notice->trace};
-    if (github && notice->rule->final) {
-        const char *drop[] = {channel->id, notice->commit_sha, context};
-        ec_batch_add(batch, DROP_PENDING, drop, EC_LEN(drop));
-    }
-    ec_batch_add(batch, PUSH_ROW, args, EC_LEN(args));
-}
-
-static EC_RESULT tell(struct work *work)
-{
-    const struct notice *notice = &work->notice;
-    struct ec_batch *batch = ec_batch_new(work->no->store);
-    void *value;
-    if (notice->rule->final) {
-        ec_log(EC_LOG_INFO, notice->trace, "notice.told", notice->rule->text,
-               EC_T("about", notice->rule->about), EC_T("service", notice->service_name),
-               EC_T("environment", notice->environment), EC_T("subject", notice->subject_id),
-               EC_T("detail", notice->detail));
-    }
-    for (size_t at = 0; ec_map_next(work->no->channels, &at, NULL, &value);) {
-        if (decide_channel_wants(value, notice)) {
-            add_row(work, value, batch);
-        }
-    }
-    return ec_batch_run(batch, on_rows_stored, work);
-}
-
-/* Everything borrowed from the event, which lives until it is finished. */
-static struct work *begin(struct notifier *no, struct ec_event *ev)
-{
-    struct work *work = ec_arena_alloc(ec_event_arena(ev), sizeof *work);
-    work->no = no;
-    work->ev = ev;
-    work->notice = (struct notice){.rule = decide_rule(ec_event_type(ev)),
-                                   .event_id = ec_event_id(ev),
-                                   .trace = ec_event_trace(ev),
-                                   .time_unix_ms = ec_event_time_unix_ms(ev),
-                                   .environment = "",
-                                   .url = "",
-                                   .detail = "",
-                                   .project_id = "",
-                                   .project_slug = "",
-                                   .service_name = "",
-                                   .service_id = "",
-                                   .commit_sha = "",
-                                   .commit_ref = "",
-                                   .commit_message = ""};
-    return work;
-}
-
-static void set_service(struct notice *notice, const Enclii__V1__ServiceRef *service)
-{
-    if (service) {
-        notice->project_id = service->project_id;
-        notice->project_slug = service->project_slug;
-        notice->service_id = service->service_id;
-        notice->service_name = service->service_name;
-    }
-}
-
-static void set_commit(struct notice *notice, const Enclii__V1__Commit *commit)
-{
-    if (commit) {
-        notice->commit_sha = commit->sha;
-        notice->commit_ref = commit->ref;
-        notice->commit_message = commit->message;
-    }
-}
-
 /* ---- facts that carry all that is needed ---- */
 
 static struct ec_err on_deployment_created(void *state, struct ec_event *ev)
 {
     const Enclii__V1__DeploymentCreated *fact = ec_event_body(ev);
-    struct work *work = begin(state, ev);
-    set_service(&work->notice, fact->service);
-    set_commit(&work->notice, fact->commit);
+    struct work *work = notice_begin(state, ev);
+    notice_service(&work->notice, fact->service);
+    notice_commit(&work->notice, fact->commit);
     work->notice.subject_id = fact->deployment_id;
     work->notice.environment = fact->environment ? fact->environment->name : "";
-    return tell(work);
+    return notice_tell(work);
 }
 
 static struct ec_err on_deployment_ended(void *state, struct ec_event *ev)
 {
     const Enclii__V1__DeploymentEnded *fact = ec_event_body(ev);
-    struct work *work = begin(state, ev);
-    set_service(&work->notice, fact->service);
-    set_commit(&work->notice, fact->commit);
+    struct work *work = notice_begin(state, ev);
+    notice_service(&work->notice, fact->service);
+    notice_commit(&work->notice, fact->commit);
     work->notice.subject_id = fact->deployment_id;
     work->notice.environment = fact->environment ? fact->environment->name : "";
     work->notice.url = fact->n_urls > 0 ? fact->urls[0] : "";
     work->notice.detail = *fact->detail ? fact->detail : fact->reason;
-    return tell(work);
+    return notice_tell(work);
+}
+
+/* Of a service that may not be known yet: nothing was built of its repository. */
+static struct work *begin_pull(struct notifier *no, struct ec_event *ev,
+                               const Enclii__V1__PullRequestRef *pull, const char *repo_key)
+{
+    struct work *work = notice_begin(no, ev);
+    work->repo_key = repo_key;
+    work->notice.pull.number = pull ? pull->number : 0;
+    work->notice.pull.author = pull ? pull->author : "";
+    work->notice.subject_id =
+        ec_arena_format(ec_event_arena(ev), "%s#%d", repo_key, (int)work->notice.pull.number);
+    return work;
+}
+
+static struct ec_err on_approval_needed(void *state, struct ec_event *ev)
+{
+    const Enclii__V1__ApprovalNeeded *fact = ec_event_body(ev);
+    struct work *work = begin_pull(state, ev, fact->pull_request, fact->repo_key);
+    notice_service(&work->notice, fact->service);
+    notice_commit(&work->notice, fact->commit);
+    work->notice.pull.title = fact->title;
+    work->notice.pull.url = fact->url;
+    work->notice.pull.author_association = fact->author_association;
+    work->notice.pull.command = fact->command;
+    return notice_tell(work);
+}
+
+static struct ec_err on_approval_ended(void *state, struct ec_event *ev)
+{
+    const Enclii__V1__ApprovalEnded *fact = ec_event_body(ev);
+    struct work *work = begin_pull(state, ev, fact->pull_request, fact->repo_key);
+    notice_service(&work->notice, fact->service);
+    notice_commit(&work->notice, fact->commit);
+    work->notice.pull.url = fact->url;
+    work->notice.pull.by = fact->by;
+    work->notice.pull.reason = fact->reason;
+    return notice_tell(work);
 }
 
 /* ---- facts about a build, whose service and commit were told when it was queued ---- */
@@ -179,7 +95,7 @@ static void on_build_found(void *arg, struct ec_err err, const struct ec_rows *r
         notice->commit_sha = ec_arena_strdup(arena, ec_rows_text(rows, 0, "commit_sha"));
         notice->commit_ref = ec_arena_strdup(arena, ec_rows_text(rows, 0, "commit_ref"));
         notice->commit_message = ec_arena_strdup(arena, ec_rows_text(rows, 0, "commit_message"));
-        err = tell(work);
+        err = notice_tell(work);
     }
     if (ec_failed(err)) {
         ec_event_finish(work->ev, err);
@@ -204,19 +120,19 @@ static struct ec_err on_build_failed(void *state, struct ec_event *ev)
         ec_event_finish(ev, ec_ok());
         return ec_ok();
     }
-    return find_build(begin(state, ev), fact->build_id, fact->attempt, fact->detail);
+    return find_build(notice_begin(state, ev), fact->build_id, fact->attempt, fact->detail);
 }
 
 static struct ec_err on_build_ended(void *state, struct ec_event *ev)
 {
     const Enclii__V1__BuildEnded *fact = ec_event_body(ev);
-    return find_build(begin(state, ev), fact->build_id, INT32_MAX, fact->reason);
+    return find_build(notice_begin(state, ev), fact->build_id, INT32_MAX, fact->reason);
 }
 
 static struct ec_err on_release_decided(void *state, struct ec_event *ev)
 {
     const Enclii__V1__ReleaseDecided *fact = ec_event_body(ev);
-    return find_build(begin(state, ev), fact->build_id, INT32_MAX, fact->reason);
+    return find_build(notice_begin(state, ev), fact->build_id, INT32_MAX, fact->reason);
 }
 
 /* ---- what is only remembered ---- */
@@ -226,7 +142,7 @@ static void on_build_remembered(void *arg, struct ec_err err, const struct ec_ro
     struct work *work = arg;
     (void)rows;
     if (!ec_failed(err)) {
-        err = tell(work);
+        err = notice_tell(work);
     }
     if (ec_failed(err)) {
         ec_event_finish(work->ev, err);
@@ -236,8 +152,8 @@ static void on_build_remembered(void *arg, struct ec_err err, const struct ec_ro
 static struct ec_err remember_build(struct work *work, const Enclii__V1__ServiceRef *service,
                                     const Enclii__V1__Commit *commit, const char *build_id)
 {
-    set_service(&work->notice, service);
-    set_commit(&work->notice, commit);
+    notice_service(&work->notice, service);
+    notice_commit(&work->notice, commit);
     work->notice.subject_id = build_id;
     const struct notice *notice = &work->notice;
     const char *args[] = {build_id,           notice->project_id,    notice->project_slug,
@@ -254,13 +170,13 @@ static struct ec_err remember_build(struct work *work, const Enclii__V1__Service
 static struct ec_err on_build_queued(void *state, struct ec_event *ev)
 {
     const Enclii__V1__BuildQueued *fact = ec_event_body(ev);
-    return remember_build(begin(state, ev), fact->service, fact->commit, fact->build_id);
+    return remember_build(notice_begin(state, ev), fact->service, fact->commit, fact->build_id);
 }
 
 static struct ec_err on_build_waiting(void *state, struct ec_event *ev)
 {
     const Enclii__V1__BuildWaiting *fact = ec_event_body(ev);
-    return remember_build(begin(state, ev), fact->service, fact->commit, fact->build_id);
+    return remember_build(notice_begin(state, ev), fact->service, fact->commit, fact->build_id);
 }
 
 static struct ec_err on_build_leased(void *state, struct ec_event *ev)
@@ -287,12 +203,7 @@ static struct ec_err on_delivery_accepted(void *state, struct ec_event *ev)
     const Enclii__V1__DeliveryAccepted *fact = ec_event_body(ev);
     struct ec_batch *batch = ec_batch_new(no->store);
     for (size_t i = 0; i < fact->n_services; i++) {
-        const char *args[] = {fact->services[i]->service_id, fact->repo_key};
-        ec_batch_add(batch,
-                     "insert into notifier.service (service_id, repo_key) values ($1, $2)"
-                     " on conflict (service_id) do update set repo_key = excluded.repo_key,"
-                     " updated_at = now() where service.repo_key <> excluded.repo_key",
-                     args, EC_LEN(args));
+        notice_repo(batch, fact->services[i]->service_id, fact->repo_key);
     }
     return ec_batch_run(batch, on_services_stored, ev);
 }
@@ -303,6 +214,11 @@ static struct ec_err on_delivery_accepted(void *state, struct ec_event *ev)
 static const struct ec_route routes[] = {
     /* when this arrives         it carries               we do */
     {E("delivery.accepted"), D(delivery_accepted), on_delivery_accepted},
+    {E("approval.needed"), D(approval_needed), on_approval_needed},
+    {E("approval.given"), D(approval_ended), on_approval_ended},
+    {E("approval.refused"), D(approval_ended), on_approval_ended},
+    {E("approval.lapsed"), D(approval_ended), on_approval_ended},
+    {E("approval.superseded"), D(approval_ended), on_approval_ended},
     {E("build.waiting"), D(build_waiting), on_build_waiting},
     {E("build.queued"), D(build_queued), on_build_queued},
     {E("build.leased"), D(build_leased), on_build_leased},

@@ -18,10 +18,10 @@
 #define CLAIM_S 60 /* a claim is longer than an exchange */
 #define GIVE_UP_MS (3LL * 24 * 3600 * 1000)
 #define KEEP_DAYS 30
-#define BUILTIN_GITHUB "github" /* the channel that a credential of a git host makes */
+#define BUILTIN "git-host" /* the channel that a credential of a git host makes */
 
 struct notifier_settings {
-    struct ec_githost_settings githost; /* a credential of github.com makes the built-in channel */
+    struct ec_githost_settings githost; /* a credential of a host makes the built-in channel */
     struct ec_secret *seal_key;         /* opens the channels' secrets */
     const char *public_url;             /* what target_url of statuses begins with; "" = none */
     bool private_addresses;             /* webhooks may go to this machine and private networks */
@@ -31,10 +31,10 @@ struct notifier_settings {
 struct channel {
     char *id;
     char *project_id; /* "" = every project (the built-in one) */
-    char *kind;       /* "webhook", "github" */
+    char *kind;       /* "webhook", "github"; "status": the built-in one, for every git host */
     char *url;
     struct ec_secret *secret; /* signing secret or token; NULL = none */
-    char **event_types;       /* NULL-ended; none = all final states */
+    char **event_types;       /* NULL-ended; none = what people are told (struct notice_rule) */
     bool enabled;
 };
 
@@ -64,20 +64,30 @@ void notifier_rest(struct notifier *no);       /* stopping and nothing under way
 void notifier_done(struct notifier *no);
 
 /* ---- decide_notice.c: pure ---- */
+enum notice_of { OF_BUILD, OF_DEPLOYMENT, OF_PULL };
 struct notice_rule {
     const char *event_type; /* "dev.enclii.deployment.healthy.v1" */
     const char *about;      /* "deployment.healthy" */
     const char *type;       /* name outside: "deployment.succeeded" */
-    const char *status;     /* GitHub's state */
+    const char *status;     /* enum ec_githost_state by name; "" = it makes no commit status */
     const char *text;       /* for people */
-    bool final;
-    bool of_build; /* told in the build's context, else the deployment's */
+    bool final;             /* nothing of this build or deployment follows */
+    bool tell;              /* to channels that did not choose, and to the log */
+    enum notice_of of;      /* a deployment has a context of its own, all else the build's */
+    const char *after;      /* a status only while this is the context's last word; NULL = always */
 };
 const struct notice_rule *decide_rule(const char *event_type); /* NULL = nothing to tell */
 /* A builder's failure that `pipeline` may still turn (another attempt, its own timeout word). */
 bool decide_build_failure_final(const Enclii__V1__BuildFailed *fact);
 
-/* All a notification says. Texts borrowed. */
+/* Of a pull request that waits for an approval. */
+struct pull_notice {
+    int32_t number;
+    const char *title, *url, *author, *author_association;
+    const char *command;     /* that approves it */
+    const char *by, *reason; /* who approved, or asked to; why it ended */
+};
+/* All a notification says. Texts borrowed, never NULL. */
 struct notice {
     const struct notice_rule *rule;
     const char *event_id, *trace;
@@ -87,27 +97,51 @@ struct notice {
     const char *environment, *url, *detail;
     const char *subject_id;
     const char *commit_sha, *commit_ref, *commit_message;
+    struct pull_notice pull;
 };
+bool decide_sets_statuses(const char *kind); /* a channel of that kind */
 bool decide_channel_wants(const struct channel *channel, const struct notice *notice);
 char *decide_context(struct ec_arena *arena, const struct notice *notice);
+/* What people read of an approval. */
+char *decide_sentence(struct ec_arena *arena, const struct notice *notice);
 char *decide_body(struct ec_arena *arena, const struct notice *notice, const char *id);
-char *decide_github_body(struct ec_arena *arena, const struct notice *notice,
-                         const char *public_url);
+/* A commit status as it is kept until the repository's host is known, and back. */
+char *decide_status_row(struct ec_arena *arena, const struct notice *notice,
+                        const char *public_url);
+EC_RESULT decide_status(struct ec_arena *arena, const char *row, const char *commit_sha,
+                        struct ec_githost_status *ret_status);
+/* A pending status is part of GitLab's pipeline: one that waits for it would be waited for. */
+bool decide_host_hears(enum ec_githost_kind kind, const char *about);
 /* "/repos/acme/shop/statuses/<sha>"; NULL when the key is no owner/name repository. */
 char *decide_status_path(struct ec_arena *arena, const char *repo_key, const char *commit_sha);
 /* How long to wait after the attempt that failed (attempt from 1): 5 s doubling to 6 h. */
 int64_t decide_wait_ms(int attempt, int64_t asked_ms);
 
 /* What an answer means. */
-enum outcome { OUTCOME_SENT, OUTCOME_AGAIN, OUTCOME_NEVER };
-enum outcome decide_outcome(const char *kind, int status);
+enum outcome { OUTCOME_SENT, OUTCOME_AGAIN, OUTCOME_NEVER, OUTCOME_NEEDLESS };
+enum outcome decide_outcome(const char *kind, int status, int attempts);
 
 /* ---- channels.c ---- */
 EC_RESULT channels_follow(struct notifier *no);
 void channels_free(struct notifier *no);
 
-/* ---- handlers.c: events → rows ---- */
+/* ---- handlers.c: events → notices ---- */
 EC_RESULT events_follow(struct notifier *no);
+
+/* ---- notices.c: notices → rows ---- */
+struct work {
+    struct notifier *no;
+    struct ec_event *ev;
+    struct notice notice;
+    const char *repo_key; /* of the service, to be remembered; "" = this event does not tell */
+};
+/* Everything is borrowed from the event, which lives until it is finished. */
+struct work *notice_begin(struct notifier *no, struct ec_event *ev);
+void notice_service(struct notice *notice, const Enclii__V1__ServiceRef *service);
+void notice_commit(struct notice *notice, const Enclii__V1__Commit *commit);
+/* One row per channel that wants it, in one transaction; then the event is finished. */
+EC_RESULT notice_tell(struct work *work);
+void notice_repo(struct ec_batch *batch, const char *service_id, const char *repo_key);
 
 /* ---- sender.c: rows → the world ---- */
 void sender_wake(struct notifier *no);
@@ -122,6 +156,7 @@ struct outgoing {
     int64_t created_unix_ms;
     int64_t started_mono_ms;
     bool final;
+    bool needless; /* it turned out that nobody is to be told */
     ec_fetch_fn done;
     ec_githost_done_fn told; /* the same of the built-in channel */
 };

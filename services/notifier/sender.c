@@ -21,8 +21,8 @@ struct ec_metric notifications =
 #define CLAIM                                                                                      \
     "with due as (select id from notifier.notification n where state = 'waiting'"                  \
     " and next_try_at <= now() and coalesce(claimed_until, '-infinity') < now()"                   \
-    " and not (kind = 'github' and exists (select 1 from notifier.notification o"                  \
-    "   where o.kind = 'github' and o.state = 'waiting' and o.channel_id = n.channel_id"           \
+    " and not (kind <> 'webhook' and exists (select 1 from notifier.notification o"                \
+    "   where o.kind <> 'webhook' and o.state = 'waiting' and o.channel_id = n.channel_id"         \
     "   and o.commit_sha = n.commit_sha and o.context = n.context"                                 \
     "   and (o.created_at, o.id) < (n.created_at, n.id)))"                                         \
     " order by next_try_at limit $1::int for update skip locked)"                                  \
@@ -37,9 +37,10 @@ struct ec_metric notifications =
     "update notifier.notification n set claimed_until = null, last_error = $3,"                    \
     " next_try_at = now() + $4::bigint * interval '1 millisecond',"                                \
     " state = case when $2 = 'waiting' and not final and exists (select 1"                         \
-    "   from notifier.notification o where o.kind = 'github' and o.final"                          \
+    "   from notifier.notification o where o.kind <> 'webhook' and o.final"                        \
     "   and o.channel_id = n.channel_id and o.commit_sha = n.commit_sha"                           \
-    "   and o.context = n.context) then 'dropped' else $2 end where id = $1::uuid"
+    "   and o.context = n.context and o.created_at >= n.created_at)"                               \
+    "   then 'dropped' else $2 end where id = $1::uuid"
 
 static void finish(struct outgoing *out)
 {
@@ -88,17 +89,30 @@ static void publish_end(struct outgoing *out, bool sent, const char *reason)
     ec_ignore(ec_bus_publish(out->no->bus, &message, NULL, NULL));
 }
 
+static void store_end(struct outgoing *out, const char *state, const char *reason, int64_t wait_ms)
+{
+    const char *args[] = {out->id, state, reason,
+                          ec_arena_format(out->arena, "%lld", (long long)wait_ms)};
+    struct ec_err err = ec_store_exec(out->no->store, SETTLE, args, EC_LEN(args), on_settled, out);
+    if (ec_failed(err)) {
+        on_settled(out, err, NULL);
+    }
+}
+
 static void settle(struct outgoing *out, enum outcome outcome, const char *reason, int64_t asked_ms)
 {
     bool too_old = ec_unix_ms() - out->created_unix_ms > GIVE_UP_MS;
     const char *state = outcome == OUTCOME_SENT               ? "sent"
+                        : outcome == OUTCOME_NEEDLESS         ? "dropped"
                         : outcome == OUTCOME_NEVER || too_old ? "failed"
                                                               : "waiting";
     bool again = strcmp(state, "waiting") == 0;
     int64_t wait_ms = again ? decide_wait_ms(out->attempts, asked_ms) : 0;
-    const char *args[] = {out->id, state, reason,
-                          ec_arena_format(out->arena, "%lld", (long long)wait_ms)};
     ec_metric_add(&notifications, again ? "retried" : state, 1);
+    if (outcome == OUTCOME_NEEDLESS) {
+        store_end(out, state, reason, wait_ms);
+        return;
+    }
     ec_log(outcome == OUTCOME_SENT ? EC_LOG_INFO : EC_LOG_WARN, out->trace,
            again                     ? "notification.retried"
            : outcome == OUTCOME_SENT ? "notification.sent"
@@ -109,10 +123,7 @@ static void settle(struct outgoing *out, enum outcome outcome, const char *reaso
     if (!again) {
         publish_end(out, outcome == OUTCOME_SENT, reason);
     }
-    struct ec_err err = ec_store_exec(out->no->store, SETTLE, args, EC_LEN(args), on_settled, out);
-    if (ec_failed(err)) {
-        on_settled(out, err, NULL);
-    }
+    store_end(out, state, reason, wait_ms);
 }
 
 static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result *result)
@@ -125,18 +136,22 @@ static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result
     }
     const char *asked = ec_fetch_header(result, "retry-after");
     int64_t asked_ms = asked ? strtoll(asked, NULL, 10) * 1000 : 0;
-    settle(out, decide_outcome(out->kind, result->status),
+    settle(out, decide_outcome(out->kind, result->status, out->attempts),
            ec_arena_format(out->arena, "answer %d", result->status), asked_ms);
 }
 
 static void settle_failed(struct outgoing *out, struct ec_err err)
 {
     const struct notifier *no = out->no;
-    bool never = err.fate == EC_FATE_REJECT && !no->stopping &&
-                 (err.sys == 0 || decide_outcome(out->kind, err.sys) == OUTCOME_NEVER);
+    bool never =
+        err.fate == EC_FATE_REJECT && !no->stopping &&
+        (err.sys == 0 || decide_outcome(out->kind, err.sys, out->attempts) == OUTCOME_NEVER);
     int64_t asked_ms = never ? 0 : ec_githost_wait_ms(no->githosts, out->repo_key);
-    settle(out, never ? OUTCOME_NEVER : OUTCOME_AGAIN, ec_arena_strdup(out->arena, err.what),
-           asked_ms);
+    settle(out,
+           out->needless ? OUTCOME_NEEDLESS
+           : never       ? OUTCOME_NEVER
+                         : OUTCOME_AGAIN,
+           ec_arena_strdup(out->arena, err.what), asked_ms);
 }
 
 static void on_told(void *arg, struct ec_err err)

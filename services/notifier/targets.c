@@ -1,4 +1,4 @@
-/* One exchange with a channel: a signed webhook, or a GitHub commit status. */
+/* One exchange with a channel: a signed webhook, or a commit status. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -39,8 +39,8 @@ static EC_RESULT send_webhook(struct outgoing *out, const struct channel *channe
     return ec_fetch_start(out->no->fetcher, &spec, out->done, out, NULL);
 }
 
-/* With a token of the channel's own. */
-static EC_RESULT send_status(struct outgoing *out, const struct channel *channel)
+/* To GitHub, with a token of the channel's own. */
+static EC_RESULT send_with_token(struct outgoing *out, const struct channel *channel)
 {
     static const struct ec_header headers[] = {
         {"Accept", "application/vnd.github+json"},
@@ -48,6 +48,8 @@ static EC_RESULT send_status(struct outgoing *out, const struct channel *channel
         {"Content-Type", "application/json"},
         {"User-Agent", "Enclii-Notifier/1.0"}, /* GitHub refuses requests without one */
     };
+    struct ec_githost_status status;
+    EC_TRY(decide_status(out->arena, out->body, out->commit_sha, &status));
     if (!channel->secret) {
         return ec_reject("the channel has no token");
     }
@@ -65,23 +67,33 @@ static EC_RESULT send_status(struct outgoing *out, const struct channel *channel
         .headers = headers,
         .header_count = EC_LEN(headers),
         .bearer = channel->secret,
-        .body = ec_span_of(out->body),
+        .body = ec_span_of(ec_githost_status_body(out->arena, EC_GITHOST_GITHUB, &status, NULL)),
         .deadline_ms = SEND_DEADLINE_MS,
         .body_max_bytes = ANSWER_MAX_BYTES,
         .refuse_private_addresses = !out->no->settings.private_addresses};
     return ec_fetch_start(out->no->fetcher, &spec, out->done, out, NULL);
 }
 
-static EC_RESULT send_to_github(struct outgoing *out, const struct channel *channel)
+/* With the platform's credential, to whichever host has the repository. */
+static EC_RESULT send_to_host(struct outgoing *out)
+{
+    const struct ec_githosts *hosts = out->no->githosts;
+    struct ec_githost_status status;
+    EC_TRY(decide_status(out->arena, out->body, out->commit_sha, &status));
+    if (!ec_githost_has_api(hosts, out->repo_key) ||
+        !decide_host_hears(ec_githost_kind(hosts, out->repo_key), out->about)) {
+        out->needless = true;
+        return ec_reject("this git host is not told of it");
+    }
+    return ec_githost_commit_status(out->no->githosts, out->repo_key, &status, out->told, out);
+}
+
+static EC_RESULT send_status(struct outgoing *out, const struct channel *channel)
 {
     if (!*out->repo_key) {
         return ec_retry(0, "it is not known yet which repository the service is built from");
     }
-    if (strcmp(channel->id, BUILTIN_GITHUB) == 0) { /* with the platform's credential */
-        return ec_githost_commit_status(out->no->githosts, out->repo_key, out->commit_sha,
-                                        ec_span_of(out->body), out->told, out);
-    }
-    return send_status(out, channel);
+    return strcmp(channel->id, BUILTIN) == 0 ? send_to_host(out) : send_with_token(out, channel);
 }
 
 EC_RESULT target_send(struct outgoing *out, const struct channel *channel)
@@ -89,6 +101,5 @@ EC_RESULT target_send(struct outgoing *out, const struct channel *channel)
     if (!channel || !channel->enabled) {
         return ec_reject("the channel was removed or switched off");
     }
-    return strcmp(out->kind, "github") == 0 ? send_to_github(out, channel)
-                                            : send_webhook(out, channel);
+    return decide_sets_statuses(out->kind) ? send_status(out, channel) : send_webhook(out, channel);
 }

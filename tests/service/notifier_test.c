@@ -10,26 +10,12 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "../../services/notifier/notifier.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "support/kafka.h"
-#include "support/pg.h"
+#include "support/notifier_fixture.h"
 #include "trust/digest.h"
-#include "trust/seal.h"
 
 #define SHA "2222222222222222222222222222222222222222"
-#define TOKEN "ghp_test"
-#define SECRET "channel secret"
-#define SEAL_KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-
-static struct ec_loop *loop;
-static struct test_kafka *kafka;
-static struct test_pg *pg;
-static struct ec_bus *bus; /* of the test */
-static struct ec_http_server *outside;
-static struct notifier no;
-static struct ec_arena *arena;
 
 /* What the outside was asked. */
 static struct {
@@ -42,20 +28,14 @@ static struct {
     bool same_id;
 } asked;
 
-static bool header_is(struct ec_request *req, const char *name, const char *want)
-{
-    const char *got = ec_request_header(req, name);
-    return got && strcmp(got, want) == 0;
-}
-
 static void on_status(void *state, struct ec_request *req)
 {
     (void)state;
     ec_cleanup(ec_json_freep) json_t *root = NULL;
     const char *context, *status;
-    bool good = header_is(req, "Authorization", "Bearer " TOKEN) &&
-                header_is(req, "Accept", "application/vnd.github+json") &&
-                header_is(req, "X-GitHub-Api-Version", "2022-11-28") &&
+    bool good = nf_header_is(req, "Authorization", "Bearer " NF_TOKEN) &&
+                nf_header_is(req, "Accept", "application/vnd.github+json") &&
+                nf_header_is(req, "X-GitHub-Api-Version", "2022-11-28") &&
                 ec_request_header(req, "User-Agent") &&
                 !ec_failed(ec_json_parse(ec_request_arena(req), ec_request_body(req), &root));
     status = ec_json_text(root, "state");
@@ -84,14 +64,14 @@ static void on_status(void *state, struct ec_request *req)
 static void on_hook(void *state, struct ec_request *req)
 {
     (void)state;
-    ec_cleanup(ec_secret_freep) struct ec_secret *secret = ec_secret_new(EC_SPAN(SECRET));
+    ec_cleanup(ec_secret_freep) struct ec_secret *secret = ec_secret_new(EC_SPAN(NF_SECRET));
     const char *signature = ec_request_header(req, "X-Enclii-Signature-256");
     const char *id = ec_request_header(req, "X-Enclii-Delivery");
     bool good = signature && strncmp(signature, "sha256=", 7) == 0 &&
                 ec_hmac_sha256_check(secret, ec_request_body(req), ec_span_of(signature + 7)) &&
                 id && ec_id_valid(id) && ec_request_header(req, "X-Enclii-Timestamp") &&
-                header_is(req, "User-Agent", "Enclii-Webhook/1.0") &&
-                header_is(req, "Content-Type", "application/json");
+                nf_header_is(req, "User-Agent", "Enclii-Webhook/1.0") &&
+                nf_header_is(req, "Content-Type", "application/json");
     asked.hooks_wrong += !good;
     asked.same_id = asked.hooks > 0 && id && strcmp(asked.hook_id, id) == 0;
     snprintf(asked.hook_id, sizeof asked.hook_id, "%s", id ? id : "");
@@ -103,10 +83,8 @@ static void on_hook(void *state, struct ec_request *req)
 
 static void publish(const char *topic, const char *type, const char *id, ProtobufCMessage *body)
 {
-    const char *key = strcmp(topic, EC_TOPIC_INTAKE) == 0 ? "github.com/acme/shop" : "s1";
-    test_kafka_publish(
-        kafka, bus,
-        &(struct ec_message){.topic = topic, .key = key, .type = type, .id = id, .body = body});
+    nf_publish(topic, strcmp(topic, EC_TOPIC_INTAKE) == 0 ? "github.com/acme/shop" : "s1", type, id,
+               body);
 }
 
 static Enclii__V1__ServiceRef service = ENCLII__V1__SERVICE_REF__INIT;
@@ -123,31 +101,6 @@ static void publish_ended(const char *type, const char *id)
     publish(EC_TOPIC_DEPLOYMENT_EVENTS, type, id, &ended.base);
 }
 
-static bool count_is(void *arg)
-{
-    const int *want = arg;
-    return atoi(test_pg_value(pg, "select count(*) from notifier.notification"
-                                  " where state <> 'waiting'")) >= *want &&
-           no.sending == 0;
-}
-
-static bool row_exists(void *sql)
-{
-    return *test_pg_value(pg, sql) != '\0';
-}
-
-static void hurry(void)
-{
-    test_pg_sql(pg, "update notifier.notification set next_try_at = now() where state = 'waiting'"
-                    " and claimed_until is null");
-}
-
-static bool told_after_hurry(void *arg)
-{
-    hurry();
-    return count_is(arg);
-}
-
 static void final_states_reach_github_and_webhooks(void **state)
 {
     (void)state;
@@ -155,7 +108,7 @@ static void final_states_reach_github_and_webhooks(void **state)
     Enclii__V1__BuildQueued queued = ENCLII__V1__BUILD_QUEUED__INIT;
     Enclii__V1__BuildFailed failed = ENCLII__V1__BUILD_FAILED__INIT;
     Enclii__V1__ServiceRef *services[] = {&service};
-    if (!pg) {
+    if (!nf_pg) {
         skip();
     }
     asked.fail_next = 1;
@@ -163,16 +116,14 @@ static void final_states_reach_github_and_webhooks(void **state)
     accepted.services = services;
     accepted.n_services = 1;
     publish(EC_TOPIC_INTAKE, "dev.enclii.delivery.accepted.v1", "e1", &accepted.base);
-    assert_true(
-        test_run_until(loop, 15000, row_exists, (char[]){"select 1 from notifier.service"}));
+    assert_true(nf_row("select 1 from notifier.service"));
     queued.build_id = failed.build_id = (char[]){"b1"};
     queued.service = &service;
     queued.commit = &commit;
     failed.builder_id = (char[]){"x"};
     failed.detail = (char[]){"no Dockerfile"};
     publish(EC_TOPIC_BUILD_EVENTS, "dev.enclii.build.queued.v1", "e2", &queued.base);
-    int want = 1; /* pending: 500, then 201 */
-    assert_true(test_run_until(loop, 15000, told_after_hurry, &want));
+    assert_true(nf_told(1)); /* pending: 500, then 201 */
     failed.retryable = true;
     publish(EC_TOPIC_BUILD_EVENTS, "dev.enclii.build.failed.v1", "e3", &failed.base);
     failed.retryable = false;
@@ -180,11 +131,11 @@ static void final_states_reach_github_and_webhooks(void **state)
     publish_ended("dev.enclii.deployment.healthy.v1", "e5");
     publish_ended("dev.enclii.deployment.healthy.v1", "e5"); /* redelivered */
     publish_ended("dev.enclii.deployment.failed.v1", "e6");  /* a second final state */
-    want = 1 + 1 + 1 + 3; /* statuses: build pending, failure; success. webhook: e4, e5, e6 */
-    assert_true(test_run_until(loop, 15000, told_after_hurry, &want));
-    assert_false(test_run_until(loop, 500, row_exists,
-                                (char[]){"select 1 from notifier.notification"
-                                         " where state = 'waiting'"}));
+    /* statuses: build pending, failure; success. webhook: e4, e5, e6 */
+    assert_true(nf_told(1 + 1 + 1 + 3));
+    assert_string_equal(test_pg_value(nf_pg, "select count(*) from notifier.notification"
+                                             " where state = 'waiting'"),
+                        "0");
     assert_int_equal(asked.wrong, 0);
     assert_int_equal(asked.statuses, 3);
     assert_string_equal(asked.states[0], "pending");
@@ -200,58 +151,24 @@ static void final_states_reach_github_and_webhooks(void **state)
     assert_int_equal(finals, 3);
     assert_int_equal(asked.hooks_wrong, 0);
     assert_int_equal(asked.hooks, 4); /* the first answer was 503 */
-    assert_string_equal(test_pg_value(pg, "select max(attempts) from notifier.notification"
-                                          " where kind = 'webhook'"),
+    assert_string_equal(test_pg_value(nf_pg, "select max(attempts) from notifier.notification"
+                                             " where kind = 'webhook'"),
                         "2");
 }
 
 static void a_private_address_is_refused(void **state)
 {
     (void)state;
-    if (!pg) {
+    if (!nf_pg) {
         skip();
     }
     int hooks = asked.hooks;
     no.settings.private_addresses = false;
     publish_ended("dev.enclii.deployment.cancelled.v1", "e9");
-    assert_true(test_run_until(loop, 15000, row_exists,
-                               (char[]){"select 1 from notifier.notification where event_id = 'e9'"
-                                        " and attempts > 0 and last_error <> ''"}));
+    assert_true(nf_row("select 1 from notifier.notification where event_id = 'e9'"
+                       " and attempts > 0 and last_error <> ''"));
     assert_int_equal(asked.hooks, hooks);
     no.settings.private_addresses = true;
-}
-
-static bool ready(void *arg)
-{
-    (void)arg;
-    return no.channels_known;
-}
-
-static void on_failed(void *owner, struct ec_err err)
-{
-    (void)owner;
-    fail_msg("notifier failed: %s", err.what);
-}
-
-static void publish_channel(void)
-{
-    Enclii__V1__ChannelSet set = ENCLII__V1__CHANNEL_SET__INIT;
-    struct ec_span sealed;
-    set.channel_id = (char[]){"c1"};
-    set.project_id = (char[]){"p1"};
-    set.kind = (char[]){"webhook"};
-    set.url = ec_arena_format(arena, "http://127.0.0.1:%u/hook", ec_http_server_port(outside));
-    set.enabled = true;
-    assert_false(
-        ec_failed(ec_seal(arena, no.settings.seal_key, "channel/c1", EC_SPAN(SECRET), &sealed)));
-    set.sealed_secret.data = (uint8_t *)(uintptr_t)sealed.ptr;
-    set.sealed_secret.len = sealed.len;
-    test_kafka_publish(kafka, bus,
-                       &(struct ec_message){.topic = EC_TOPIC_CHANNELS,
-                                            .key = "c1",
-                                            .type = "dev.enclii.channel.set.v1",
-                                            .id = "c1-1",
-                                            .body = &set.base});
 }
 
 static int start(void **state)
@@ -261,73 +178,24 @@ static int start(void **state)
         {"POST", "/hook", on_hook, 65536, 0},
     };
     (void)state;
-    pg = test_pg_start();
-    if (!pg) {
+    nf_open(routes, EC_LEN(routes));
+    if (!nf_pg) {
         return 0;
     }
-    arena = ec_arena_new(1 << 20);
-    service.project_id = ec_arena_strdup(arena, "p1");
-    service.project_slug = ec_arena_strdup(arena, "acme");
-    service.service_id = ec_arena_strdup(arena, "s1");
-    service.service_name = ec_arena_strdup(arena, "shop");
-    environment.name = ec_arena_strdup(arena, "production");
-    commit.sha = ec_arena_strdup(arena, SHA);
-    commit.ref = ec_arena_strdup(arena, "refs/heads/main");
-    loop = ec_loop_new();
-    kafka = test_kafka_start(loop, EC_TOPIC_INTAKE ":1", EC_TOPIC_BUILD_EVENTS ":1",
-                             EC_TOPIC_RELEASE_EVENTS ":1", EC_TOPIC_DEPLOYMENT_EVENTS ":1",
-                             EC_TOPIC_CHANNELS ":1", EC_TOPIC_NOTIFICATION_EVENTS ":1", NULL);
-    bus = test_kafka_bus(kafka, "test");
-    assert_false(ec_failed(ec_http_server_open(
-        loop,
-        &(struct ec_http_server_spec){
-            .listen = "127.0.0.1:0", .routes = routes, .route_count = EC_LEN(routes)},
-        &outside)));
-    no = (struct notifier){.loop = loop, .owner.failed = on_failed};
-    no.settings.githost.github_api_url =
-        ec_arena_format(arena, "http://127.0.0.1:%u/", ec_http_server_port(outside));
-    no.settings.githost.github_token = ec_secret_new(EC_SPAN(TOKEN));
-    no.settings.seal_key = ec_secret_new(EC_SPAN(SEAL_KEY));
-    no.settings.public_url = "";
-    no.settings.private_addresses = true;
-    no.bus = test_kafka_bus(kafka, "notifier");
-    const struct ec_store_spec store = {.url = test_pg_url(pg), .application_name = "notifier"};
-    assert_false(ec_failed(ec_store_open(loop, &store, &no.store)));
-    assert_false(ec_failed(ec_fetcher_open(loop, "test", 8, &no.fetcher)));
-    publish_channel();
-    assert_false(ec_failed(notifier_start(&no)));
-    assert_true(test_run_until(loop, 15000, ready, NULL));
+    service.project_id = nf_text("p1");
+    service.project_slug = nf_text("acme");
+    service.service_id = nf_text("s1");
+    service.service_name = nf_text("shop");
+    environment.name = nf_text("production");
+    commit.sha = nf_text(SHA);
+    commit.ref = nf_text("refs/heads/main");
     return 0;
-}
-
-static void set_true(void *flag)
-{
-    *(bool *)flag = true;
 }
 
 static int stop(void **state)
 {
     (void)state;
-    bool stopped = false, closed = false, store_closed = false;
-    if (!pg) {
-        return 0;
-    }
-    no.owner.arg = &stopped;
-    no.owner.stopped = set_true;
-    notifier_stop(&no);
-    assert_true(test_run_until(loop, 5000, test_is_true, &stopped));
-    ec_fetcher_close(no.fetcher);
-    ec_http_server_close(outside, 100, set_true, &closed);
-    assert_true(test_run_until(loop, 2000, test_is_true, &closed));
-    test_kafka_close_bus(kafka, no.bus);
-    test_kafka_close_bus(kafka, bus);
-    ec_store_close(no.store, set_true, &store_closed);
-    assert_true(test_run_until(loop, 2000, test_is_true, &store_closed));
-    notifier_done(&no);
-    test_kafka_stop(kafka);
-    ec_loop_free(loop);
-    ec_arena_free(arena);
-    test_pg_free(pg);
+    nf_close();
     return 0;
 }
 

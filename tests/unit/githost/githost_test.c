@@ -477,17 +477,21 @@ static void who_may_push_is_asked(void **state)
 static void a_commits_status_is_told_by_an_app_too(void **state)
 {
     (void)state;
-    static const char body[] = "{\"state\":\"success\",\"context\":\"enclii\"}";
+    struct ec_githost_status status = {.sha = "0123abcd",
+                                       .ref = "refs/heads/main",
+                                       .state = EC_GITHOST_CANCELLED,
+                                       .context = "enclii/shop/build",
+                                       .description = "A newer push took its place",
+                                       .target_url = ""};
     open_with_app(3600);
-    assert_int_equal(
-        ec_githost_commit_status(fx.hosts, SHOP, "0123abcd", ec_span_of(body), on_done, NULL).fate,
-        EC_FATE_OK);
+    assert_int_equal(ec_githost_commit_status(fx.hosts, SHOP, &status, on_done, NULL).fate,
+                     EC_FATE_OK);
     wait_for(1);
     expect_fate(EC_FATE_OK);
     assert_int_equal(github_double_asked(fx.github, "POST /repos/acme/shop/statuses/0123abcd"), 1);
-    assert_int_equal(
-        ec_githost_commit_status(fx.hosts, SHOP, "../x", ec_span_of(body), on_done, NULL).fate,
-        EC_FATE_REJECT);
+    status.sha = "../x";
+    assert_int_equal(ec_githost_commit_status(fx.hosts, SHOP, &status, on_done, NULL).fate,
+                     EC_FATE_REJECT);
     assert_true(ec_githosts_any_api(fx.hosts, EC_GITHOST_GITHUB));
     assert_false(ec_githosts_any_api(fx.hosts, EC_GITHOST_GITLAB));
     no_fault();

@@ -32,6 +32,8 @@ static struct fixture {
     bool over, may;
     struct ec_err err;
     char id[32], guid[64], cursor[32];
+    bool pending; /* of GitLab's line of checks */
+    int asked;
     size_t count;
 } fx;
 
@@ -116,6 +118,45 @@ static void tea_permission(void *state, struct ec_request *req)
     answer(req, 200, "{\"permission\":\"read\",\"role_name\":\"read\"}");
 }
 
+#define SHA "2222222222222222222222222222222222222222"
+#define FORKS_SHA "3333333333333333333333333333333333333333"
+
+/* GitLab's rules: one line of a commit is pending once; a commit that is on no branch has no place
+ * until its ref is named; branches go by their short names. */
+static void lab_status(void *state, struct ec_request *req)
+{
+    static const char *const states[] = {"pending", "running", "success", "failed", "canceled"};
+    (void)state;
+    ec_cleanup(ec_json_freep) json_t *body = NULL;
+    assert_false(ec_failed(ec_json_parse(fx.arena, ec_request_body(req), &body)));
+    const char *word = ec_json_text(body, "state"), *ref = ec_json_text(body, "ref");
+    bool known = false, pending = strcmp(word, "pending") == 0;
+    for (size_t i = 0; i < EC_LEN(states); i++) {
+        known = known || strcmp(word, states[i]) == 0;
+    }
+    bool fork = strcmp(ec_request_param(req, "sha"), FORKS_SHA) == 0;
+    fx.asked++;
+    if (fork && !ref[0]) {
+        answer(req, 404, "{\"message\":\"404 References for commit Not Found\"}");
+    } else if (!known || !ec_json_text(body, "name")[0] ||
+               strcmp(ref, fork ? "refs/merge-requests/7/head" : "main") != 0) {
+        answer(req, 400, "{\"message\":\"bad request\"}");
+    } else if (pending && fx.pending) {
+        answer(req, 400,
+               "{\"message\":\"Cannot transition status via :enqueue from :pending (Reason(s): "
+               "Status cannot transition via \\\"enqueue\\\")\"}");
+    } else {
+        fx.pending = pending;
+        answer(req, 201, "{\"id\":1}");
+    }
+}
+
+static void tea_status(void *state, struct ec_request *req)
+{
+    (void)state;
+    answer(req, 201, "{\"id\":1}");
+}
+
 static void empty(void *state, struct ec_request *req)
 {
     (void)state;
@@ -132,11 +173,13 @@ static const struct ec_http_route routes[] = {
     {"GET", LAB "/hooks/{hook}/events", lab_events, 0, 0},
     {"POST", LAB "/hooks/{hook}/events/{event}/resend", empty, 4096, 0},
     {"GET", LAB "/members/all", lab_members, 0, 0},
+    {"POST", LAB "/statuses/{sha}", lab_status, 4096, 0},
     {"GET", TEA "/hooks", tea_hooks, 0, 0},
     {"POST", TEA "/hooks", tea_made, 4096, 0},
     {"PATCH", TEA "/hooks/{hook}", tea_made, 4096, 0},
     {"POST", TEA "/hooks/{hook}/tests", empty, 4096, 0},
     {"GET", TEA "/collaborators/{user}/permission", tea_permission, 0, 0},
+    {"POST", TEA "/statuses/{sha}", tea_status, 4096, 0},
 };
 
 /* ---- set up ---- */
@@ -320,11 +363,70 @@ static void gitea(void **state)
     assert_int_equal(ec_githost_deliveries(fx.hosts, &query, on_page, NULL).fate, EC_FATE_REJECT);
 }
 
+/* ---- statuses ---- */
+
+static struct ec_err tell(const char *repo, const char *sha, const char *ref,
+                          enum ec_githost_state state)
+{
+    struct ec_githost_status status = {.sha = sha,
+                                       .ref = ref,
+                                       .state = state,
+                                       .context = "enclii/shop/build",
+                                       .description = "The build failed: no Dockerfile\nhere",
+                                       .target_url = "https://e/s/1"};
+    return ec_githost_commit_status(fx.hosts, repo, &status, on_done, NULL);
+}
+
+static void gitlab_statuses(void **state)
+{
+    (void)state;
+    static const char forks_ref[] = "refs/merge-requests/7/head";
+    ends_well(tell(fx.lab, SHA, "refs/heads/main", EC_GITHOST_FAILURE));
+    assert_string_equal(fx.path, "POST /api/v4/projects/group/sub/shop/statuses/" SHA);
+    assert_string_equal(fx.auth, "secret-1|");
+    assert_string_equal(fx.body, "{\"state\":\"failed\",\"description\":\"The build failed: no "
+                                 "Dockerfile\",\"name\":\"enclii/shop/build\",\"target_url\":"
+                                 "\"https://e/s/1\",\"ref\":\"main\"}");
+    ends_well(tell(fx.lab, SHA, "refs/heads/main", EC_GITHOST_PENDING));
+    ends_well(tell(fx.lab, SHA, "refs/heads/main", EC_GITHOST_PENDING)); /* it is that already */
+    assert_int_equal(fx.asked, 3);
+    ends_well(tell(fx.lab, SHA, "refs/tags/main", EC_GITHOST_CANCELLED));
+    assert_non_null(strstr(fx.body, "\"state\":\"canceled\""));
+    assert_int_equal(fx.asked, 4);
+    ends_well(tell(fx.lab, FORKS_SHA, forks_ref, EC_GITHOST_PENDING)); /* of no branch */
+    assert_int_equal(fx.asked, 6);
+    assert_non_null(strstr(fx.body, "\"ref\":\"refs/merge-requests/7/head\""));
+    /* What it refuses is refused, and asked once. */
+    struct ec_err err = tell(fx.lab, SHA, "refs/heads/other", EC_GITHOST_SUCCESS);
+    assert_int_equal(err.fate, EC_FATE_OK);
+    assert_true(test_run_until(fx.loop, 5000, test_is_true, &fx.over));
+    assert_int_equal(fx.err.fate, EC_FATE_REJECT);
+    assert_int_equal(fx.err.sys, 400);
+    assert_int_equal(fx.asked, 7);
+}
+
+static void gitea_statuses(void **state)
+{
+    (void)state;
+    ends_well(tell(fx.tea, SHA, "refs/heads/main", EC_GITHOST_FAILURE));
+    assert_string_equal(fx.path, "POST /api/v1/repos/acme/shop/statuses/" SHA);
+    assert_string_equal(fx.auth, "|token secret-1");
+    assert_string_equal(fx.body, "{\"state\":\"failure\",\"description\":\"The build failed: no "
+                                 "Dockerfile\",\"context\":\"enclii/shop/build\",\"target_url\":"
+                                 "\"https://e/s/1\"}");
+    ends_well(tell(fx.tea, SHA, "", EC_GITHOST_CANCELLED));
+    assert_non_null(strstr(fx.body, "\"state\":\"error\""));
+    assert_int_equal(tell("other.test/acme/shop", SHA, "", EC_GITHOST_SUCCESS).fate,
+                     EC_FATE_REJECT); /* a host that is not listed */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(gitlab, setup, teardown),
         cmocka_unit_test_setup_teardown(gitea, setup, teardown),
+        cmocka_unit_test_setup_teardown(gitlab_statuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(gitea_statuses, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
