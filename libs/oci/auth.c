@@ -13,6 +13,7 @@
 #include "base/mem.h"
 
 #define HOSTS_MAX 256
+#define CHALLENGE_MAX_BYTES 4096
 #define TOKEN_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
 struct ec_docker_config {
@@ -26,6 +27,16 @@ static const char *skip(const char *at)
     return at + strspn(at, " \t,");
 }
 
+/* From the quote at `at` to the one that ends it. */
+static size_t quoted_size(const char *at)
+{
+    size_t size = 1;
+    while (at[size] && at[size] != '"') {
+        size += at[size] == '\\' && at[size + 1] ? 2 : 1;
+    }
+    return size;
+}
+
 /* A token or a quoted string at `at`; NULL when there is neither. */
 static const char *read_value(struct ec_arena *arena, const char *at, const char **ret_value)
 {
@@ -34,7 +45,7 @@ static const char *read_value(struct ec_arena *arena, const char *at, const char
         *ret_value = ec_arena_text(arena, (struct ec_span){at, len});
         return len > 0 ? at + len : NULL;
     }
-    char *value = ec_arena_alloc(arena, strlen(at));
+    char *value = ec_arena_alloc(arena, quoted_size(at));
     size_t len = 0;
     for (at++; *at && *at != '"'; at++) {
         if (*at == '\\' && at[1]) {
@@ -88,7 +99,7 @@ static const char *read_params(struct ec_arena *arena, const char *at,
 bool ec_challenge_parse(struct ec_arena *arena, const char *header, struct ec_challenge *ret)
 {
     bool found = false;
-    const char *at = skip(header);
+    const char *at = strlen(header) <= CHALLENGE_MAX_BYTES ? skip(header) : "";
     while (at && *at) {
         size_t len = strspn(at, TOKEN_CHARS);
         if (len == 0) {

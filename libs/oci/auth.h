@@ -17,7 +17,7 @@ struct ec_challenge {
 };
 
 /* The best challenge of one WWW-Authenticate value (Bearer before Basic); false when it has
- * neither. */
+ * neither, or more than 4 KiB. */
 bool ec_challenge_parse(struct ec_arena *arena, const char *header, struct ec_challenge *ret);
 
 /* Where to ask for a token: realm?service=...&scope=... */

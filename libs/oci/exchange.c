@@ -22,6 +22,7 @@
 #define TOKEN_LIFE_S 60 /* when the answer does not say (Docker token specification) */
 #define TOKEN_MARGIN_MS 5000
 #define REDIRECTS_MAX 5
+#define CHALLENGES_MAX 8 /* of one answer */
 #define TURNS_MAX 256
 #define ERROR_BODY_MAX_BYTES 65536
 /* Urls, headers, error texts and the token answer of one exchange. */
@@ -43,7 +44,7 @@ struct ec_registry {
     struct ec_fetcher *fetcher;
     bool insecure;
     bool stopped;
-    bool closed; /* to be freed with its last exchange */
+    bool closed; /* to be freed with its last exchange and turn */
     uint32_t deadline_ms;
     struct ec_docker_config *docker_config;
     struct ec_map *tokens;  /* "host scope" -> struct token */
@@ -85,7 +86,7 @@ static void free_token(void *value)
 
 static void free_if_over(struct ec_registry *registry)
 {
-    if (registry->closed && !registry->first) {
+    if (registry->closed && !registry->first && registry->turn_count == 0) {
         ec_map_free(registry->tokens, free_token);
         ec_docker_config_free(registry->docker_config);
         free(registry);
@@ -169,6 +170,7 @@ void ec_registry_turn_over(struct ec_registry *registry)
         struct turn *turn = &registry->turns[registry->turn_at];
         ec_loop_defer(registry->loop, turn->fn, turn->arg);
     }
+    free_if_over(registry);
 }
 
 /* ---- the end of an exchange ---- */
@@ -219,11 +221,15 @@ static void end_try(struct exchange *ex, struct ec_err err, const struct ec_fetc
 
 /* Codes of the registry that may pass. DIGEST_INVALID is among them: we computed the digest
  * ourselves, and docker-registry says it too when another upload is just rewriting a link to the
- * same blob. */
+ * same blob. BLOB_UPLOAD_UNKNOWN comes when an upload is sent again because its answer was lost. */
 static bool code_may_pass(const char *code)
 {
-    static const char *const codes[] = {"BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "TOOMANYREQUESTS",
-                                        "UNKNOWN", "UNAVAILABLE"};
+    static const char *const codes[] = {"BLOB_UPLOAD_INVALID",
+                                        "BLOB_UPLOAD_UNKNOWN",
+                                        "DIGEST_INVALID",
+                                        "TOOMANYREQUESTS",
+                                        "UNKNOWN",
+                                        "UNAVAILABLE"};
     for (size_t i = 0; i < EC_LEN(codes); i++) {
         if (strcmp(code, codes[i]) == 0) {
             return true;
@@ -276,6 +282,8 @@ static void on_token(void *arg, struct ec_err err, const struct ec_fetch_result 
                              : ec_fetch_status_err(result->status,
                                                    "the registry's token service refused us: check "
                                                    "the password in the Docker config file");
+        ex->challenged = false; /* not answered yet */
+        ex->tries++;
         end_try(ex, err, NULL);
         return;
     }
@@ -324,9 +332,11 @@ static struct ec_err answer_challenge(struct exchange *ex, const struct ec_fetch
 {
     struct ec_challenge best = {0};
     bool found = false;
+    unsigned looked_at = 0;
     for (size_t i = 0; i < result->header_count; i++) {
         struct ec_challenge challenge;
         if (strcmp(result->headers[i].name, "www-authenticate") == 0 &&
+            looked_at++ < CHALLENGES_MAX &&
             ec_challenge_parse(ex->arena, result->headers[i].value, &challenge) &&
             (!found || challenge.bearer)) {
             best = challenge;

@@ -11,6 +11,7 @@
 #include "trust/digest.h"
 
 #define TEXT_MAX_BYTES 255
+#define LINK_MAX_BYTES 4096 /* once per page, and pages are as many as referrers at most */
 
 struct listing {
     struct ec_registry *registry;
@@ -97,7 +98,8 @@ static struct ec_err ask_api(struct listing *listing, const char *url)
 static char *next_page(struct listing *listing, const struct ec_fetch_result *result)
 {
     const char *link = ec_fetch_header(result, "link");
-    if (!link || link[0] != '<' || link[1] != '/' || !strstr(link, "rel=\"next\"")) {
+    if (!link || strlen(link) > LINK_MAX_BYTES || link[0] != '<' || link[1] != '/' ||
+        !strstr(link, "rel=\"next\"")) {
         return NULL;
     }
     return ec_arena_text(listing->arena, (struct ec_span){link + 1, strcspn(link + 1, ">")});

@@ -1,5 +1,6 @@
 /* What docker-registry does not do, against a strict double: bearer tokens, Retry-After, registries
  * that lie about bytes, and the referrers API with pages. */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,10 +11,14 @@
 
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "net/http_server.h"
+#include "oci/auth.h"
+#include "oci/exchange.h"
 #include "oci/referrers.h"
+#include "support/raw.h"
 #include "trust/digest.h"
 
 #define HEX "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
@@ -30,8 +35,10 @@ static struct fixture {
     char host[32];
     /* how the double behaves */
     bool wants_token, token_is_refused;
-    const char *realm; /* NULL: our own /token */
-    int failures;      /* that many answers of 503 first */
+    const char *realm;       /* NULL: our own /token */
+    int failures;            /* that many answers of 503 first */
+    int token_failures;      /* the same of the token service */
+    struct ec_request *held; /* an upload whose answer gets lost */
     int requests, tokens;
     char scope[128];
     /* the last answer */
@@ -76,6 +83,11 @@ static void on_token(void *state, struct ec_request *req)
     (void)state;
     fx.tokens++;
     snprintf(fx.scope, sizeof(fx.scope), "%s", ec_request_query(req, "scope"));
+    if (fx.token_failures > 0) {
+        fx.token_failures--;
+        ec_reply_empty(req, 503);
+        return;
+    }
     if (fx.token_is_refused) {
         ec_reply_empty(req, 401);
         return;
@@ -104,7 +116,35 @@ static void on_referrers(void *state, struct ec_request *req)
     ec_reply_text(req, 200, EC_OCI_INDEX, ec_span_of(body));
 }
 
+static void on_blob(void *state, struct ec_request *req)
+{
+    (void)state;
+    ec_reply_empty(req, 404);
+}
+
+static void on_upload(void *state, struct ec_request *req)
+{
+    (void)state;
+    ec_reply_header(req, "Location", "/v2/acme/shop/blobs/uploads/1");
+    ec_reply_empty(req, 202);
+}
+
+/* The upload is over with its first PUT, whose answer never comes. */
+static void on_upload_put(void *state, struct ec_request *req)
+{
+    (void)state;
+    if (!fx.held) {
+        fx.held = req;
+        return;
+    }
+    ec_reply_text(req, 404, "application/json",
+                  EC_SPAN("{\"errors\":[{\"code\":\"BLOB_UPLOAD_UNKNOWN\"}]}"));
+}
+
 static const struct ec_http_route routes[] = {
+    {"GET", "/v2/acme/shop/blobs/{digest}", on_blob, 0, 0},
+    {"POST", "/v2/acme/shop/blobs/uploads/", on_upload, 0, 0},
+    {"PUT", "/v2/acme/shop/blobs/uploads/{id}", on_upload_put, 1024, 0},
     {"GET", "/v2/acme/shop/manifests/{reference}", on_manifest, 0, 0},
     {"GET", "/v2/acme/shop/referrers/{digest}", on_referrers, 0, 0},
     {"GET", "/token", on_token, 0, 0},
@@ -121,7 +161,8 @@ static int setup(void **state)
     assert_int_equal(ec_http_server_open(fx.loop, &server, &fx.server).fate, EC_FATE_OK);
     snprintf(fx.host, sizeof(fx.host), "127.0.0.1:%d", ec_http_server_port(fx.server));
     assert_int_equal(ec_fetcher_open(fx.loop, "test", 8, &fx.fetcher).fate, EC_FATE_OK);
-    struct ec_registry_spec spec = {.loop = fx.loop, .fetcher = fx.fetcher, .insecure = true};
+    struct ec_registry_spec spec = {
+        .loop = fx.loop, .fetcher = fx.fetcher, .insecure = true, .deadline_ms = 1000};
     assert_int_equal(ec_registry_open(&spec, &fx.registry).fate, EC_FATE_OK);
     fx.image = (struct ec_ref){fx.host, "acme/shop", "", ""};
     return 0;
@@ -135,6 +176,9 @@ static void nothing(void *arg)
 static int teardown(void **state)
 {
     (void)state;
+    if (fx.held) {
+        ec_reply_empty(fx.held, 201);
+    }
     ec_registry_close(fx.registry);
     ec_fetcher_close(fx.fetcher);
     ec_http_server_close(fx.server, 100, nothing, NULL);
@@ -261,6 +305,75 @@ static void stopping_ends_what_is_under_way(void **state)
                      EC_FATE_RETRY);
 }
 
+/* The exchange that has to get a token anew is not one that was refused. */
+static void a_token_service_in_trouble_is_asked_again(void **state)
+{
+    (void)state;
+    fx.wants_token = true;
+    fx.token_failures = 1;
+    assert_int_equal(get(DIGEST), EC_FATE_OK);
+    assert_int_equal(fx.tokens, 2);
+}
+
+static void a_token_service_in_lasting_trouble_is_retry(void **state)
+{
+    (void)state;
+    fx.wants_token = true;
+    fx.token_failures = 100;
+    assert_int_equal(get(DIGEST), EC_FATE_RETRY);
+    assert_int_equal(fx.tokens, 3);
+}
+
+/* The registry has the blob, or has not: the next upload finds out. */
+static void an_upload_whose_answer_was_lost_is_retry(void **state)
+{
+    (void)state;
+    struct ec_err err = ec_blob_put(fx.registry, &fx.image, EC_SPAN("{}"), on_answer, NULL);
+    assert_int_equal(err.fate, EC_FATE_OK);
+    ec_loop_run(fx.loop);
+    assert_int_equal(fx.err.fate, EC_FATE_RETRY);
+    assert_non_null(strstr(fx.what, "BLOB_UPLOAD_UNKNOWN"));
+}
+
+/* As long as a header can be: what it says is a stranger's, and must not end our process. */
+static void an_endless_challenge_is_refused(void **state)
+{
+    (void)state;
+    struct ec_challenge challenge;
+    struct ec_arena *arena = ec_arena_new(1 << 20);
+    ec_cleanup(ec_buf_done) struct ec_buf header;
+    ec_buf_init(&header, 90000);
+    ec_buf_add_text(&header, "Bearer realm=\"https://a.test/\"");
+    while (!header.overflowed) {
+        ec_buf_add_text(&header, ",realm=\"\",a=\"\"");
+    }
+    assert_false(ec_challenge_parse(arena, header.ptr, &challenge));
+    ec_arena_free(arena);
+}
+
+static unsigned turns;
+
+static void on_turn(void *arg)
+{
+    turns++;
+    ec_registry_turn_over(arg);
+}
+
+/* Updates of referrer lists that wait for each other when the process stops. */
+static void a_closed_registry_stays_for_those_who_wait_for_their_turn(void **state)
+{
+    (void)state;
+    mallopt(M_PERTURB, 0x55); /* what is freed is not readable any more */
+    turns = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ec_registry_wait_turn(fx.registry, on_turn, fx.registry).fate, EC_FATE_OK);
+    }
+    ec_registry_close(EC_TAKE(fx.registry));
+    loop_for(fx.loop, 20);
+    mallopt(M_PERTURB, 0);
+    assert_int_equal(turns, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +387,13 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(the_referrers_api_is_read_page_by_page, setup, teardown),
         cmocka_unit_test_setup_teardown(stopping_ends_what_is_under_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_token_service_in_trouble_is_asked_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_token_service_in_lasting_trouble_is_retry, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_upload_whose_answer_was_lost_is_retry, setup, teardown),
+        cmocka_unit_test(an_endless_challenge_is_refused),
+        cmocka_unit_test_setup_teardown(a_closed_registry_stays_for_those_who_wait_for_their_turn,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
