@@ -113,7 +113,7 @@ static void publish(struct bench *bench, long n)
                                  .trace = trace,
                                  .body = large ? &succeeded.base : &finished.base};
     while (ec_failed(ec_bus_publish(bench->source, &message, on_acked, bench))) {
-        test_run_until(bench->loop, 10, all_acked, bench);
+        test_run_within(bench->loop, 10, all_acked, bench);
     }
 }
 

@@ -104,7 +104,7 @@ static void publish(struct bench *bench, const char *topic, const char *key, con
     struct ec_message message = {
         .topic = topic, .key = key, .type = type, .id = id.text, .body = body};
     while (ec_failed(ec_bus_publish(bench->bus, &message, on_acked, bench))) {
-        test_run_until(bench->loop, 10, all_acked, bench);
+        test_run_within(bench->loop, 10, all_acked, bench);
     }
     bench->published++;
 }

@@ -194,9 +194,8 @@ static int by_size(const void *a, const void *b)
 
 static void latency(struct bench *bench)
 {
-    bool never = false;
     test_run_until(bench->loop, 10000, watches, bench); /* the mock cluster lets groups wait 3 s */
-    test_run_until(bench->loop, 500, test_is_true, &never);
+    test_run_for(bench->loop, 500);
     for (int n = 0; n < LATENCY_ROWS; n++) {
         char sql[200];
         int64_t due_us = ec_mono_us() + LATENCY_GAP_US;
@@ -207,7 +206,7 @@ static void latency(struct bench *bench)
         ask(bench, sql);
         bench->sent_us[n] = ec_mono_us();
         while (ec_mono_us() < due_us) {
-            test_run_until(bench->loop, 1, test_is_true, &never);
+            test_run_for(bench->loop, 1);
         }
     }
     test_run_until(bench->loop, 10000, all_received, bench);
@@ -251,7 +250,7 @@ static void publish_backlog(struct bench *bench, long count)
                                      .id = event_id.text,
                                      .body = &body.base};
         while (ec_failed(ec_bus_publish(bench->bus, &message, on_acked, bench))) {
-            test_run_until(bench->loop, 10, some_acked, bench);
+            test_run_within(bench->loop, 10, some_acked, bench);
         }
         bench->events++;
     }
@@ -261,7 +260,6 @@ static void publish_backlog(struct bench *bench, long count)
 static void memory(struct bench *bench, long count)
 {
     char sql[200];
-    bool never = false;
     long idle_kib = rss_kib(bench->pid), most_kib = 0;
     kill(bench->pid, SIGSTOP);
     publish_backlog(bench, count);
@@ -272,7 +270,7 @@ static void memory(struct bench *bench, long count)
              "select coalesce(sum(next), 0) from enclii.consumed where topic = '%s'",
              EC_TOPIC_DEPLOYMENT_EVENTS);
     while (atol(ask(bench, sql)) < count && ec_mono_ms() - began_ms < 300000) {
-        test_run_until(bench->loop, 100, test_is_true, &never);
+        test_run_for(bench->loop, 100);
         long now_kib = rss_kib(bench->pid);
         most_kib = now_kib > most_kib ? now_kib : most_kib;
         if (ec_mono_ms() - looked_ms > 5000) {

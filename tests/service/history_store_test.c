@@ -189,7 +189,7 @@ static void test_the_database_away(void **state)
     (void)state;
     test_pg_down(pg);
     publish(EC_TOPIC_BUILD_EVENTS, "dev.enclii.build.started.v1", 8, 0);
-    test_run_until(loop, 500, test_is_true, &failed);
+    test_run_within(loop, 500, test_is_true, &failed);
     test_pg_up(pg);
     wait_rows(7);
     assert_false(failed);

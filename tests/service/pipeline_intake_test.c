@@ -184,12 +184,6 @@ static void test_secrets_move_along(void **state)
     pl_becomes(fix, "select branch from enclii.service", "trunk");
 }
 
-static bool never(void *arg)
-{
-    (void)arg;
-    return false;
-}
-
 /* The api sets a secret after the batch was read and before it is written: what is published then
  * must know it. The first insert of a delivery takes its time, so that this can be done. */
 static void test_a_secret_set_meanwhile_is_not_forgotten(void **state)
@@ -210,7 +204,7 @@ static void test_a_secret_set_meanwhile_is_not_forgotten(void **state)
     body.host_repo_id = pl_text("88");
     body.clone_url = pl_text("http://" REPO ".git");
     one_push(fix, &body, SHA_A, SHA_B);
-    (void)test_run_until(fix->loop, 500, never, NULL);
+    test_run_for(fix->loop, 500);
     test_pg_sql(fix->pg, "update enclii.repo set sealed_secret = 'new', updated_at = now()");
     pl_becomes(fix,
                "select host_repo_id || ' ' || convert_from(sealed_secret, 'UTF8') from "

@@ -258,7 +258,7 @@ static void test_the_leader_is_killed(void **state)
     sees(fix, 1); /* the successor's relay has it */
     long long took_ms = ec_mono_ms() - killed_ms;
     print_message("takeover took %lld ms\n", took_ms);
-    assert_true(took_ms < 3000);
+    assert_true(took_ms < 10000);
     /* Its partitions come to the other one when its session has timed out. */
     for (int n = 0; n < 40; n++) {
         push(fix);
@@ -283,7 +283,7 @@ static void test_rolling_restart_while_pushes_come(void **state)
     int64_t began_ms = ec_mono_ms();
     assert_int_equal(end_pipeline(fix, old, SIGTERM), 0);
     print_message("a stop took %lld ms\n", (long long)(ec_mono_ms() - began_ms));
-    assert_true(ec_mono_ms() - began_ms < 5000);
+    assert_true(ec_mono_ms() - began_ms < 9000);
     for (int n = 0; n < 20; n++) {
         push(fix);
     }
@@ -305,8 +305,7 @@ static void test_rows_of_overlapping_transactions_keep_their_order(void **state)
     PQclear(PQexec(slow, "begin"));
     PQclear(PQexec(slow, OUTBOX("gap", "gap-1")));
     test_pg_sql(fix->pg, OUTBOX("gap", "gap-2"));
-    bool never = false;
-    test_run_until(fix->loop, 500, test_is_true, &never);
+    test_run_for(fix->loop, 500);
     assert_int_equal(fix->seen_count, before); /* the second waits for the first */
     PQclear(PQexec(slow, OUTBOX("gap", "gap-3")));
     PQclear(PQexec(slow, "commit"));

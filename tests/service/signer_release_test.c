@@ -443,7 +443,7 @@ static void a_registry_that_is_away_delays_and_refuses_nothing(void **state)
     char *digest = push_image();
     test_registry_down(fx.server);
     ask("release-away", digest, COMMIT_A);
-    assert_false(test_run_until(fx.loop, 1500, is_decided, NULL));
+    assert_false(test_run_within(fx.loop, 1500, is_decided, NULL));
     test_registry_up(fx.server);
     wait_verdict();
     assert_int_equal(fx.signed_count, 1);

@@ -41,7 +41,7 @@ static void open_parts(struct api_fixture *fx)
         "enclii.domains:1", "enclii.channels:1", "enclii.audit:1", NULL);
     fx->bus = test_kafka_bus(fx->kafka, "api");
     struct ec_store_spec spec = {
-        .url = test_pg_url(fx->pg), .application_name = "api", .deadline_ms = 1500};
+        .url = test_pg_url(fx->pg), .application_name = "api", .deadline_ms = 5000};
     check(ec_store_open(fx->loop, &spec, &fx->store));
     check(ec_fetcher_open(fx->loop, "api-test", 20, &fx->fetcher));
 }
@@ -182,10 +182,9 @@ void api_place(struct api_fixture *fx, const char *slug, struct api_place *ret_p
     char path[160], body[160], repo[128];
     snprintf(ret_place->slug, sizeof(ret_place->slug), "%s", slug);
     snprintf(body, sizeof(body), "{\"slug\":\"%s\",\"name\":\"The %s\"}", slug, slug);
-    bool never = false;
     int status = api_ask(fx, "POST", "/v1/projects", ADMIN_TOKEN, body);
     for (int tries = 0; status == 503 && tries < 50; tries++) { /* on a busy machine: not yet */
-        test_run_until(fx->loop, 100, test_is_true, &never);
+        test_run_for(fx->loop, 100);
         status = api_ask(fx, "POST", "/v1/projects", ADMIN_TOKEN, body);
     }
     if (status != 201) {

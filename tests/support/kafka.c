@@ -192,9 +192,9 @@ static void nothing(void *arg)
     (void)arg;
 }
 
-bool test_run_until(struct ec_loop *loop, int limit_ms, bool (*done)(void *arg), void *arg)
+bool test_run_within(struct ec_loop *loop, int ms, bool (*done)(void *arg), void *arg)
 {
-    int64_t end_ms = ec_mono_ms() + limit_ms;
+    int64_t end_ms = ec_mono_ms() + ms;
     struct ec_timer *tick = ec_timer_new(loop, nothing, NULL); /* a turn never waits longer */
     ec_timer_start(tick, 10, 10);
     while (!done(arg) && ec_mono_ms() < end_ms) {
@@ -202,4 +202,26 @@ bool test_run_until(struct ec_loop *loop, int limit_ms, bool (*done)(void *arg),
     }
     ec_timer_free(tick);
     return done(arg);
+}
+
+#ifdef __SANITIZE_THREAD__
+#define PATIENCE 6
+#else
+#define PATIENCE 3
+#endif
+
+bool test_run_until(struct ec_loop *loop, int limit_ms, bool (*done)(void *arg), void *arg)
+{
+    return test_run_within(loop, PATIENCE * limit_ms, done, arg);
+}
+
+static bool never(void *arg)
+{
+    (void)arg;
+    return false;
+}
+
+void test_run_for(struct ec_loop *loop, int ms)
+{
+    test_run_within(loop, ms, never, NULL);
 }

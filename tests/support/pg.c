@@ -123,7 +123,7 @@ void test_pg_up(struct test_pg *pg)
                     "autovacuum_naptime=5s",
                     NULL};
     pg->pid = start(pg, "postgres", argv);
-    for (int tries = 0; tries < 400; tries++) {
+    for (int tries = 0; tries < 1200; tries++) {
         if (answers(pg)) {
             return;
         }
@@ -132,7 +132,7 @@ void test_pg_up(struct test_pg *pg)
         }
         usleep(25000);
     }
-    die(pg, "postgres does not answer after 10 s");
+    die(pg, "postgres does not answer after 30 s");
 }
 
 void test_pg_down(struct test_pg *pg)

@@ -188,8 +188,7 @@ void pl_becomes(struct pl_fixture *fix, const char *sql, const char *value)
 
 void pl_stays(struct pl_fixture *fix, const char *sql, const char *value)
 {
-    bool never = false;
-    test_run_until(fix->loop, 300, test_is_true, &never);
+    test_run_for(fix->loop, 300);
     assert_string_equal(test_pg_value(fix->pg, sql), value);
 }
 

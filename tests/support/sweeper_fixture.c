@@ -306,12 +306,6 @@ bool pushes_reached(void *arg)
     return push_count >= *(const int *)arg;
 }
 
-static bool never(void *arg)
-{
-    (void)arg;
-    return false;
-}
-
 static int pace = 1;
 
 void set_pace(int times)
@@ -324,7 +318,7 @@ void set_pace(int times)
 
 void run_for(int ms)
 {
-    test_run_until(loop, ms, never, NULL);
+    test_run_for(loop, ms);
 }
 
 /* Within one interval (and what this machine needs for its processes). */

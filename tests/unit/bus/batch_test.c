@@ -206,7 +206,7 @@ static void the_end_is_known(void **state)
     seen.fail_batches = 1000;
     publish(&seen, "k2", "id-2", TYPE);
     seen.want = 2;
-    assert_false(test_run_until(seen.loop, 300, enough_events, &seen));
+    assert_false(test_run_within(seen.loop, 300, enough_events, &seen));
     assert_false(ec_consumer_at_end(consumer)); /* its batch is still tried */
     seen.fail_batches = 0;
     assert_true(test_run_until(seen.loop, 15000, enough_events, &seen));
@@ -242,7 +242,7 @@ static void a_table_is_read_whole_and_followed(void **state)
     ec_consumer_pause(table, true);
     publish(&seen, "e", "5", TYPE);
     seen.want = 5;
-    assert_false(test_run_until(seen.loop, 300, enough_rows, &seen));
+    assert_false(test_run_within(seen.loop, 300, enough_rows, &seen));
     ec_consumer_pause(table, false);
     assert_true(test_run_until(seen.loop, 5000, enough_rows, &seen));
     test_kafka_publish(seen.kafka, seen.bus,

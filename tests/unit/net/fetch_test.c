@@ -192,7 +192,7 @@ static void test_limits(void **state)
     int64_t began_ms = ec_mono_ms();
     fetch((struct ec_fetch_spec){.url = at(0, "/never"), .deadline_ms = 150});
     assert_int_equal(got.err.fate, EC_FATE_RETRY);
-    assert_true(ec_mono_ms() - began_ms < 1000);
+    assert_true(ec_mono_ms() - began_ms < 5000);
     fetch((struct ec_fetch_spec){.url = "http://127.0.0.1:1/"});
     assert_int_equal(got.err.fate, EC_FATE_RETRY);
     fetch((struct ec_fetch_spec){.url = "ftp://127.0.0.1/x"});
@@ -307,15 +307,20 @@ static void test_unix_socket(void **state)
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     memset(&got, 0, sizeof(got));
     struct ec_fetch_spec spec = {.url = "http://engine/version", .unix_socket = to.sun_path};
     assert_false(ec_failed(ec_fetch_start(fetcher, &spec, on_done, &got, NULL)));
-    loop_for(loop, 50);
-    int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK);
-    assert_true(peer >= 0);
-    loop_for(loop, 20);
+    int peer = -1;
+    for (int i = 0; i < 500 && peer < 0; i++) {
+        loop_for(loop, 10);
+        peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    }
     char request[1000] = "";
-    assert_true(recv(peer, request, sizeof(request) - 1, 0) > 0);
+    for (int i = 0; i < 500 && !request[0]; i++) {
+        loop_for(loop, 10);
+        (void)!recv(peer, request, sizeof(request) - 1, 0);
+    }
     assert_non_null(strstr(request, "Host: engine\r\n"));
     static const char reply[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     assert_true(send(peer, reply, sizeof(reply) - 1, 0) > 0);

@@ -13,18 +13,33 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "http_world.h"
+#include "net/http_private.h"
+
+static bool is_handled(void *arg)
+{
+    (void)arg;
+    return world.handled > 0;
+}
+
+static bool nobody_is_connected(void *arg)
+{
+    (void)arg;
+    return world.server->conn_count == 0;
+}
 
 /* Who does not take his reply is sent away. */
 static void test_slow_reader(void **state)
 {
     (void)state;
     static char request[8 << 20];
-    open_server(500, 5000);
+    open_server(1500, 5000);
     int len =
         snprintf(request, sizeof(request),
                  "POST /big HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n%08000000d", 1);
-    /* It reads nothing during the pause. */
-    begin(&(struct raw){.send = request, .send_len = (size_t)len, .pause_ms = 2000});
+    begin(&(struct raw){.send = request, .send_len = (size_t)len, .pause_ms = 20000});
+    wait_until(is_handled, NULL); /* and nothing of the answer is read */
+    wait_until(nobody_is_connected, NULL);
+    raw_hurry(&raw);
     raw_wait(world.loop, &raw);
     assert_true(raw.read_len > 0 && raw.read_len < 8000000);
     assert_int_equal(world.handled, 1);

@@ -300,7 +300,7 @@ static void stopping_ends_what_is_under_way(void **state)
     int64_t began_ms = ec_mono_ms();
     ec_loop_run(fx.loop);
     assert_int_equal(fx.err.fate, EC_FATE_RETRY);
-    assert_true(ec_mono_ms() - began_ms < 500);
+    assert_true(ec_mono_ms() - began_ms < 1800); /* two tries are 2 s apart */
     assert_int_equal(ec_manifest_get(fx.registry, &fx.image, DIGEST, on_answer, NULL).fate,
                      EC_FATE_RETRY);
 }
