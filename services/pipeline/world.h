@@ -203,8 +203,9 @@ struct repo {
 /* The last commit pushed to a ref of a repository. */
 struct git_ref {
     const char *repo_key, *ref;
-    const char *sha;               /* "" = none yet */
-    const char *gap_from, *gap_to; /* pushes between them did not come; "" = none is missing */
+    const char *sha; /* "" = none yet */
+    /* Pushes between these did not come; several are parted by spaces, "" = none is missing. */
+    const char *gap_from, *gap_to;
     int64_t seen_ms;
     enum row_mark mark;
     struct git_ref *next;

@@ -18,7 +18,8 @@
 
 #define HISTORIES 200
 #define PUSHES 30
-#define COMMITS 6 /* few, so that everything happens: back, forth, twice, out of order */
+#define PUSHES_MANY 150 /* of every tenth history, of many commits: more gaps than are kept */
+#define COMMITS 6       /* few, so that everything happens: back, forth, twice, out of order */
 #define REPO "h/acme/shop"
 
 extern const struct ec_migration sweeper_migrations[];
@@ -26,13 +27,14 @@ extern const size_t sweeper_migration_count;
 
 static const struct rules rules = {.skip_markers = ""};
 
-static void hear(struct world *world, struct ec_buf *script, const char *ref, unsigned *seed)
+static void hear(struct world *world, struct ec_buf *script, const char *ref, int commits,
+                 unsigned *seed)
 {
     Enclii__V1__PushReceived *push = world_message(world, &enclii__v1__push_received__descriptor);
     push->repo_key = world_text(world, REPO);
     push->ref = world_text(world, ref);
-    push->before = ec_arena_format(world->arena, "c%d", rand_r(seed) % COMMITS);
-    push->after = ec_arena_format(world->arena, "c%d", rand_r(seed) % COMMITS);
+    push->before = ec_arena_format(world->arena, "c%d", rand_r(seed) % commits);
+    push->after = ec_arena_format(world->arena, "c%d", rand_r(seed) % commits);
     push->recovered = rand_r(seed) % 5 == 0;
     if (strcmp(push->before, push->after) == 0) {
         return; /* no push moves nothing */
@@ -47,8 +49,9 @@ static void one_history(struct test_pg *pg, struct world *world, unsigned seed)
     const char *ref = ec_arena_format(world->arena, "refs/heads/%u", seed);
     ec_cleanup(ec_buf_done) struct ec_buf script;
     ec_buf_init(&script, 1 << 20);
-    for (int i = 0; i < PUSHES; i++) {
-        hear(world, &script, ref, &seed);
+    bool many = seed % 10 == 0;
+    for (int i = 0; i < (many ? PUSHES_MANY : PUSHES); i++) {
+        hear(world, &script, ref, many ? 1000 : COMMITS, &seed);
     }
     ec_buf_addf(&script,
                 "select sha || ' ' || gap_from || ' ' || gap_to from sweeper.ref where ref = '%s'",

@@ -69,6 +69,55 @@ static void test_a_push_that_was_overtaken(void **state)
     world_free(w);
 }
 
+/* What was missed stays known as missing, whatever is pushed next: the host may deliver it again
+ * hours later, and an old commit must not come back over a newer one. */
+static void test_a_redelivery_after_newer_pushes(void **state)
+{
+    (void)state;
+    struct world *w = one_service();
+    assert_is(w, push(w, ZEROS, "a", false), "", "a");
+    assert_is(w, push(w, "a", "b", true), "", "b"); /* two sweeps found two pushes */
+    assert_is(w, push(w, "b", "c", true), "", "c");
+    assert_is(w, push(w, "c", "d", false), "", "d"); /* webhooks come again */
+    assert_is(w, push(w, "d", "e", true), "", "e");
+    assert_is(w, push(w, "e", "f", false), "", "f");
+    assert_is(w, push(w, "d", "e", false), "older_push", "f");
+    assert_is(w, push(w, "a", "b", false), "older_push", "f");
+    assert_is(w, push(w, "b", "c", false), "older_push", "f");
+    assert_string_equal(world_ref(w, "h/acme/shop", "refs/heads/main")->gap_from, "");
+    assert_is(w, push(w, "f", "g", false), "", "g");
+    world_free(w);
+}
+
+/* Where a ref is where a gap begins or goes where one ends, the push may be from inside it or the
+ * next one: it counts. */
+static void test_a_push_that_could_be_both_counts(void **state)
+{
+    (void)state;
+    struct world *w = one_service();
+    assert_is(w, push(w, ZEROS, "a", false), "", "a");
+    assert_is(w, push(w, "c", "d", false), "", "d"); /* a → b → c did not come */
+    assert_is(w, push(w, "d", "c", false), "", "c"); /* forced back to c */
+    assert_is(w, push(w, "x", "a", false), "", "a"); /* forced back to a, by two pushes */
+    assert_is(w, push(w, "a", "e", false), "", "e");
+    world_free(w);
+}
+
+static void test_gaps_have_a_limit(void **state)
+{
+    (void)state;
+    struct world *w = one_service();
+    push(w, ZEROS, "s0", false);
+    for (int i = 1; i <= 100; i++) {
+        push(w, ec_arena_format(w->arena, "b%d", i), ec_arena_format(w->arena, "s%d", i), false);
+    }
+    const struct git_ref *ref = world_ref(w, "h/acme/shop", "refs/heads/main");
+    assert_true(strlen(ref->gap_from) < 64 * 4 && strlen(ref->gap_to) < 64 * 5);
+    assert_is(w, push(w, "s98", "b99", false), "older_push", "s100"); /* the newest are kept */
+    assert_is(w, push(w, "s0", "b1", false), "", "b1");
+    world_free(w);
+}
+
 static void test_what_a_person_asks_for_is_taken(void **state)
 {
     (void)state;
@@ -265,6 +314,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_recovered_push_and_its_late_webhook),
         cmocka_unit_test(test_a_push_that_was_overtaken),
+        cmocka_unit_test(test_a_redelivery_after_newer_pushes),
+        cmocka_unit_test(test_a_push_that_could_be_both_counts),
+        cmocka_unit_test(test_gaps_have_a_limit),
         cmocka_unit_test(test_what_a_person_asks_for_is_taken),
         cmocka_unit_test(test_two_webhooks_tell_one_push),
         cmocka_unit_test(test_any_order_ends_with_what_the_host_has),
