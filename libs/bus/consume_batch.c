@@ -357,10 +357,8 @@ static const struct bus_kind batch_kind = {assigned, revoked, on_record,    on_e
 EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch_spec *spec,
                                struct ec_consumer **ret_consumer)
 {
-    rd_kafka_t *rk = NULL;
-    struct bus_consumer_conf want = {
+    const struct bus_consumer_conf want = {
         .group = spec->group, .commit = true, .eof = spec->ends, .member = spec->member};
-    EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
     struct batcher *b = ec_alloc(sizeof *b);
     b->base.kind = &batch_kind;
     b->base.group = b->base.mourner = ec_arena_strdup(bus->arena, spec->group);
@@ -375,8 +373,7 @@ EC_RESULT ec_bus_consume_batch(struct ec_bus *bus, const struct ec_consume_batch
     b->load_offsets = spec->load_offsets;
     b->on_batch = spec->on_batch;
     b->timer = ec_timer_new(bus->loop, on_timer, b);
-    EC_TRY(bus_consumer_open(&b->base, bus, rk));
-    EC_TRY(bus_consumer_subscribe(&b->base, spec->topics));
+    EC_TRY(bus_consumer_open_member(&b->base, bus, &want, spec->topics));
     bus_consumer_link(&b->base);
     if (ret_consumer) {
         *ret_consumer = &b->base;

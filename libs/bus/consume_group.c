@@ -321,13 +321,11 @@ static const struct bus_kind group_kind = {assigned, revoked, on_record,  NULL,
 EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
                          struct ec_consumer **ret_consumer)
 {
-    rd_kafka_t *rk = NULL;
-    struct bus_consumer_conf want = {.group = spec->group,
-                                     .commit = true,
-                                     .latest = spec->latest,
-                                     .letters = spec->letters,
-                                     .member = spec->member};
-    EC_TRY(bus_conf_consumer(&bus->spec, &want, &rk));
+    const struct bus_consumer_conf want = {.group = spec->group,
+                                           .commit = true,
+                                           .latest = spec->latest,
+                                           .letters = spec->letters,
+                                           .member = spec->member};
     struct group *g = ec_alloc(sizeof *g);
     g->base.kind = &group_kind;
     g->base.group = ec_arena_strdup(bus->arena, spec->group);
@@ -340,8 +338,7 @@ EC_RESULT ec_bus_consume(struct ec_bus *bus, const struct ec_consume_spec *spec,
     g->taken_max = g->inflight_max * 4;
     g->retry_for_ms = spec->retry_for_ms ? spec->retry_for_ms : EC_EVENT_RETRY_FOR_MS;
     g->lanes = ec_map_new(g->taken_max);
-    EC_TRY(bus_consumer_open(&g->base, bus, rk));
-    EC_TRY(bus_consumer_subscribe(&g->base, spec->topics));
+    EC_TRY(bus_consumer_open_member(&g->base, bus, &want, spec->topics));
     bus_consumer_link(&g->base);
     if (ret_consumer) {
         *ret_consumer = &g->base;

@@ -111,7 +111,11 @@ void bus_consumer_store_offsets(struct ec_consumer *c)
 
 static void on_rebalance(struct ec_consumer *c, rd_kafka_event_t *event)
 {
-    if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+    bool assigned = rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    if (assigned && c->life != BUS_LIVE) {
+        return; /* nothing can be fetched with that handle */
+    }
+    if (assigned) {
         c->kind->assigned(
             c, rd_kafka_topic_partition_list_copy(rd_kafka_event_topic_partition_list(event)));
     } else {
@@ -137,13 +141,18 @@ static void on_record_event(struct ec_consumer *c, rd_kafka_event_t *event)
         rd_kafka_topic_partition_destroy(at);
         return;
     }
+    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR &&
+        rd_kafka_event_error_is_fatal(event)) {
+        bus_consumer_broken(c);
+        return;
+    }
     (void)bus_source_common(c->bus, c->source.rk, event);
 }
 
 void bus_consumer_poll(struct ec_consumer *c, unsigned budget, bool (*more)(struct ec_consumer *c))
 {
     for (; budget > 0; budget--) {
-        if (c->paused || c->stopping || !more(c)) {
+        if (c->paused || c->stopping || c->life != BUS_LIVE || !more(c)) {
             return; /* whoever makes room wakes us */
         }
         rd_kafka_event_t *event = rd_kafka_queue_poll(c->source.data, 0);
@@ -212,8 +221,10 @@ static void leave_when_idle(struct ec_consumer *c)
     }
 }
 
-static void free_consumer(struct ec_consumer *c)
+void bus_consumer_free(struct ec_consumer *c)
 {
+    bus_consumer_gone(c->bus, c);
+    ec_timer_free(c->again);
     for (size_t i = 0; i < c->part_count; i++) {
         free(c->parts[i]->topic);
         free(c->parts[i]);
@@ -227,16 +238,21 @@ static void on_turn(void *arg)
 {
     struct ec_consumer *c = arg;
     serve_control(c);
+    if (c->life == BUS_BREAKING) {
+        bus_rebuild_let_go(c);
+    }
     c->kind->work(c);
     tell_lag(c);
+    if (c->life == BUS_LETTING_GO) {
+        bus_rebuild_end_old(c);
+        return;
+    }
     if (c->stopping) {
         leave_when_idle(c);
     }
     if (c->closing && rd_kafka_consumer_closed(c->source.rk)) {
-        struct ec_bus *bus = c->bus;
         bus_source_close(&c->source, true);
-        bus_consumer_gone(bus, c);
-        free_consumer(c);
+        bus_consumer_free(c);
     }
 }
 
@@ -248,11 +264,14 @@ EC_RESULT bus_consumer_open(struct ec_consumer *c, struct ec_bus *bus, rd_kafka_
     return bus_source_open(&c->source, bus->loop, rk, true, on_turn, c);
 }
 
-EC_RESULT bus_consumer_subscribe(struct ec_consumer *c, const char *const *topics)
+EC_RESULT bus_consumer_join(struct ec_consumer *c)
 {
+    rd_kafka_t *rk = NULL;
+    EC_TRY(bus_conf_consumer(&c->bus->spec, &c->want, &rk));
+    EC_TRY(bus_consumer_open(c, c->bus, rk));
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(4);
-    for (size_t i = 0; topics[i]; i++) {
-        rd_kafka_topic_partition_list_add(list, topics[i], RD_KAFKA_PARTITION_UA);
+    for (size_t i = 0; c->topics[i]; i++) {
+        rd_kafka_topic_partition_list_add(list, c->topics[i], RD_KAFKA_PARTITION_UA);
     }
     rd_kafka_resp_err_t code = rd_kafka_subscribe(c->source.rk, list);
     rd_kafka_topic_partition_list_destroy(list);
@@ -260,6 +279,26 @@ EC_RESULT bus_consumer_subscribe(struct ec_consumer *c, const char *const *topic
         return ec_fatal((int)code, rd_kafka_err2str(code));
     }
     return ec_ok();
+}
+
+EC_RESULT bus_consumer_open_member(struct ec_consumer *c, struct ec_bus *bus,
+                                   const struct bus_consumer_conf *want, const char *const *topics)
+{
+    size_t count = 0;
+    while (topics[count]) {
+        count++;
+    }
+    const char **copy = ec_arena_alloc(bus->arena, (count + 1) * sizeof *copy);
+    for (size_t i = 0; i < count; i++) {
+        copy[i] = ec_arena_strdup(bus->arena, topics[i]);
+    }
+    c->bus = bus;
+    c->topics = copy;
+    c->want = *want;
+    c->want.group = ec_arena_strdup(bus->arena, want->group);
+    c->want.member = ec_arena_strdup(bus->arena, want->member);
+    c->again_backoff = (struct ec_backoff){.first_ms = 1000, .cap_ms = 10000};
+    return bus_consumer_join(c);
 }
 
 void bus_consumer_link(struct ec_consumer *c)
@@ -272,6 +311,9 @@ void bus_consumer_stop(struct ec_consumer *c)
 {
     c->stopping = true;
     bus_source_wake(&c->source);
+    if (c->life == BUS_RESTING) {
+        ec_timer_start(c->again, 0, 0);
+    }
 }
 
 /* Handlers that never finished may still hold their events: those and the consumer stay allocated,
@@ -280,6 +322,8 @@ void bus_consumer_kill(struct ec_consumer *c)
 {
     ec_log(EC_LOG_WARN, NULL, "bus.killed",
            "a consumer did not stop in time; its events come again", EC_T("group", c->group));
+    c->killed = true;
+    ec_timer_free(EC_TAKE(c->again));
     c->kind->mute(c);
     bus_source_close(&c->source, false);
 }

@@ -188,10 +188,29 @@ struct bus_kind {
     void (*free)(struct ec_consumer *c);
 };
 
+/* Of the consumer's client; see rebuild.c. There is a source up to BUS_LETTING_GO. */
+enum bus_life {
+    BUS_LIVE,
+    BUS_BREAKING,   /* it broke: nothing more is taken */
+    BUS_LETTING_GO, /* what is in hand is being let go */
+    BUS_ENDING,     /* the worker pool destroys it */
+    BUS_RESTING,    /* none, until the next one joins or the bus closes */
+};
+#define BUS_REBUILDS_MAX 5 /* within ten minutes; then the process ends */
+
 struct ec_consumer {
     struct ec_bus *bus;
     const struct bus_kind *kind;
     struct bus_source source;
+    struct bus_consumer_conf want; /* its texts are in the bus's arena */
+    const char *const *topics;     /* the same; NULL for tables */
+    enum bus_life life;
+    rd_kafka_t *old;        /* of BUS_ENDING */
+    struct ec_timer *again; /* NULL = never broke */
+    struct ec_backoff again_backoff;
+    int64_t broken_mono_ms[BUS_REBUILDS_MAX]; /* the last times, a ring */
+    size_t broken_count;
+    bool killed;         /* grace was over: whatever still calls back finds no bus */
     const char *group;   /* NULL for tables */
     const char *mourner; /* names the dead-letter topics: the group or a table's service; NULL = a
                           * live view or a consumer of letters, which write none */
@@ -209,7 +228,10 @@ struct ec_consumer {
     struct ec_consumer *next;
 };
 EC_RESULT bus_consumer_open(struct ec_consumer *c, struct ec_bus *bus, rd_kafka_t *rk);
-EC_RESULT bus_consumer_subscribe(struct ec_consumer *c, const char *const *topics);
+/* A member of a group: keeps copies of both and joins. */
+EC_RESULT bus_consumer_open_member(struct ec_consumer *c, struct ec_bus *bus,
+                                   const struct bus_consumer_conf *want, const char *const *topics);
+EC_RESULT bus_consumer_join(struct ec_consumer *c); /* with a new handle */
 void bus_consumer_link(struct ec_consumer *c);
 struct bus_partition *bus_consumer_part(struct ec_consumer *c, const char *topic, int32_t number);
 /* Begins fetching the list (frees it) into the data queue. */
@@ -222,6 +244,14 @@ void bus_consumer_store_offsets(struct ec_consumer *c); /* of dirty partitions *
 void bus_consumer_poll(struct ec_consumer *c, unsigned budget, bool (*more)(struct ec_consumer *c));
 void bus_consumer_stop(struct ec_consumer *c);
 void bus_consumer_kill(struct ec_consumer *c); /* grace is over */
+void bus_consumer_free(struct ec_consumer *c); /* it has no source any more */
 const struct ec_route *bus_route_find(const struct ec_consumer *c, const char *type);
+
+/* ---- rebuild.c: when the client breaks ---- */
+void bus_consumer_broken(struct ec_consumer *c);
+void bus_rebuild_let_go(struct ec_consumer *c);
+void bus_rebuild_end_old(struct ec_consumer *c); /* once nothing is in hand */
+/* False: it broke too often lately (0 = an unused place). */
+bool decide_rebuild(const int64_t *broken_mono_ms, size_t count, int64_t now_mono_ms);
 
 extern struct ec_metric bus_events, bus_dead_letters, bus_lag, bus_publish_seconds, bus_published;

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 
 #define BROKERS 1
+#define API_HEARTBEAT 12 /* of Kafka's protocol */
 
 struct test_kafka {
     struct ec_loop *loop;
@@ -81,6 +82,12 @@ void test_kafka_down(struct test_kafka *kafka, bool down)
             rd_kafka_mock_broker_set_up(kafka->cluster, id);
         }
     }
+}
+
+void test_kafka_fence(struct test_kafka *kafka)
+{
+    rd_kafka_mock_push_request_errors(kafka->cluster, API_HEARTBEAT, 1,
+                                      RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
 }
 
 static void on_fatal(void *arg, struct ec_err err)

@@ -24,6 +24,9 @@ void test_kafka_stop(struct test_kafka *kafka);
 const char *test_kafka_brokers(const struct test_kafka *kafka);
 void test_kafka_down(struct test_kafka *kafka, bool down); /* brokers answer no more, or again */
 
+/* The next heartbeat of a member is told that another one has its name. */
+void test_kafka_fence(struct test_kafka *kafka);
+
 /* A bus with short waits. A FATAL error is kept for test_kafka_fatal. */
 struct ec_bus *test_kafka_bus(struct test_kafka *kafka, const char *service);
 void test_kafka_close_bus(struct test_kafka *kafka,
