@@ -174,6 +174,7 @@ static const struct {
     {"service", "ENCLII_KAFKA_BROKERS", "127.0.0.1:{kafka}"},
     {"pipeline", "ENCLII_DATABASE_URL_FILE", "{home}/secrets/database_url"},
     {"pipeline", "ENCLII_REGISTRY", "127.0.0.1:{registry}"},
+    {"pipeline", "ENCLII_MEMBER", "local-1"},
     {"webhook", "ENCLII_LISTEN", "127.0.0.1:{webhook}"},
     {"webhook", "ENCLII_GITHUB_WEBHOOK_SECRET_FILE", "{home}/secrets/webhook"},
     {"webhook", "ENCLII_SEAL_KEY_FILE", "{home}/secrets/seal"},

@@ -1,5 +1,5 @@
 """What goes wrong meanwhile, in an order that follows from the seed."""
-import os, random, signal, threading, time
+import os, random, signal, subprocess, threading, time
 
 
 class Sabotage(threading.Thread):
@@ -10,6 +10,7 @@ class Sabotage(threading.Thread):
         services = [p.name for p in platform.services]
         self.deck = ([(self.kill, name) for name in services] * 2 +
                      [(self.kill, name) for name in ("engine", "registry", "router")] +
+                     [(self.fence, name) for name in ("pipeline-1", "pipeline-2", "builder-1", "builder-2")] +
                      [(self.lose_broker, f"kafka{i}") for i in (1, 2, 3)] +
                      [(self.crash_database, "postgres"), (self.stall_database, "postgres"),
                       (self.slow_wire, "all"), (self.cut_wire, "all"), (self.cut_wire, "one"), (self.stall_service, "any")])
@@ -74,6 +75,20 @@ class Sabotage(threading.Thread):
         self.over.wait(stall)
         self.signal(pid, signal.SIGCONT)
         return f"{part.name} stood still for {stall:.1f} s"
+
+    def fence(self, member):
+        """Somebody else joins the group under the name of a member of ours, reads, commits nothing, and is killed."""
+        time_s = self.random.uniform(1, 8)
+        group, topic = ("pipeline", "enclii.intake") if member.startswith("pipeline") else \
+                       (f"builder.{member}", "enclii.build.commands")
+        brokers = ",".join(f"127.0.0.1:{self.platform.port[f'kafka{i}']}" for i in (1, 2, 3))
+        other = subprocess.Popen(["kcat", "-b", brokers, "-G", group, "-X", f"group.instance.id={member}", "-X",
+                                  "partition.assignment.strategy=range", "-X", "enable.auto.commit=false", topic],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.over.wait(time_s)
+        other.kill()
+        other.wait()
+        return f"another {member} for {time_s:.1f} s"
 
     def slow_wire(self, _):
         ms, time_s = self.random.randint(20, 300), self.random.uniform(2, 8)
