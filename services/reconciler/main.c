@@ -75,16 +75,6 @@ static void on_clean_due(void *arg)
     rec->cleaned = true;
 }
 
-/* While a key is held nobody knows which routes are its own, so none is removed. */
-void reconciler_complete(struct reconciler *rec)
-{
-    if (rec->caught_up && rec->held == 0 && !rec->completed) {
-        rec->completed = true;
-        rec->ops->complete(rec->target);
-        ec_timer_start(rec->clean_timer, 1, 0);
-    }
-}
-
 static void on_caught_up(void *state)
 {
     struct reconciler *rec = state;

@@ -120,6 +120,16 @@ void rollout_hold(struct rollout *ro)
     }
 }
 
+/* While a key is held nobody knows which routes are its own, so none is removed. */
+void reconciler_complete(struct reconciler *rec)
+{
+    if (rec->caught_up && rec->held == 0 && !rec->completed) {
+        rec->completed = true;
+        rec->ops->complete(rec->target);
+        ec_timer_start(rec->clean_timer, 1, 0);
+    }
+}
+
 static void let_go(struct rollout *ro)
 {
     if (ro->held) {
