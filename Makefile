@@ -75,6 +75,7 @@ $(B)/obj/%.o: %.c | $(GEN_H)
 $(LIB): $(LIB_OBJ)
 	rm -f $@ && ar rcs $@ $^
 $(B)/obj/services/cli/local_router.o: docker/haproxy.cfg.in
+$(B)/obj/services/builder/isolation.o: services/builder/isolate.sh
 # Also in the programs, which tests start.
 TSAN_OBJ := $(if $(filter tsan,$(MODE)),$(B)/obj/tests/tsan/threads.o)
 define program

@@ -405,18 +405,19 @@ static EC_RESULT make_dirs(struct builder *b)
 struct ec_err builder_start(struct builder *b)
 {
     b->arena = ec_arena_new(1024 * 1024);
-    b->heartbeat = ec_timer_new(b->loop, on_heartbeat, b);
-    b->drain_timer = ec_timer_new(b->loop, on_drain_over, b);
-    b->trim_timer = ec_timer_new(b->loop, on_idle, b);
-    b->trimmed_mono_ms = ec_mono_ms();
     if (!b->settings.builder_id[0]) {
         char *name = ec_arena_alloc(b->arena, 256);
         gethostname(name, 255);
         b->settings.builder_id = name;
     }
-    EC_TRY(ec_githosts_open(b->loop, b->fetcher, &b->settings.githost, &b->githosts));
     EC_TRY(make_dirs(b));
+    EC_TRY(isolation_open(b));
     EC_TRY(b->engine.open(b));
+    EC_TRY(ec_githosts_open(b->loop, b->fetcher, &b->settings.githost, &b->githosts));
+    b->heartbeat = ec_timer_new(b->loop, on_heartbeat, b);
+    b->drain_timer = ec_timer_new(b->loop, on_drain_over, b);
+    b->trim_timer = ec_timer_new(b->loop, on_idle, b);
+    b->trimmed_mono_ms = ec_mono_ms();
     const char **argv = ec_arena_alloc(b->arena, 6 * sizeof(*argv));
     argv[0] = "rm";
     argv[1] = "-rf";

@@ -6,6 +6,7 @@
  *   job_events.c  what it says on the bus
  *   step_fetch.c  git;  step_build.c  detect, build, push
  *   engine_buildah.c  the tool that builds, behind struct engine
+ *   isolation.c, isolate.sh, decide_network.c  strangers' code, apart from this machine
  *   cache.c       git caches and keeping the disk bounded
  *   publish.c     events that must arrive
  *   build_log, decide_build, dockerfile  pure parts */
@@ -40,6 +41,8 @@ struct builder_settings {
     int64_t memory_max_bytes; /* of one build when the service says nothing, and its upper bound */
     int64_t pids_max;
     bool trusted_only;              /* takes no code of forks */
+    const char *untrusted_network;  /* of forks' RUN lines: "isolated" or "none" */
+    const char *untrusted_reach;    /* private networks that are open to them all the same */
     bool registry_insecure;         /* plain HTTP, loopback registries only */
     const char *registry_auth_file; /* "" = none */
     const char *git_protocols;      /* "http:https:ssh" */
@@ -56,6 +59,8 @@ struct engine {
     const char *const *(*tidy_argv)(struct builder *b,
                                     struct ec_arena *arena); /* after a kill -9 */
     const char *const *(*prune_argv)(struct builder *b, struct ec_arena *arena, bool all);
+    /* An untrusted job's base image, into its storage: its build cannot reach our registry. */
+    const char *const *(*pull_argv)(struct job *job, const char *base);
     const char *const *(*build_argv)(
         struct job *job); /* writes the image id to job->image_id_file */
     const char *const *(*images_argv)(struct job *job); /* prints "name:tag sha256:..." lines */
@@ -78,6 +83,7 @@ struct builder {
     struct engine engine;
     const char *policy_file;        /* of the engine */
     const char *strict_policy_file; /* images of registries only */
+    const char *isolate_file;       /* isolate.sh */
     char engine_version[64];        /* "buildah 1.28.2"; "" until known */
     struct job *jobs;
     unsigned job_count;
@@ -119,6 +125,7 @@ struct job {
     struct ec_secret *git_auth; /* only while the step fetch runs; NULL = none is needed */
     struct build_plan plan;
     const char *dockerfile_path, *context_path;
+    const char *isolation, *isolation_dir; /* an untrusted job's network, and its folder */
     const char *image_id_file, *digest_file;
     const char *image_id, *digest;
     int64_t image_bytes;
@@ -129,7 +136,7 @@ struct job {
     struct limits limits;
     const char *bases[32];
     const char *base_digests[32];
-    size_t base_count;
+    size_t base_count, bases_pulled;
     struct ec_flow flow;
     bool flow_running;
     const char *step;           /* running one, a literal; "" before the first */
@@ -199,6 +206,11 @@ struct ec_err start_push(void *job);
 extern const struct engine engine_buildah;
 /* Environment of tools: a clean one plus the proxies and the container tools' own settings. */
 const char *const *tool_env(struct ec_arena *arena, const char *home, const char *const *more);
+
+/* isolation.c: for untrusted jobs */
+struct ec_err isolation_open(struct builder *b);
+struct ec_err isolation_prepare(struct job *job);
+const char *const *isolation_words(struct job *job); /* before the command; NULL-ended */
 
 /* cache.c */
 void cache_take(struct job *job); /* sets git_dir */

@@ -2,9 +2,11 @@
  * environment names another (CONTAINERS_STORAGE_CONF), and names of images resolve as
  * CONTAINERS_REGISTRIES_CONF says. Builds of strangers (forks) get a storage and a home of their
  * own that die with the job (Buildah takes any local image for a cache, so a shared one could be
- * poisoned), no credentials of the registry for their bases, and see no processes but their own.
- * Their bases come from registries only: a Dockerfile could also name archives and image storages
- * of this machine, other services' caches among them. */
+ * poisoned), no credentials of the registry for their bases, and run apart from this machine: all
+ * of Buildah, because ADD fetches, too, and it is Buildah that mounts what a RUN line asks for.
+ * Their bases are pulled before that, in the builder's network, and come from registries only: a
+ * Dockerfile could also name archives and image storages of this machine, other services' caches
+ * among them. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,22 +56,12 @@ static struct args begin_job(struct job *job)
     return args;
 }
 
-/* Strangers' code gets a table of processes of its own, so that it sees and kills nothing of the
- * builder and of other builds. Where /proc may not be mounted (a pod in a user namespace) it is
- * built all the same, and its log says so. */
-static const char alone[] =
-    "if unshare --pid --fork --mount-proc true 2>/dev/null; then "
-    "exec unshare --pid --fork --mount-proc --kill-child=KILL -- \"$@\"; fi; "
-    "echo 'note: this builder cannot hide its processes from the build'; exec \"$@\"";
-
 static struct args begin_build(struct job *job)
 {
     struct args args = {job->arena, ec_arena_alloc(job->arena, ARGS_MAX * sizeof(char *)), 0};
-    if (!job->run->trusted) {
-        add(&args, "sh");
-        add(&args, "-c");
-        add(&args, alone);
-        add(&args, "sh");
+    const char *const *words = job->run->trusted ? NULL : isolation_words(job);
+    for (; words && *words; words++) {
+        add(&args, *words);
     }
     add(&args, "buildah");
     begin_job_with(&args, job);
@@ -191,6 +183,19 @@ static void add_credentials(struct args *args, struct job *job)
     }
 }
 
+/* In the builder's network: its own registry may be one that strangers' code must not reach. What
+ * is named is a registry's image (the policy), and no option. */
+static const char *const *pull_argv(struct job *job, const char *base)
+{
+    struct args args = begin_job(job);
+    add(&args, "pull");
+    add(&args, "--signature-policy");
+    add(&args, job->builder->strict_policy_file);
+    add(&args, "--");
+    add(&args, base);
+    return args.list;
+}
+
 static const char *const *build_argv(struct job *job)
 {
     const Enclii__V1__RunBuild *run = job->run;
@@ -203,6 +208,8 @@ static const char *const *build_argv(struct job *job)
     add(&args, run->trusted ? job->builder->policy_file : job->builder->strict_policy_file);
     if (run->trusted) {
         add_credentials(&args, job);
+    } else {
+        add(&args, "--cap-drop=CAP_SYS_CHROOT"); /* a second chroot would lead out of the first */
     }
     add(&args, "--iidfile");
     add(&args, job->image_id_file);
@@ -273,6 +280,7 @@ const struct engine engine_buildah = {
     .version_argv = version_argv,
     .tidy_argv = tidy_argv,
     .prune_argv = prune_argv,
+    .pull_argv = pull_argv,
     .build_argv = build_argv,
     .images_argv = images_argv,
     .push_argv = push_argv,

@@ -199,7 +199,7 @@ void job_start(struct builder *b, Enclii__V1__RunBuild *run, struct ec_arena *ar
         ec_arena_format(arena, "%s/jobs/%s-%d", b->settings.work_dir, run->build_id, run->attempt);
     job->source_dir = ec_arena_format(arena, "%s/src", job->dir);
     job->home_dir = ec_arena_format(arena, "%s/home", job->dir);
-    job->image_id_file = ec_arena_format(arena, "%s/image-id", job->dir);
+    job->image_id_file = ec_arena_format(arena, "%s/image-id", job->home_dir);
     job->digest_file = ec_arena_format(arena, "%s/digest", job->dir);
     ec_buf_init(&job->captured, CAPTURE_MAX);
     ec_buf_init(&job->manifest, CAPTURE_MAX);

@@ -87,7 +87,7 @@ struct ec_err job_out_of_time(struct job *job)
 char *job_read_file(struct job *job, const char *path)
 {
     char content[512];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     ssize_t n = fd < 0 ? -1 : read(fd, content, sizeof(content) - 1);
     if (fd >= 0) {
         close(fd);

@@ -14,6 +14,14 @@ static const struct ec_setting settings[] = {
     {"ENCLII_BUILDER_TRUSTED_ONLY", EC_SETTING_BOOL, S(trusted_only), "false",
      "Takes no code of forks: where some builders have more network than strangers may have.",
      "true", 0, 0},
+    {"ENCLII_UNTRUSTED_NETWORK", EC_SETTING_TEXT, S(untrusted_network), "isolated",
+     "Network of forks' RUN lines: isolated (the outside, not this machine nor private networks; "
+     "none where that cannot be had) or none.",
+     "none", 0, 0},
+    {"ENCLII_UNTRUSTED_REACH", EC_SETTING_TEXT, S(untrusted_reach), "",
+     "Private networks that forks' RUN lines reach all the same, such as a package proxy's; never "
+     "an address of this machine.",
+     "10.1.2.3,10.9.0.0/16", 0, 0},
     {"ENCLII_WORK_DIR", EC_SETTING_PATH, S(work_dir), "/var/lib/enclii/builder",
      "Folder for sources, caches and image storage; may be lost at any time.",
      "/var/lib/enclii/builder", 0, 0},

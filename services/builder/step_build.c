@@ -168,10 +168,8 @@ static void on_built(struct job *job, const struct ec_process_result *result)
     }
 }
 
-struct ec_err start_build(void *arg)
+static struct ec_err run_build(struct job *job)
 {
-    struct job *job = arg;
-    job_enter(job, "build");
     return job_run(job, &(struct command){
                             .argv = job->builder->engine.build_argv(job),
                             .env = job_env(job),
@@ -181,6 +179,52 @@ struct ec_err start_build(void *arg)
                             .pids_max = (uint64_t)job->builder->settings.pids_max,
                             .ended = on_built,
                         });
+}
+
+static struct ec_err pull_or_build(struct job *job);
+
+static void on_pulled(struct job *job, const struct ec_process_result *result)
+{
+    struct ec_err err =
+        result->exit_code == 0
+            ? pull_or_build(job)
+            : job_fail(job, decide_build_end(job->arena, result, &job->limits, job->log.tail));
+    if (ec_failed(err)) {
+        job_step_done(job, err);
+    }
+}
+
+/* An untrusted job's base images come first, one after the other. Which of them the Dockerfile
+ * really uses its build knows; one that begins like an option is none. */
+static struct ec_err pull_or_build(struct job *job)
+{
+    while (job->bases_pulled < job->base_count && job->bases[job->bases_pulled][0] == '-') {
+        job->bases_pulled++;
+    }
+    if (job->bases_pulled == job->base_count) {
+        return run_build(job);
+    }
+    const char *base = job->bases[job->bases_pulled++];
+    build_log_say(&job->log, job->step, "pulling %s", base);
+    return job_run(job, &(struct command){
+                            .argv = job->builder->engine.pull_argv(job, base),
+                            .env = job_env(job),
+                            .deadline_ms = job_deadline_ms(job, job->limits.timeout_ms),
+                            .memory_max_bytes = (uint64_t)job->limits.memory_max_bytes,
+                            .pids_max = (uint64_t)job->builder->settings.pids_max,
+                            .ended = on_pulled,
+                        });
+}
+
+struct ec_err start_build(void *arg)
+{
+    struct job *job = arg;
+    job_enter(job, "build");
+    if (job->run->trusted) {
+        return run_build(job);
+    }
+    EC_TRY(isolation_prepare(job));
+    return job->builder->engine.pull_argv ? pull_or_build(job) : run_build(job);
 }
 
 /* ---- push, and beside it the image's size ---- */

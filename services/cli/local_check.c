@@ -37,9 +37,10 @@ static bool in_path(const char *program)
 
 static void check_tools(const struct local *local, struct ec_buf *faults)
 {
-    static const char *const tools[] = {
-        "initdb", "postgres", "pg_isready", "setpriv", "java",  "docker-registry", "skopeo",
-        "podman", "conmon",   "buildah",    "haproxy", "nginx", "fcgiwrap",        "git"};
+    static const char *const tools[] = {"initdb", "postgres",        "pg_isready",  "setpriv",
+                                        "java",   "docker-registry", "skopeo",      "podman",
+                                        "conmon", "buildah",         "slirp4netns", "haproxy",
+                                        "nginx",  "fcgiwrap",        "git"};
     static const char *const files[] = {"kafka/classpath", "bin/syft",
                                         "images/debian-bookworm-slim/index.json"};
     struct ec_buf missing;

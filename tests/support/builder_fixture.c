@@ -336,6 +336,8 @@ int builder_fixture_open(void **state)
         .pids_max = 1000,
         .registry_insecure = true,
         .registry_auth_file = "",
+        .untrusted_network = "none",
+        .untrusted_reach = "",
         .git_protocols = "file:http",
         .githost = {.hosts_file = fx->hosts_file},
     };

@@ -12,11 +12,16 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "builder.h"
 
 static struct builder builder = {
-    .settings = {.work_dir = "/work", .registry_auth_file = "/run/auth.json"},
+    .settings = {.work_dir = "/work",
+                 .registry_auth_file = "/run/auth.json",
+                 .untrusted_network = "isolated",
+                 .untrusted_reach = ""},
+    .isolate_file = "/builder/isolate",
     .policy_file = "/builder/policy.json",
     .strict_policy_file = "/builder/strict-policy.json",
 };
@@ -64,6 +69,8 @@ static struct job job_of(bool trusted)
                         .run = &run,
                         .dir = "/builder/jobs/1",
                         .home_dir = "/builder/jobs/1/home",
+                        .isolation = "isolated",
+                        .isolation_dir = "/builder/jobs/1/apart",
                         .image_id_file = "/builder/jobs/1/image-id",
                         .digest_file = "/builder/jobs/1/digest",
                         .dockerfile_path = "/builder/jobs/1/src/Dockerfile",
@@ -93,7 +100,16 @@ static void test_a_fork_builds_with_nothing_of_ours(void **state)
     assert_non_null(strstr(build, "buildah --root /builder/jobs/1/storage --runroot "
                                   "/builder/jobs/1/run bud "));
     assert_non_null(strstr(build, "--layers=false "));
-    assert_int_equal(strncmp(build, "sh -c if unshare --pid ", 23), 0);
+    assert_non_null(strstr(build, "--cap-drop=CAP_SYS_CHROOT "));
+    assert_non_null(strstr(build, "sh /builder/isolate apart isolated /builder/jobs/1/apart "
+                                  "/builder/strict-policy.json /work/storage.conf "));
+    /* All of Buildah is apart, ADD fetches, too; its bases come before that, without credentials.
+     */
+    assert_non_null(strstr(build, " -- buildah --root "));
+    const char *pull = joined(engine_buildah.pull_argv(&job, "debian:12"));
+    assert_string_equal(pull, "buildah --root /builder/jobs/1/storage --runroot "
+                              "/builder/jobs/1/run pull --signature-policy "
+                              "/builder/strict-policy.json -- debian:12 ");
     const char *env = joined(engine_buildah.untrusted_env(&job));
     assert_non_null(strstr(env, "HOME=/builder/jobs/1/home "));
     assert_non_null(strstr(env, "TMPDIR=/builder/jobs/1/home "));
@@ -115,7 +131,7 @@ static void write_tool(const char *dir, const char *name, const char *text)
 }
 
 /* What the command prints, with the tools of that folder in the place of the real ones. */
-static const char *output_of(const char *const *argv, const char *dir)
+static const char *output_of(const char *const *argv, const char *dir, int *ret_status)
 {
     int ends[2];
     char *text = ec_arena_alloc(arena, 4096);
@@ -124,6 +140,7 @@ static const char *output_of(const char *const *argv, const char *dir)
     if (pid == 0) {
         setenv("PATH", ec_arena_format(arena, "%s:/usr/bin:/bin", dir), 1);
         dup2(ends[1], 1);
+        dup2(ends[1], 2);
         close(ends[0]);
         close(ends[1]);
         execvp(argv[0], (char *const *)(uintptr_t)argv);
@@ -138,35 +155,66 @@ static const char *output_of(const char *const *argv, const char *dir)
     close(ends[0]);
     int status = 0;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_int_equal(status, 0);
+    assert_true(WIFEXITED(status));
+    *ret_status = WEXITSTATUS(status);
     return text;
 }
 
-/* A pod in a user namespace may not mount /proc: a fork is built there, too, and its log says what
- * that means. */
-static void test_a_process_table_of_its_own_if_it_can_be_had(void **state)
+extern const char isolate_script[];
+
+static struct job job_apart(const char *dir, const char *network)
+{
+    builder.isolate_file = ec_arena_format(arena, "%s/isolate", dir);
+    write_tool(dir, "isolate", isolate_script);
+    struct job job = job_of(false);
+    job.isolation = network;
+    job.isolation_dir = ec_arena_format(arena, "%s/job/apart", dir);
+    return job;
+}
+
+static void remove_all(const char *dir)
+{
+    builder.isolate_file = "/builder/isolate";
+    ec_file_remove_tree(dir);
+}
+
+/* Whatever unshare lacks costs the build its network, or the build. */
+static void test_what_cannot_be_kept_apart_is_not_built(void **state)
 {
     (void)state;
     char dir[] = "/tmp/enclii-unit.XXXXXX";
     assert_non_null(mkdtemp(dir));
-    struct job job = job_of(false);
-    const char *const *argv = engine_buildah.build_argv(&job);
-    write_tool(dir, "buildah", "#!/bin/sh\necho \"built by $3 $5\"\n");
+    struct job job = job_apart(dir, "isolated");
+    write_tool(dir, "buildah", "#!/bin/sh\necho \"built by $*\"\n");
     write_tool(dir, "unshare", "#!/bin/sh\nexit 1\n");
-    const char *said = output_of(argv, dir);
-    assert_non_null(strstr(said, "note: this builder cannot hide its processes"));
-    assert_non_null(strstr(said, "built by --runroot bud\n"));
-    write_tool(
-        dir, "unshare",
-        "#!/bin/sh\necho \"alone $*\"\nwhile [ \"$1\" != -- ] && [ $# -gt 1 ]; do shift; done\n"
-        "[ $# -lt 2 ] || { shift; exec \"$@\"; }\n");
-    said = output_of(argv, dir);
-    assert_null(strstr(said, "note:"));
-    assert_non_null(strstr(said, "alone --pid --fork --mount-proc --kill-child=KILL -- buildah "));
-    assert_non_null(strstr(said, "built by --runroot bud\n"));
-    unlink(ec_arena_format(arena, "%s/buildah", dir));
-    unlink(ec_arena_format(arena, "%s/unshare", dir));
-    rmdir(dir);
+    int status = 0;
+    const char *said = output_of(engine_buildah.build_argv(&job), dir, &status);
+    assert_int_equal(status, 125);
+    assert_non_null(strstr(said, "cannot be kept apart on this builder: it may not make networks"));
+    assert_null(strstr(said, "built by"));
+    remove_all(dir);
+}
+
+/* Its own network without a way out: the command that runs is always behind `unshare --net`. */
+static void test_a_network_without_a_way_out(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/enclii-unit.XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct job job = job_apart(dir, "none");
+    write_tool(dir, "unshare",
+               "#!/bin/sh\necho \"unshare $*\"\n"
+               "while [ \"$1\" != -- ] && [ $# -gt 1 ]; do shift; done\n"
+               "case \"$4\" in network) shift; exec \"$@\" ;; esac\n");
+    int status = 0;
+    const char *said = output_of(engine_buildah.build_argv(&job), dir, &status);
+    assert_int_equal(status, 0);
+    assert_non_null(strstr(said, "note: the RUN lines of this build have no network: "
+                                 "ENCLII_UNTRUSTED_NETWORK=none\n"));
+    assert_non_null(
+        strstr(said, "unshare --net --pid --mount --ipc --fork --kill-child=KILL -- sh "));
+    assert_non_null(strstr(said, "isolate inside none "));
+    remove_all(dir);
 }
 
 static void test_trusted_code_shares_and_may_pull(void **state)
@@ -195,8 +243,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_fork_builds_with_nothing_of_ours, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_process_table_of_its_own_if_it_can_be_had, set_up,
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_kept_apart_is_not_built, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_network_without_a_way_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_trusted_code_shares_and_may_pull, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_environment_is_not_handed_down, set_up, tear_down),
     };
