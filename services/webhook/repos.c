@@ -57,6 +57,39 @@ static struct ec_secret *open_sealed(struct webhook *wh, struct ec_event *ev,
     return secret;
 }
 
+/* The first one to have the id keeps it: nobody takes another's deliveries by naming it. */
+static void take_id(struct webhook *wh, struct repo *repo)
+{
+    if (repo->id_key && ec_map_get(wh->repos_by_id, repo->id_key)) {
+        wh->ids_waiting++;
+    } else if (repo->id_key) {
+        ec_map_put(wh->repos_by_id, repo->id_key, repo); /* as much room as for the keys */
+    }
+}
+
+/* Of a repository that goes. After a rename it is bound by its new name first, which waited for the
+ * id until now. */
+static void leave_id(struct webhook *wh, const struct repo *old)
+{
+    void *next = NULL;
+    if (!old->id_key) {
+        return;
+    }
+    if (ec_map_get(wh->repos_by_id, old->id_key) != old) {
+        wh->ids_waiting--;
+        return;
+    }
+    ec_map_remove(wh->repos_by_id, old->id_key);
+    for (size_t at = 0; wh->ids_waiting > 0 && ec_map_next(wh->repos, &at, NULL, &next);) {
+        const char *id_key = ((struct repo *)next)->id_key;
+        if (id_key && strcmp(id_key, old->id_key) == 0) {
+            wh->ids_waiting--;
+            ec_map_put(wh->repos_by_id, id_key, next);
+            return;
+        }
+    }
+}
+
 static void forget(struct webhook *wh, const char *key)
 {
     struct repo *old = ec_map_remove(wh->repos, key);
@@ -64,9 +97,7 @@ static void forget(struct webhook *wh, const char *key)
         return;
     }
     wh->own_secrets -= old->secret != NULL;
-    if (old->id_key && ec_map_get(wh->repos_by_id, old->id_key) == old) {
-        ec_map_remove(wh->repos_by_id, old->id_key);
-    }
+    leave_id(wh, old);
     free_repo(old);
 }
 
@@ -89,11 +120,8 @@ static void on_repo(void *state, struct ec_event *ev)
         free_repo(repo);
         return;
     }
-    /* The first one to have the id keeps it: nobody takes another's deliveries by naming it. */
-    if (id_key && !ec_map_get(wh->repos_by_id, id_key) &&
-        ec_map_put(wh->repos_by_id, id_key, repo)) {
-        repo->id_key = ec_strdup(id_key);
-    }
+    repo->id_key = id_key ? ec_strdup(id_key) : NULL;
+    take_id(wh, repo);
     wh->own_secrets += repo->secret != NULL;
 }
 

@@ -29,7 +29,7 @@ struct webhook_settings {
 /* One repository that a service is bound to. */
 struct repo {
     char *key;
-    char *id_key;               /* "<server>#<the host's id>"; NULL = not known yet */
+    char *id_key; /* "<server>#<the host's id>"; NULL = not known yet; others may say the same */
     struct ec_secret *secret;   /* its own; NULL = the common one */
     struct ec_secret *previous; /* still accepted during a rotation; NULL = none */
 };
@@ -48,7 +48,8 @@ struct webhook {
     struct ec_http_server *server;
     uint32_t ack_deadline_ms;   /* ACK_DEADLINE_MS, but in tests */
     struct ec_map *repos;       /* repository key → struct repo, from topic enclii.repos */
-    struct ec_map *repos_by_id; /* id_key → the same; a renamed repository keeps its id */
+    struct ec_map *repos_by_id; /* id_key → the first that said it; a renamed one keeps its id */
+    uint32_t ids_waiting;       /* repositories whose id_key is another's */
     bool repos_known;           /* the topic was read to its end: "unknown" now means unknown */
     uint32_t own_secrets;       /* repositories with a secret of their own */
     struct budget refusals, refusals_of_hour; /* told to the ledger */

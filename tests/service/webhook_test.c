@@ -233,6 +233,61 @@ static void a_secret_that_cannot_be_read_is_a_dead_letter(void **state)
     assert_non_null(strstr(reason, "ENCLII_SEAL_KEY is not set"));
 }
 
+static void bind_repo(const char *key, const char *host_repo_id)
+{
+    Enclii__V1__RepoBound repo = ENCLII__V1__REPO_BOUND__INIT;
+    repo.host_repo_id = (char *)(uintptr_t)host_repo_id;
+    test_kafka_publish(fx.kafka, fx.wh.bus,
+                       &(struct ec_message){.topic = "enclii.repos",
+                                            .id = key,
+                                            .key = key,
+                                            .body = host_repo_id ? &repo.base : NULL,
+                                            .type = "dev.enclii.repo.bound.v1"});
+}
+
+static bool is_bound(void *key)
+{
+    return ec_map_get(fx.wh.repos, key) != NULL;
+}
+
+static bool is_unbound(void *key)
+{
+    return ec_map_get(fx.wh.repos, key) == NULL;
+}
+
+/* Each time the new name is bound before the old one goes. */
+static void a_repository_renamed_twice(void **state)
+{
+    (void)state;
+    static char first[] = "git.example/acme/first", second[] = "git.example/acme/second";
+    static char stranger[] = "git.example/evil/first";
+    struct delivery_spec spec = {.id = "renamed"};
+    const char *third = "{\"ref\":\"refs/heads/main\","
+                        "\"before\":\"1111111111111111111111111111111111111111\","
+                        "\"after\":\"2222222222222222222222222222222222222222\","
+                        "\"repository\":{\"id\":77,\"full_name\":\"acme/third\","
+                        "\"clone_url\":\"https://git.example/acme/third.git\"}}";
+    assert_int_equal(deliver(&spec, third), 404);
+    bind_repo(first, "77");
+    assert_true(test_run_until(fx.loop, 5000, is_bound, first));
+    bind_repo(stranger, "77"); /* says the same id, and has it only once nobody else has */
+    assert_true(test_run_until(fx.loop, 5000, is_bound, stranger));
+    assert_int_equal(deliver(&spec, third), 202);
+    assert_non_null(strstr(answer.body, first));
+    bind_repo(stranger, NULL);
+    assert_true(test_run_until(fx.loop, 5000, is_unbound, stranger));
+    bind_repo(second, "77");
+    assert_true(test_run_until(fx.loop, 5000, is_bound, second));
+    bind_repo(first, NULL);
+    assert_true(test_run_until(fx.loop, 5000, is_unbound, first));
+    assert_int_equal(deliver(&spec, third), 202);
+    assert_non_null(strstr(answer.body, second));
+    bind_repo(second, NULL);
+    assert_true(test_run_until(fx.loop, 5000, is_unbound, second));
+    assert_int_equal(deliver(&spec, third), 404);
+    assert_int_equal(fx.wh.ids_waiting, 0);
+}
+
 static void a_broker_that_does_not_answer(void **state)
 {
     (void)state;
@@ -269,6 +324,7 @@ int main(void)
         cmocka_unit_test(what_is_no_push),
         cmocka_unit_test(a_push_is_published_and_a_redelivery_has_the_same_id),
         cmocka_unit_test(a_secret_that_cannot_be_read_is_a_dead_letter),
+        cmocka_unit_test(a_repository_renamed_twice),
         cmocka_unit_test(a_broker_that_does_not_answer),
     };
     return cmocka_run_group_tests(tests, start, stop);
