@@ -1,15 +1,31 @@
-/* A push whose list of paths was cut (GitLab lists 20 commits, GitHub 2048, a forced push tells
- * none) may still be nothing to a service that watches paths. It waits, for half a minute at most,
- * for `sweeper` to find out what it changed; no answer counts as "everything". */
+/* A push whose list of paths may not be whole (GitLab lists 20 commits, GitHub 2048, a forced push
+ * tells nothing of what it took away, and GitLab and Gitea do not say which are forced) may still
+ * be nothing to a service that watches paths. Unless what is listed concerns it already, the push
+ * waits, for half a minute at most, for `sweeper` to find out what it changed; no answer counts as
+ * "everything". */
 #include <string.h>
 
 #include "decide.h"
 
-static bool watches(struct world *world, struct service *svc, const Enclii__V1__PushReceived *push)
+static bool listed(const Enclii__V1__ServiceSpec *spec, const Enclii__V1__PushReceived *push)
 {
-    return !svc->removed && strcmp(svc->repo_key, push->repo_key) == 0 &&
-           decide_branch(svc->branch, push->ref) &&
-           world_service_spec(world, svc)->n_watch_paths > 0;
+    for (size_t i = 0; i < push->n_changed_paths; i++) {
+        if (paths_match(spec->watch_paths, spec->n_watch_paths, push->changed_paths[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* It depends on the rest of the list whether the service builds this push. */
+static bool doubts(struct world *world, struct service *svc, const Enclii__V1__PushReceived *push)
+{
+    if (svc->removed || strcmp(svc->repo_key, push->repo_key) != 0 ||
+        !decide_branch(svc->branch, push->ref)) {
+        return false;
+    }
+    const Enclii__V1__ServiceSpec *spec = world_service_spec(world, svc);
+    return spec->n_watch_paths > 0 && !listed(spec, push);
 }
 
 /* The sweeper has tried for its own, and what a person asks for is built. */
@@ -20,7 +36,7 @@ static bool wants_paths(struct world *world, const Enclii__V1__PushReceived *pus
     }
     for (struct service *svc = world->first_service; svc && !world_too_large(world);
          svc = svc->next) {
-        if (watches(world, svc, push)) {
+        if (doubts(world, svc, push)) {
             return true;
         }
     }

@@ -1,5 +1,5 @@
-/* What GitLab delivers. It tells no `forced` and lists at most 20 commits of a push; the total says
- * how many there were. Pure. */
+/* What GitLab delivers. It tells no `forced`, so that a list of changed paths is never known to be
+ * whole, and lists at most 20 commits of a push; the total says how many there were. Pure. */
 #include <stddef.h>
 #include <string.h>
 

@@ -188,10 +188,12 @@ static bool copy_paths(const struct mapping *m, const struct paths *paths,
     return true;
 }
 
-/* The list is whole only when the host could list every commit between before and after. */
+/* The list is whole only when the host could list every commit between before and after, and says
+ * that the push was not forced: of what a forced one took away no commit tells. */
 void push_paths(const struct mapping *m, Enclii__V1__PushReceived *push,
                 const struct ec_node *commits, int64_t listed)
 {
+    bool onwards = ec_tape_is(ec_tape_at(m->tape, m->root, "forced"), EC_TAPE_FALSE);
     size_t count = ec_tape_count(m->tape, commits);
     size_t most = paths_at_most(m->tape, commits), room = 16;
     while (room < most * 2) {
@@ -203,7 +205,7 @@ void push_paths(const struct mapping *m, Enclii__V1__PushReceived *push,
     if (!paths.slots || !paths.nodes) {
         return;
     }
-    paths.complete = !push->forced && !push->created && !push->deleted && count > 0 &&
+    paths.complete = onwards && !push->created && !push->deleted && count > 0 &&
                      count < COMMITS_MAX && listed <= (int64_t)count;
     for (const struct ec_node *n = ec_tape_first(m->tape, commits); n;
          n = ec_tape_next(m->tape, commits, n)) {

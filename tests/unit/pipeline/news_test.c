@@ -280,6 +280,27 @@ static void test_nobody_watches_nobody_waits(void **state)
     world_free(w);
 }
 
+static void test_a_list_that_says_enough_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct world *w = one_service();
+    char *paths[] = {world_text(w, "docs/a.md"), world_text(w, "src/main.c")};
+    watch(w, w->first_service);
+    Enclii__V1__PushReceived *word = world_message(w, &enclii__v1__push_received__descriptor);
+    word->head = world_message(w, &enclii__v1__commit__descriptor);
+    word->before = world_text(w, "a");
+    word->after = world_text(w, "b");
+    word->ref = world_text(w, "refs/heads/main");
+    word->repo_key = world_text(w, "h/acme/shop");
+    word->delivery_id = world_text(w, "d1");
+    word->n_changed_paths = EC_LEN(paths);
+    word->changed_paths = paths;
+    test_event(w, "push.received", NULL, &word->base);
+    assert_int_equal(world_delivery(w, "d1")->cell.state, DELIVERY_ACCEPTED);
+    assert_int_equal(ec_map_count(w->builds), 1);
+    world_free(w);
+}
+
 static void test_no_answer_builds(void **state)
 {
     (void)state;
@@ -322,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_any_order_ends_with_what_the_host_has),
         cmocka_unit_test(test_a_cut_list_is_waited_for),
         cmocka_unit_test(test_nobody_watches_nobody_waits),
+        cmocka_unit_test(test_a_list_that_says_enough_is_not_waited_for),
         cmocka_unit_test(test_no_answer_builds),
         cmocka_unit_test(test_a_newer_push_is_built_for_both),
     };

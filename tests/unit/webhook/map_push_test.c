@@ -57,8 +57,8 @@ static void a_plain_push(void **state)
     (void)state;
     Enclii__V1__PushReceived *push =
         good(PUSH("refs/heads/main", SHA_A, SHA_B,
-                  "," HEAD ",\"commits\":[" COMMIT("\"a.c\"", "\"b.c\"", "") "," COMMIT(
-                      "\"c.c\"", "\"a.c\"", "\"d.c\"") "]"));
+                  ",\"forced\":false," HEAD ",\"commits\":[" COMMIT(
+                      "\"a.c\"", "\"b.c\"", "") "," COMMIT("\"c.c\"", "\"a.c\"", "\"d.c\"") "]"));
     assert_string_equal(push->host, "github");
     assert_string_equal(push->repo_key, "github.com/acme/shop");
     assert_string_equal(push->repo_full_name, "acme/shop");
@@ -97,12 +97,17 @@ static void kinds_of_pushes(void **state)
          false, true, true, false},
         {"no flags at all (Gitea)", PUSH("refs/heads/x", SHA_A, ZERO, ""), false, true, false,
          false, false},
+        {"perhaps forced (Gitea, GitLab)",
+         PUSH("refs/heads/x", SHA_A, SHA_B, "," HEAD ",\"commits\":[" COMMIT("\"a\"", "", "") "]"),
+         false, false, false, true, false},
         {"list of commits was cut",
          PUSH("refs/heads/x", SHA_A, SHA_B,
-              "," HEAD ",\"total_commits\":9,\"commits\":[" COMMIT("\"a\"", "", "") "]"),
+              ",\"forced\":false," HEAD
+              ",\"total_commits\":9,\"commits\":[" COMMIT("\"a\"", "", "") "]"),
          false, false, false, true, false},
         {"a path that is no text",
-         PUSH("refs/heads/x", SHA_A, SHA_B, "," HEAD ",\"commits\":[" COMMIT("7", "\"b\"", "") "]"),
+         PUSH("refs/heads/x", SHA_A, SHA_B,
+              ",\"forced\":false," HEAD ",\"commits\":[" COMMIT("7", "\"b\"", "") "]"),
          false, false, false, true, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
