@@ -15,6 +15,7 @@
 
 #define EC_FETCH_RUNNING_MAX 4096       /* exchanges under way or queued, per process */
 #define EC_FETCH_ARENA_MAX (512 * 1024) /* headers of all answers of one exchange */
+#define EC_FETCH_LATE_MS 20             /* curl's own deadline comes first: it knows more */
 
 static void pool_drain(struct ec_fetch_pool *pool);
 
@@ -94,6 +95,7 @@ static void on_timer(void *arg)
 
 static void fetch_free(struct ec_fetch *fetch)
 {
+    ec_timer_free(fetch->deadline);
     if (fetch->easy) {
         curl_easy_cleanup(fetch->easy);
     }
@@ -160,7 +162,8 @@ static struct ec_err curl_err(const struct ec_fetch *fetch, CURLcode code)
     if (fetch->too_large || code == CURLE_FILESIZE_EXCEEDED) {
         return ec_reject("the answer is larger than the limit of this request");
     }
-    if (fetch->refused_private) {
+    if (fetch->refused_private &&
+        code == CURLE_COULDNT_CONNECT) { /* else another address took it */
         return ec_reject("the address is private, loopback or link-local: requests to user-given "
                          "URLs reach public addresses only");
     }
@@ -226,6 +229,14 @@ static void on_ending(void *arg)
                  0);
 }
 
+static void on_deadline(void *arg)
+{
+    struct ec_fetch *fetch = arg;
+    if (!fetch->ending) {
+        fetch_finish(fetch, ec_retry(ETIMEDOUT, "no connection was free in time"), 0);
+    }
+}
+
 /* ---- starting ---- */
 
 EC_RESULT ec_fetch_start(struct ec_fetcher *fetcher, const struct ec_fetch_spec *spec,
@@ -251,6 +262,8 @@ EC_RESULT ec_fetch_start(struct ec_fetcher *fetcher, const struct ec_fetch_spec 
         fetch_free(fetch);
         return err;
     }
+    fetch->deadline = ec_timer_new(fetcher->loop, on_deadline, fetch);
+    ec_timer_start(fetch->deadline, ec_fetch_deadline_ms(spec) + EC_FETCH_LATE_MS, 0);
     fetch->next = fetcher->running;
     if (fetcher->running) {
         fetcher->running->prev = fetch;

@@ -14,6 +14,7 @@
 #include "net/address.h"
 
 #define EC_FETCH_CONNECT_MAX_MS 5000
+#define EC_FETCH_USUAL_MS 10000
 
 /* ---- curl's callbacks for data ---- */
 
@@ -243,12 +244,19 @@ static EC_RESULT set_target(struct ec_fetch *fetch, const struct ec_fetch_spec *
     return ec_ok();
 }
 
+uint32_t ec_fetch_deadline_ms(const struct ec_fetch_spec *spec)
+{
+    return spec->deadline_ms ? spec->deadline_ms : EC_FETCH_USUAL_MS;
+}
+
 static void set_limits(struct ec_fetch *fetch, const struct ec_fetch_spec *spec)
 {
     CURL *easy = fetch->easy;
-    long deadline_ms = spec->deadline_ms ? (long)spec->deadline_ms : 10000;
+    long deadline_ms = (long)ec_fetch_deadline_ms(spec);
     long connect_ms = deadline_ms < EC_FETCH_CONNECT_MAX_MS ? deadline_ms : EC_FETCH_CONNECT_MAX_MS;
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    /* Else the end of a fetch waits, on the loop, for the resolver's thread. */
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, deadline_ms);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
     if (fetch->body.max_bytes <= INT64_MAX) {

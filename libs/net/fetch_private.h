@@ -30,6 +30,7 @@ struct ec_fetch {
     struct ec_fetch_pool *pool;
     struct ec_fetch *prev, *next; /* fetcher->running */
     CURL *easy;
+    struct ec_timer *deadline; /* curl's own does not run while it waits for a free connection */
     struct curl_slist *headers_out;
     FILE *body_file;
     int save_fd; /* -1 when the answer goes to memory */
@@ -48,5 +49,6 @@ struct ec_fetch {
     char error[CURL_ERROR_SIZE];
 };
 
+uint32_t ec_fetch_deadline_ms(const struct ec_fetch_spec *spec);
 /* Sets all options of fetch->easy and adds it to its pool. */
 EC_RESULT ec_fetch_prepare(struct ec_fetch *fetch, const struct ec_fetch_spec *spec);
