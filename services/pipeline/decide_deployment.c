@@ -400,12 +400,17 @@ void decide_deployment_rolled_out(struct world *world, const void *body)
     }
     struct desired *desired = world_desired(world, dep->service->id, dep->environment_id);
     const struct release *release = world_release(world, dep->release_id);
-    if (desired && release && strcmp(desired->deployment_id, dep->id) == 0) {
+    if (!release) {
+        return;
+    }
+    Enclii__V1__ServiceSpec *spec = world_spec(world, release->spec);
+    /* All of them are ready, or it would not have been rolled out. */
+    dep->replicas_ready = spec->run && spec->run->replicas > 0 ? spec->run->replicas : 1;
+    if (desired && strcmp(desired->deployment_id, dep->id) == 0) {
         desired->good_release_id = dep->release_id;
         desired->good_deployment_id = dep->id;
         publish(world, desired, true, dep->trace);
-        decide_domains_drop(world, dep->service, dep->environment_id,
-                            world_spec(world, release->spec));
+        decide_domains_drop(world, dep->service, dep->environment_id, spec);
     }
 }
 

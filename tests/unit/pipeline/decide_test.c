@@ -299,6 +299,7 @@ static void test_rollback_takes_the_release_named_and_its_spec(void **state)
     roll_out(w);
     sign(w, two);
     roll_out(w);
+    assert_int_equal(world_deployment(w, w->first_desired->good_deployment_id)->replicas_ready, 1);
     w->first_desired->before_release_id = one->id;
     Enclii__V1__RequestRollback *m = world_message(w, &enclii__v1__request_rollback__descriptor);
     m->service_id = world_text(w, w->first_service->id);
