@@ -137,7 +137,13 @@ struct column {
     const char *path; /* into each object; "a.b" */
     enum { PLAIN, STATE, AGO, SHORT_SHA, DURATION } kind;
 };
-int print_list(struct cli *cli, const json_t *list, const struct column *columns, size_t count);
+struct table {
+    const struct column *columns;
+    size_t count;
+    const char *none; /* said when there is no row: what that means, and what to do */
+};
+#define TABLE(columns, none) (&(const struct table){columns, EC_LEN(columns), none})
+int print_list(struct cli *cli, const json_t *list, const struct table *table);
 int print_json(const json_t *root);
 const char *paint(const struct cli *cli, const char *text,
                   const char *style); /* "green", "dim" ... */

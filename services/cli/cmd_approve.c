@@ -86,5 +86,6 @@ int cmd_pull_requests(struct cli *cli)
                   NULL, &reply, &status)) {
         return status;
     }
-    return print_list(cli, ec_json_at(reply.body, "pull_requests"), columns, EC_LEN(columns));
+    return print_list(cli, ec_json_at(reply.body, "pull_requests"),
+                      TABLE(columns, "no pull requests; closed ones: --state all"));
 }

@@ -70,7 +70,10 @@ int cmd_channel_list(struct cli *cli)
                                             {"URL", "url", PLAIN},
                                             {"ON", "enabled", PLAIN},
                                             {"MADE", "created_at", AGO}};
-    return channels ? print_list(cli, channels, columns, EC_LEN(columns)) : status;
+    return channels ? print_list(cli, channels,
+                                 TABLE(columns,
+                                       "nobody is told. Add one:  enclii channel create NAME URL"))
+                    : status;
 }
 
 int cmd_channel_delete(struct cli *cli)

@@ -63,7 +63,8 @@ int cmd_dead_list(struct cli *cli)
     }
     const json_t *letters = ec_json_at(reply.body, "dead_letters");
     cut_keys(letters);
-    status = print_list(cli, letters, columns, EC_LEN(columns));
+    status =
+        print_list(cli, letters, TABLE(columns, "no dead letters: no consumer gave up an event"));
     if (json_array_size(letters) == AT_ONCE) {
         printf("and more: %lld are open in all\n", (long long)ec_json_int(reply.body, "open", 0));
     }

@@ -43,7 +43,9 @@ int cmd_deliveries(struct cli *cli)
         return status;
     }
     tell_by(ec_json_at(reply.body, "deliveries"));
-    return print_list(cli, ec_json_at(reply.body, "deliveries"), columns, EC_LEN(columns));
+    return print_list(
+        cli, ec_json_at(reply.body, "deliveries"),
+        TABLE(columns, "nothing was delivered. Is the webhook set up?  enclii hooks list"));
 }
 
 int cmd_delivery_show(struct cli *cli)

@@ -17,6 +17,43 @@
 
 /* ---- which repository ---- */
 
+/* acme/shop, without the host. */
+static bool is_short(const char *repo)
+{
+    const char *slash = strchr(repo, '/');
+    return slash && slash > repo && slash[1] && !strchr(slash + 1, '/') &&
+           !memchr(repo, '.', (size_t)(slash - repo)) && !strpbrk(repo, ":@");
+}
+
+/* The one repository of a service that ends so. */
+static const char *find_short(struct cli *cli, const char *repo, int *ret_exit)
+{
+    struct reply reply;
+    const char *found = NULL;
+    size_t at, matches = 0;
+    json_t *hook;
+    if (!api_call(cli, "GET", "/v1/hooks?limit=500", NULL, &reply, ret_exit)) {
+        return NULL;
+    }
+    json_array_foreach(ec_json_at(reply.body, "hooks"), at, hook)
+    {
+        const char *key = ec_json_text(hook, "repo_key"), *path = strchr(key, '/');
+        if (path && strcasecmp(path + 1, repo) == 0) {
+            found = ec_arena_strdup(cli->arena, key);
+            matches++;
+        }
+    }
+    if (matches == 1) {
+        return found;
+    }
+    *ret_exit =
+        give_up(EXIT_NOT_FOUND,
+                matches ? "%s is at several hosts; say which:  enclii hooks list"
+                        : "no service is made from a repository %s. See:  enclii hooks list",
+                repo);
+    return NULL;
+}
+
 /* NULL = said what is wrong. */
 static const char *wanted_repo(struct cli *cli, int *ret_exit)
 {
@@ -26,7 +63,7 @@ static const char *wanted_repo(struct cli *cli, int *ret_exit)
                                         "URL; here is no git work tree with a remote origin");
         return NULL;
     }
-    return repo;
+    return is_short(repo) ? find_short(cli, repo, ret_exit) : repo;
 }
 
 static char *path_for(struct cli *cli, const char *path, const char *repo)
@@ -383,10 +420,11 @@ int cmd_hooks_show(struct cli *cli)
     print_hook(cli, reply.body);
     if (json_array_size(ec_json_at(reply.body, "host_deliveries")) > 0) {
         printf("\nwhat the host sent last, and what came of it here\n");
-        print_list(cli, ec_json_at(reply.body, "host_deliveries"), there, EC_LEN(there));
+        print_list(cli, ec_json_at(reply.body, "host_deliveries"),
+                   TABLE(there, "the host has sent nothing"));
     }
     printf("\nwhat came here last\n");
-    print_list(cli, ec_json_at(ledger.body, "deliveries"), here, EC_LEN(here));
+    print_list(cli, ec_json_at(ledger.body, "deliveries"), TABLE(here, "nothing came"));
     return EXIT_OK;
 }
 
@@ -401,5 +439,8 @@ int cmd_hooks_list(struct cli *cli)
     if (!api_call(cli, "GET", "/v1/hooks?limit=500", NULL, &reply, &status)) {
         return status;
     }
-    return print_list(cli, ec_json_at(reply.body, "hooks"), columns, EC_LEN(columns));
+    return print_list(
+        cli, ec_json_at(reply.body, "hooks"),
+        TABLE(columns,
+              "no service names a repository. Make one:  enclii service create -f enclii.yaml"));
 }

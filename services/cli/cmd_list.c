@@ -6,8 +6,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-static int list_of_service(struct cli *cli, const char *what, const struct column *columns,
-                           size_t count)
+static int list_of_service(struct cli *cli, const char *what, const struct table *table)
 {
     int status = EXIT_OK;
     struct reply reply;
@@ -17,26 +16,29 @@ static int list_of_service(struct cli *cli, const char *what, const struct colum
                   &reply, &status)) {
         return status;
     }
-    return print_list(cli, ec_json_at(reply.body, what), columns, count);
+    return print_list(cli, ec_json_at(reply.body, what), table);
 }
 
 int cmd_releases(struct cli *cli)
 {
-    static const struct column columns[] = {{"RELEASE", "version", PLAIN},
-                                            {"STATE", "state", STATE},
-                                            {"COMMIT", "git_sha", SHORT_SHA},
-                                            {"IMAGE", "image_uri", PLAIN},
-                                            {"MADE", "created_at", AGO}};
-    return list_of_service(cli, "releases", columns, EC_LEN(columns));
+    static const struct column columns[] = {
+        {"RELEASE", "version", PLAIN},    {"STATE", "state", STATE},
+        {"COMMIT", "git_sha", SHORT_SHA}, {"SERVES IN", "serves_in", PLAIN},
+        {"MADE", "created_at", AGO},      {"IMAGE", "image_uri", PLAIN}};
+    return list_of_service(
+        cli, "releases",
+        TABLE(columns, "no releases: no build has succeeded yet. See:  enclii builds"));
 }
 
 int cmd_deployments(struct cli *cli)
 {
     static const struct column columns[] = {
-        {"DEPLOYMENT", "id", PLAIN}, {"RELEASE", "version", PLAIN},
-        {"STATE", "state", STATE},   {"ENVIRONMENT", "environment", PLAIN},
-        {"MADE", "created_at", AGO}, {"REASON", "reason", PLAIN}};
-    return list_of_service(cli, "deployments", columns, EC_LEN(columns));
+        {"DEPLOYMENT", "id", PLAIN},  {"RELEASE", "version", PLAIN},
+        {"STATE", "state", STATE},    {"ENVIRONMENT", "environment", PLAIN},
+        {"SERVES", "serving", PLAIN}, {"MADE", "created_at", AGO},
+        {"REASON", "reason", PLAIN}};
+    return list_of_service(cli, "deployments",
+                           TABLE(columns, "nothing was deployed yet. See:  enclii why"));
 }
 
 int cmd_builds(struct cli *cli)
@@ -45,7 +47,8 @@ int cmd_builds(struct cli *cli)
         {"BUILD", "id", PLAIN},           {"STATE", "state", STATE},
         {"COMMIT", "git_sha", SHORT_SHA}, {"PULL REQUEST", "origin", PLAIN},
         {"QUEUED", "created_at", AGO},    {"REASON", "reason", PLAIN}};
-    return list_of_service(cli, "builds", columns, EC_LEN(columns));
+    return list_of_service(
+        cli, "builds", TABLE(columns, "nothing was built yet. Push a commit, or:  enclii deploy"));
 }
 
 static int print_status(struct cli *cli, const json_t *service, const json_t *status)

@@ -102,7 +102,8 @@ int cmd_project_list(struct cli *cli)
     }
     static const struct column columns[] = {
         {"PROJECT", "slug", PLAIN}, {"NAME", "name", PLAIN}, {"MADE", "created_at", AGO}};
-    return print_list(cli, ec_json_at(reply.body, "projects"), columns, EC_LEN(columns));
+    return print_list(cli, ec_json_at(reply.body, "projects"),
+                      TABLE(columns, "no projects. Make one:  enclii project create NAME"));
 }
 
 int cmd_project_use(struct cli *cli)
@@ -154,5 +155,6 @@ int cmd_environment_list(struct cli *cli)
     }
     static const struct column columns[] = {
         {"ENVIRONMENT", "name", PLAIN}, {"TARGET", "target", PLAIN}, {"MADE", "created_at", AGO}};
-    return print_list(cli, ec_json_at(reply.body, "environments"), columns, EC_LEN(columns));
+    return print_list(cli, ec_json_at(reply.body, "environments"),
+                      TABLE(columns, "no environments. Make one:  enclii environment create NAME"));
 }

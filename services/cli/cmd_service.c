@@ -109,7 +109,9 @@ int cmd_service_list(struct cli *cli)
                                             {"HEALTH", "health", STATE},
                                             {"BRANCH", "auto_deploy_branch", PLAIN},
                                             {"REPOSITORY", "git_repo", PLAIN}};
-    return print_list(cli, ec_json_at(reply.body, "services"), columns, EC_LEN(columns));
+    return print_list(
+        cli, ec_json_at(reply.body, "services"),
+        TABLE(columns, "no services. Make one:  enclii service create -f enclii.yaml"));
 }
 
 int cmd_service_delete(struct cli *cli)

@@ -76,7 +76,7 @@ int cmd_topics_list(struct cli *cli)
                                             {"PARTITIONS", "partitions", PLAIN},
                                             {"WRITTEN BY", "writers", PLAIN},
                                             {"READ BY", "readers", PLAIN}};
-    int status = print_list(cli, list, columns, EC_LEN(columns));
+    int status = print_list(cli, list, TABLE(columns, "no topics"));
     json_decref(list);
     return status;
 }
@@ -157,7 +157,7 @@ int cmd_topics_acls(struct cli *cli)
     if (option(cli, "commands")) {
         print_commands(list.rows);
     } else {
-        status = print_list(cli, list.rows, columns, EC_LEN(columns));
+        status = print_list(cli, list.rows, TABLE(columns, "nothing is to be allowed"));
     }
     json_decref(list.rows);
     return status;

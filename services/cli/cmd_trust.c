@@ -91,5 +91,6 @@ int cmd_sbom(struct cli *cli)
     }
     static const struct column columns[] = {
         {"COMPONENT", "name", PLAIN}, {"VERSION", "version", PLAIN}, {"TYPE", "type", PLAIN}};
-    return print_list(cli, ec_json_at(reply.body, "components"), columns, EC_LEN(columns));
+    return print_list(cli, ec_json_at(reply.body, "components"),
+                      TABLE(columns, "the SBOM names no components"));
 }

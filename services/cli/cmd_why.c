@@ -36,7 +36,8 @@ static void print_answer(struct cli *cli, const json_t *answer)
                                             {"RULE", "rule", PLAIN},
                                             {"DETAIL", "detail", PLAIN}};
     putchar('\n');
-    print_list(cli, ec_json_at(answer, "decisions"), columns, EC_LEN(columns));
+    print_list(cli, ec_json_at(answer, "decisions"),
+               TABLE(columns, "no decisions were made about it"));
 }
 
 static int why_service(struct cli *cli, const char *name)

@@ -356,7 +356,8 @@ int cmd_local_status(struct cli *cli)
     static const struct column columns[] = {
         {"COMPONENT", "name", PLAIN},      {"STATE", "state", STATE},       {"PID", "pid", PLAIN},
         {"READY IN", "took_ms", DURATION}, {"RESTARTS", "restarts", PLAIN}, {"", "detail", PLAIN}};
-    print_list(cli, ec_json_at(state, "components"), columns, EC_LEN(columns));
+    print_list(cli, ec_json_at(state, "components"),
+               TABLE(columns, "nothing runs here. Start it:  enclii local up"));
     bool ready = ec_json_bool(state, "ready", false);
     print_addresses(cli, &local);
     json_decref(state);

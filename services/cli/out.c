@@ -130,13 +130,18 @@ static void pad(size_t from, size_t to)
     }
 }
 
-int print_list(struct cli *cli, const json_t *list, const struct column *columns, size_t count)
+int print_list(struct cli *cli, const json_t *list, const struct table *table)
 {
+    const struct column *columns = table->columns;
+    size_t widths[COLUMNS_MAX] = {0};
+    size_t rows = json_array_size(list), count = table->count;
     if (cli->json) {
         return print_json(list);
     }
-    size_t widths[COLUMNS_MAX] = {0};
-    size_t rows = json_array_size(list);
+    if (rows == 0) {
+        printf("%s\n", paint(cli, table->none, "dim"));
+        return EXIT_OK;
+    }
     for (size_t c = 0; c < count; c++) {
         widths[c] = text_letters(columns[c].title);
         for (size_t r = 0; r < rows; r++) {
