@@ -11,10 +11,13 @@
 
 #define EVENT_TYPES_MAX 64
 #define CHANNEL_COLUMNS "id project_id kind name url @event_types !enabled !has_secret created_at"
-#define CHANNEL_SQL                                                                                \
-    "select c.id, c.project_id, c.kind, c.name, c.url, c.event_types, c.enabled,"                  \
-    " c.sealed_secret <> '' as has_secret, " TIME("c.created_at",                                  \
-                                                  "created_at") " from enclii.channel c"
+/* clang-format off */
+#define CHANNEL_SQL \
+    "select c.id, c.project_id, c.kind, c.name, c.url, c.event_types, c.enabled," \
+    " c.sealed_secret <> '' as has_secret" \
+    ", " TIME("c.created_at", "created_at") \
+    " from enclii.channel c"
+/* clang-format on */
 
 static void on_channel_created(struct call *call, const struct ec_batch *batch)
 {

@@ -16,12 +16,15 @@
 #define LETTER_COLUMNS                                                                             \
     "id state consumer_group topic #partition #offset reason event_id event_type subject trace "   \
     "?event_at dead_at ?settled_at ?settled_by ?settled_why #value_bytes #left_out_bytes"
-#define LETTER_SQL                                                                                 \
-    "select d.id, d.state, d.consumer_group, d.topic, d.partition, d.position as \"offset\","      \
-    " d.reason, d.event_id, d.event_type, d.subject, d.trace, d.settled_by, d.settled_why,"        \
-    " d.key, coalesce(length(d.value), 0) as value_bytes, d.left_out_bytes, " TIME(                \
-        "d.event_at", "event_at") ", " TIME("d.dead_at", "dead_at") ", " TIME("d.settled_at",      \
-                                                                              "settled_at")
+/* clang-format off */
+#define LETTER_SQL \
+    "select d.id, d.state, d.consumer_group, d.topic, d.partition, d.position as \"offset\"," \
+    " d.reason, d.event_id, d.event_type, d.subject, d.trace, d.settled_by, d.settled_why," \
+    " d.key, coalesce(length(d.value), 0) as value_bytes, d.left_out_bytes" \
+    ", " TIME("d.event_at", "event_at") \
+    ", " TIME("d.dead_at", "dead_at") \
+    ", " TIME("d.settled_at", "settled_at")
+/* clang-format on */
 
 /* A token for one project sees nothing of the others, and letters belong to no project. */
 static struct call *platform_admin(void *state, struct ec_request *req)

@@ -330,11 +330,14 @@ static bool why_rollout(const struct why_facts *f, struct ec_arena *arena, struc
         return true;
     }
     if (state[0] && !is(state, "HEALTHY")) {
+        const char *serving = f->deployment.serving;
         *ret_why =
             ended("rollout", or_rule(f->deployment.reason, "deployment_ended"),
-                  ec_arena_format(arena, "The deployment of %s to %s ended as %s: %s",
+                  ec_arena_format(arena, "The deployment of %s to %s ended as %s: %s%s",
                                   f->deployment.version, f->deployment.environment, state,
-                                  because(arena, f->deployment.reason, f->deployment.detail)));
+                                  because(arena, f->deployment.reason, f->deployment.detail),
+                                  serving[0] ? ec_arena_format(arena, " %s serves there.", serving)
+                                             : ""));
         return true;
     }
     return false;

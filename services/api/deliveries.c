@@ -15,23 +15,22 @@
     "#duplicates !recovered !can_redeliver ?trace received_at decided_at"
 
 /* Refused ones are kept apart: their ids are ours, because a stranger may claim any. */
-#define DELIVERY_SQL                                                                               \
-    "select d.*, " TIME("d.received_time", "received_at") ", " TIME(                               \
-        "d.decided_time",                                                                          \
-        "decided_at") " from (select id, host, event, action, repo_key, ref, commit_sha, pusher, " \
-                      "state, reason,"                                                             \
-                      " detail, 202 as status, '' as peer, duplicates, recovered, push is not "    \
-                      "null as"                                                                    \
-                      " can_redeliver, trace, received_at as received_time, decided_at as "        \
-                      "decided_time"                                                               \
-                      " from enclii.delivery"                                                      \
-                      " union all"                                                                 \
-                      " select id::text, host, event, '', repo_key, '', '', '', 'REFUSED', "       \
-                      "reason, detail, status,"                                                    \
-                      " peer, 0, false, false, '', received_at, received_at from "                 \
-                      "enclii.refused_delivery) d"                                                 \
-                      " where ($1 = '' or exists (select 1 from enclii.service s"                  \
-                      " where s.repo_key = d.repo_key and s.project_id::text = $1))"
+/* clang-format off */
+#define DELIVERY_SQL \
+    "select d.*" \
+    ", " TIME("d.received_time", "received_at") \
+    ", " TIME("d.decided_time", "decided_at") \
+    " from (select id, host, event, action, repo_key, ref, commit_sha, pusher, state, reason," \
+    "    detail, 202 as status, '' as peer, duplicates, recovered," \
+    "    push is not null as can_redeliver, trace, received_at as received_time," \
+    "    decided_at as decided_time from enclii.delivery" \
+    "  union all" \
+    "  select id::text, host, event, '', repo_key, '', '', '', 'REFUSED', reason," \
+    "    detail, status, peer, 0, false," \
+    "    false, '', received_at, received_at from enclii.refused_delivery) d" \
+    " where ($1 = '' or exists (select 1 from enclii.service s" \
+    "   where s.repo_key = d.repo_key and s.project_id::text = $1))"
+/* clang-format on */
 
 static void on_deliveries(struct call *call, const struct ec_rows *rows)
 {

@@ -368,6 +368,24 @@ void on_service_status(void *state, struct ec_request *req)
 
 /* ---- domains ---- */
 
+/* clang-format off */
+/* $1 project scope, $2 service or "", $3 at most */
+static const char DOMAIN_SQL[] =
+    "select d.hostname as domain, d.service_id, s.name as service,"
+    " e.name as environment, d.tls as tls_enabled, d.state, d.issuer, d.fingerprint,"
+    " case d.state when 'ACTIVE' then 'active' when 'renewing' then 'active'"
+    "  when 'failed' then 'error' when 'pending' then 'pending' else 'verifying' end as status,"
+    " d.reason, d.detail"
+    ", " TIME("d.not_after", "not_after")
+    ", " TIME("d.next_try_at", "next_try_at")
+    ", " TIME("d.created_at", "created_at")
+    ", " TIME("d.updated_at", "updated_at")
+    " from enclii.domain d join enclii.service s on s.id = d.service_id"
+    " join enclii.environment e on e.id = d.environment_id"
+    " where " IN_SCOPE("$1", "s.project_id") " and ($2 = '' or s.id::text = $2)"
+    " order by d.created_at desc limit $3::int";
+/* clang-format on */
+
 static void on_domains(struct call *call, const struct ec_rows *rows)
 {
     call_reply(call, 200,
@@ -382,44 +400,7 @@ void on_domain_list(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
     const char *service = ec_request_query(req, "service_id");
-    call_query(
-        call,
-        "select d.hostname as domain, d.service_id, s.name as service,"
-        " e.name as environment, d.tls as tls_enabled, d.state, d.issuer, d.fingerprint,"
-        " case d.state when 'ACTIVE' then 'active' when 'renewing' then 'active'"
-        "  when 'failed' then 'error' when 'pending' then 'pending' else 'verifying' end"
-        "  as status, d.reason, d.detail, " TIME("d.not_after", "not_after") ", " TIME(
-            "d.next_try_at",
-            "next_try_at") ", " TIME("d.created_at",
-                                     "created_at") ", " TIME("d.updated_at",
-                                                             "updated_at") " from "
-                                                                           "enclii.domain d "
-                                                                           "join "
-                                                                           "enclii.service "
-                                                                           "s on s.id = "
-                                                                           "d.service_id"
-                                                                           " join "
-                                                                           "enclii."
-                                                                           "environment e "
-                                                                           "on e.id = "
-                                                                           "d.environment_id"
-                                                                           " where"
-                                                                           " " IN_SCOPE(
-                                                                               "$1", "s.project_"
-                                                                                     "id") " and "
-                                                                                           "($2 = "
-                                                                                           "'' or "
-                                                                                           "s.id::"
-                                                                                           "text "
-                                                                                           "= $2)"
-                                                                                           " order"
-                                                                                           " by "
-                                                                                           "d."
-                                                                                           "create"
-                                                                                           "d_at "
-                                                                                           "desc "
-                                                                                           "limit "
-                                                                                           "$3::"
-                                                                                           "int",
-        ARGS(call->who.project_id, service ? service : "", call_limit(call, 50)), on_domains);
+    call_query(call, DOMAIN_SQL,
+               ARGS(call->who.project_id, service ? service : "", call_limit(call, 50)),
+               on_domains);
 }

@@ -22,42 +22,26 @@ static void on_list(struct call *call, const struct ec_rows *rows)
                          (int)ec_rows_count(rows)));
 }
 
+/* clang-format off */
+/* $1 project scope, $2 at most */
+static const char HOOKS_SQL[] =
+    "select s.repo_key, s.services, coalesce(r.sealed_secret <> '', false) as own_secret,"
+    " coalesce(r.sealed_previous_secret <> '', false) as previous_secret,"
+    " coalesce(r.hook_id, '') as hook_id, coalesce(r.hook_url, '') as hook_url,"
+    " coalesce(d.state, '') as last_state, coalesce(d.event, '') as last_event"
+    ", " TIME("r.secret_changed_at", "secret_changed_at")
+    ", " TIME("d.received_at", "last_received_at")
+    " from (select repo_key, count(*) as services from enclii.service"
+    "   where removed_at is null and " IN_SCOPE("$1", "project_id") " group by repo_key) s"
+    " left join enclii.repo r on r.repo_key = s.repo_key"
+    " left join lateral (select state, event, received_at from enclii.delivery"
+    "   where repo_key = s.repo_key order by received_at desc limit 1) d on true"
+    " order by s.repo_key limit $2::int";
+/* clang-format on */
+
 static void list_hooks(struct call *call)
 {
-    call_query(
-        call,
-        "select s.repo_key, s.services, coalesce(r.sealed_secret <> '', false) as own_secret,"
-        " coalesce(r.sealed_previous_secret <> '', false) as previous_secret,"
-        " coalesce(r.hook_id, '') as hook_id, coalesce(r.hook_url, '') as hook_url,"
-        " coalesce(d.state, '') as last_state, coalesce(d.event, '') as last_event, " TIME(
-            "r.secret_changed_at",
-            "secret_changed_at") ", " TIME("d.received_at",
-                                           "last_received_at") " from (select repo_key, count(*) "
-                                                               "as services from enclii.service "
-                                                               "where removed_at"
-                                                               " is null and " IN_SCOPE(
-                                                                   "$1",
-                                                                   "project_id") " group by "
-                                                                                 "repo_key) s"
-                                                                                 " left join "
-                                                                                 "enclii.repo r on "
-                                                                                 "r.repo_key = "
-                                                                                 "s.repo_key"
-                                                                                 " left join "
-                                                                                 "lateral (select "
-                                                                                 "state, event, "
-                                                                                 "received_at from "
-                                                                                 "enclii.delivery"
-                                                                                 " where repo_key "
-                                                                                 "= s.repo_key "
-                                                                                 "order by "
-                                                                                 "received_at desc "
-                                                                                 "limit 1) d on "
-                                                                                 "true"
-                                                                                 " order by "
-                                                                                 "s.repo_key limit "
-                                                                                 "$2::int",
-        ARGS(call->who.project_id, call_limit(call, 100)), on_list);
+    call_query(call, HOOKS_SQL, ARGS(call->who.project_id, call_limit(call, 100)), on_list);
 }
 
 /* ---- one ---- */

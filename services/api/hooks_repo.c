@@ -70,6 +70,20 @@ struct hook_work *hook_begin(struct call *call, const char *base)
     return work;
 }
 
+/* clang-format off */
+/* $1 project scope, $2 repository */
+static const char REPO_SQL[] =
+    "select coalesce(r.clone_url, s.repo_url) as clone_url, coalesce(r.full_name, '') as full_name,"
+    " coalesce(r.host_repo_id, '') as host_repo_id, coalesce(r.hook_id, '') as hook_id,"
+    " coalesce(r.hook_url, '') as hook_url, r.sealed_secret, r.sealed_previous_secret,"
+    " coalesce(r.sealed_for, '') as sealed_for, coalesce(r.updated_at::text, '') as version"
+    ", " TIME("r.secret_changed_at", "changed_at")
+    " from (select repo_key, repo_url from enclii.service"
+    "   where repo_key = $2 and removed_at is null and " IN_SCOPE("$1", "project_id")
+    "   order by created_at limit 1) s"
+    " left join enclii.repo r on r.repo_key = s.repo_key";
+/* clang-format on */
+
 void hook_load(struct call *call, const char *text, void (*then)(struct call *call))
 {
     struct hook_work *work = call->more;
@@ -86,20 +100,7 @@ void hook_load(struct call *call, const char *text, void (*then)(struct call *ca
         work->url = ec_arena_format(call->arena, "%s%s", work->base,
                                     decide_hook_page(call->arena, kind, key).path);
     }
-    call_query(call,
-               "select coalesce(r.clone_url, s.repo_url) as clone_url, coalesce(r.full_name, '') as"
-               " full_name, coalesce(r.host_repo_id, '') as host_repo_id, coalesce(r.hook_id, '')"
-               " as hook_id, coalesce(r.hook_url, '') as hook_url, r.sealed_secret,"
-               " r.sealed_previous_secret, coalesce(r.sealed_for, '') as sealed_for,"
-               " coalesce(r.updated_at::text, '') as version, " TIME(
-                   "r.secret_changed_at",
-                   "changed_at") " from (select repo_key, repo_url from enclii.service where "
-                                 "repo_key = $2 and"
-                                 " removed_at is null and " IN_SCOPE(
-                                     "$1", "project_id") " order by created_at"
-                                                         " limit 1) s left join enclii.repo r on "
-                                                         "r.repo_key = s.repo_key",
-               ARGS(call->who.project_id, key), on_row);
+    call_query(call, REPO_SQL, ARGS(call->who.project_id, key), on_row);
 }
 
 /* ---- secrets ---- */

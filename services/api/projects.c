@@ -9,14 +9,21 @@
 #include "bus/topics.h"
 
 #define PROJECT_COLUMNS "id name slug created_at updated_at"
-#define PROJECT_SQL                                                                                \
-    "select p.id, p.name, p.slug, " TIME("p.created_at", "created_at") ", " TIME(                  \
-        "p.updated_at", "updated_at") " from enclii.project p"
+/* clang-format off */
+#define PROJECT_SQL \
+    "select p.id, p.name, p.slug" \
+    ", " TIME("p.created_at", "created_at") \
+    ", " TIME("p.updated_at", "updated_at") \
+    " from enclii.project p"
+/* clang-format on */
 #define ENVIRONMENT_COLUMNS "id project_id name kube_namespace target created_at updated_at"
-#define ENVIRONMENT_SQL                                                                            \
-    "select e.id, e.project_id, e.name, e.kube_namespace, e.target, " TIME(                        \
-        "e.created_at", "created_at") ", " TIME("e.updated_at",                                    \
-                                                "updated_at") " from enclii.environment e"
+/* clang-format off */
+#define ENVIRONMENT_SQL \
+    "select e.id, e.project_id, e.name, e.kube_namespace, e.target" \
+    ", " TIME("e.created_at", "created_at") \
+    ", " TIME("e.updated_at", "updated_at") \
+    " from enclii.environment e"
+/* clang-format on */
 
 static void add_environment(struct ec_batch *batch, const char *project_id, const char *slug,
                             const char *name)

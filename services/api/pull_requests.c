@@ -192,6 +192,28 @@ static void on_pulls(struct call *call, const struct ec_rows *rows)
                          "count", (int)ec_rows_count(rows)));
 }
 
+/* clang-format off */
+/* $1 service, $2 open, closed or all, $3 at most */
+static const char PULLS_SQL[] =
+    "select p.number, p.state, p.title, p.url, p.head_sha, p.base_ref, p.from_fork,"
+    " p.draft, p.author, p.author_association, b.id as build_id,"
+    " b.state as build_state, r.version as release,"
+    " coalesce(a.approved_by, '') as approved_by,"
+    " case when b.id is null then coalesce(c.rule, '') else '' end as held_by"
+    ", " TIME("p.updated_at", "updated_at")
+    " from enclii.service s join enclii.pull_request p on p.repo_key = s.repo_key"
+    " left join lateral (select id, state from enclii.build o where o.service_id = s.id"
+    "   and o.commit_sha = p.head_sha order by o.number desc limit 1) b on true"
+    " left join enclii.release r on r.build_id = b.id"
+    " left join enclii.approval a on a.service_id = s.id"
+    "   and a.pull_request = p.number and a.commit_sha = p.head_sha"
+    " left join lateral (select rule from enclii.decision d where d.service_id = s.id"
+    "   and d.subject_kind = 'delivery' and d.subject_id = p.delivery_id"
+    "   and d.outcome = 'not built' order by d.id desc limit 1) c on true"
+    " where s.id = $1::uuid and ($2 = 'all' or (p.state = 'open') = ($2 = 'open'))"
+    " order by p.number desc limit $3::int";
+/* clang-format on */
+
 void on_pull_request_list(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
@@ -201,29 +223,5 @@ void on_pull_request_list(void *state, struct ec_request *req)
         call_problem(call, 400, "invalid_field", "state", "state must be open, closed or all");
         return;
     }
-    call_query(
-        call,
-        "select p.number, p.state, p.title, p.url, p.head_sha, p.base_ref, p.from_fork,"
-        " p.draft, p.author, p.author_association, b.id as build_id,"
-        " b.state as build_state, r.version as release,"
-        " coalesce(a.approved_by, '') as approved_by,"
-        " case when b.id is null then coalesce(c.rule, '') else '' end as held_by,"
-        " " TIME("p.updated_at",
-                 "updated_at") " from enclii.service s join enclii.pull_request p on p.repo_key = "
-                               "s.repo_key"
-                               " left join lateral (select id, state from enclii.build o where "
-                               "o.service_id = s.id"
-                               "  and o.commit_sha = p.head_sha order by o.number desc limit 1) b "
-                               "on true"
-                               " left join enclii.release r on r.build_id = b.id"
-                               " left join enclii.approval a on a.service_id = s.id"
-                               "  and a.pull_request = p.number and a.commit_sha = p.head_sha"
-                               " left join lateral (select rule from enclii.decision d where "
-                               "d.service_id = s.id"
-                               "  and d.subject_kind = 'delivery' and d.subject_id = p.delivery_id"
-                               "  and d.outcome = 'not built' order by d.id desc limit 1) c on true"
-                               " where s.id = $1::uuid and ($2 = 'all' or (p.state = 'open') = ($2 "
-                               "= 'open'))"
-                               " order by p.number desc limit $3::int",
-        ARGS(call->service_id, which, call_limit(call, 50)), on_pulls);
+    call_query(call, PULLS_SQL, ARGS(call->service_id, which, call_limit(call, 50)), on_pulls);
 }

@@ -8,21 +8,23 @@
 #include "bus/catalog.h"
 #include "enclii/v1/spec.pb-c.h"
 
-#define STEPS_AND_TIMES ", x.steps"
-
+/* clang-format off */
 const char SERVICE_SQL[] =
     "select s.id, s.project_id, p.slug as project_slug, s.name, s.repo_url as git_repo, s.spec,"
     " s.spec_yaml, s.auto_deploy, s.branch as auto_deploy_branch,"
     " s.environment as auto_deploy_env, coalesce(d.state, '') as state,"
-    " coalesce(d.replicas_ready, 0) as ready_replicas, coalesce(w.good, false) as good,"
-    " " TIME("s.created_at", "created_at") ", " TIME(
-        "s.updated_at",
-        "updated_at") " from enclii.service s join enclii.project p on p.id = s.project_id"
-                      " left join lateral (select state, replicas_ready from enclii.deployment"
-                      "   where service_id = s.id order by created_at desc limit 1) d on true"
-                      " left join lateral (select bool_or(good_release_id is not null) as good "
-                      "from enclii.desired"
-                      "   where service_id = s.id) w on true where s.removed_at is null";
+    " coalesce(w.ready, d.replicas_ready, 0) as ready_replicas, coalesce(w.good, false) as good,"
+    " " TIME("s.created_at", "created_at")
+    ", " TIME("s.updated_at", "updated_at")
+    " from enclii.service s join enclii.project p on p.id = s.project_id"
+    " left join lateral (select state, replicas_ready from enclii.deployment"
+    "   where service_id = s.id order by created_at desc limit 1) d on true"
+    " left join lateral (select bool_or(good_release_id is not null) as good,"
+    "   sum(g.replicas_ready) filter (where e.name = s.environment) as ready"
+    "   from enclii.desired join enclii.environment e on e.id = desired.environment_id"
+    "   left join enclii.deployment g on g.id = good_deployment_id"
+    "   where desired.service_id = s.id) w on true"
+    " where s.removed_at is null";
 
 const char BUILD_SQL[] =
     "select x.id, x.service_id, x.number, x.state, x.commit, x.commit_sha as git_sha, x.ref,"
@@ -30,24 +32,15 @@ const char BUILD_SQL[] =
     " x.pull_request, x.trusted, x.author, x.author_association, x.approved_by,"
     " case when x.pull_request > 0 then '#' || x.pull_request || case when x.trusted then ''"
     "  when x.approved_by <> '' then ' of a fork, approved by ' || x.approved_by"
-    "  else ' of a fork' end else '' end as origin" STEPS_AND_TIMES
-    ", coalesce(r.id::text, '') as release_id,"
-    " " TIME("x.queued_at", "created_at") ", " TIME("x.leased_at", "leased_at") ", " TIME(
-        "x.started_at",
-        "started_at") ", " TIME("x.finished_at",
-                                "finished_at") ", " TIME("x.deadline_at",
-                                                         "deadline_at") ", " TIME("x.push_received_"
-                                                                                  "at",
-                                                                                  "push_received_"
-                                                                                  "at") " from "
-                                                                                        "enclii."
-                                                                                        "build x "
-                                                                                        "left join "
-                                                                                        "enclii."
-                                                                                        "release r "
-                                                                                        "on "
-                                                                                        "r.build_"
-                                                                                        "id = x.id";
+    "  else ' of a fork' end else '' end as origin,"
+    " x.steps, coalesce(r.id::text, '') as release_id"
+    ", " TIME("x.queued_at", "created_at")
+    ", " TIME("x.leased_at", "leased_at")
+    ", " TIME("x.started_at", "started_at")
+    ", " TIME("x.finished_at", "finished_at")
+    ", " TIME("x.deadline_at", "deadline_at")
+    ", " TIME("x.push_received_at", "push_received_at")
+    " from enclii.build x left join enclii.release r on r.build_id = x.id";
 
 const char RELEASE_SQL[] =
     "select x.id, x.service_id, x.build_id, x.number, x.version, x.state, x.reason, x.detail,"
@@ -59,24 +52,32 @@ const char RELEASE_SQL[] =
     " case x.state when 'READY' then 'ready' when 'REJECTED' then 'failed' else 'building' end"
     "   as status,"
     " case when x.state = 'REJECTED' then x.reason || ': ' || x.detail else '' end"
-    "   as error_message" STEPS_AND_TIMES ", " TIME("x.created_at", "created_at") ", " TIME(
-        "x.ready_at", "signature_verified_at") ", " TIME("coalesce(x.ready_at, x.created_at)",
-                                                         "updated_at") " from enclii.release x";
+    "   as error_message,"
+    " coalesce((select string_agg(e.name, ', ' order by e.name) from enclii.desired w"
+    "   join enclii.environment e on e.id = w.environment_id where w.good_release_id = x.id), '')"
+    "   as serves_in,"
+    " x.steps"
+    ", " TIME("x.created_at", "created_at")
+    ", " TIME("x.ready_at", "signature_verified_at")
+    ", " TIME("coalesce(x.ready_at, x.created_at)", "updated_at")
+    " from enclii.release x";
 
 const char DEPLOYMENT_SQL[] =
     "select x.id, x.service_id, x.release_id, x.environment_id, e.name as environment,"
     " r.version, r.commit_sha as git_sha, r.commit, r.spec, x.state, x.weight, x.reason, x.detail,"
     " x.actor, x.rollback, x.urls, x.replicas_ready,"
+    " exists (select from enclii.desired w where w.good_deployment_id = x.id) as serving,"
     " coalesce(x.previous_release_id::text, '') as previous_release_id,"
     " case when x.state in ('FAILED', 'ROLLED_BACK', 'CANCELLED', 'SUPERSEDED')"
-    "   then x.reason || ': ' || x.detail else '' end as error_message" STEPS_AND_TIMES
-    ", " TIME("x.created_at", "created_at") ", " TIME("x.finished_at", "finished_at") ", " TIME(
-        "coalesce(x.finished_at, x.created_at)",
-        "updated_at") ", " TIME("x.push_received_at",
-                                "push_received_at") " from enclii.deployment x join "
-                                                    "enclii.environment e on e.id = "
-                                                    "x.environment_id"
-                                                    " join enclii.release r on r.id = x.release_id";
+    "   then x.reason || ': ' || x.detail else '' end as error_message,"
+    " x.steps"
+    ", " TIME("x.created_at", "created_at")
+    ", " TIME("x.finished_at", "finished_at")
+    ", " TIME("coalesce(x.finished_at, x.created_at)", "updated_at")
+    ", " TIME("x.push_received_at", "push_received_at")
+    " from enclii.deployment x join enclii.environment e on e.id = x.environment_id"
+    " join enclii.release r on r.id = x.release_id";
+/* clang-format on */
 
 /* ---- plain rows ---- */
 
@@ -239,7 +240,8 @@ json_t *render_release(const struct ec_rows *rows, size_t row, struct ec_arena *
     json_t *object = render_row(
         rows, row,
         "id service_id build_id #number version image_uri git_sha status state ?error_message "
-        "?reason ?detail ?digest ?sbom_format #sbom_components ?sbom_digest ?provenance_digest "
+        "?reason ?detail ?digest ?serves_in ?sbom_format #sbom_components ?sbom_digest "
+        "?provenance_digest "
         "?image_signature ?signature_verified_at ?key_id #pull_request !trusted ?approved_by "
         "@steps created_at updated_at");
     set_origin(object, rows, row, arena, false);
@@ -251,7 +253,8 @@ json_t *render_deployment(const struct ec_rows *rows, size_t row, struct ec_aren
     json_t *object = render_row(
         rows, row,
         "id service_id release_id environment_id environment version git_sha state #weight ?reason "
-        "?detail ?error_message !rollback ?previous_release_id @urls @steps #replicas_ready "
+        "?detail ?error_message !rollback !serving ?previous_release_id @urls @steps "
+        "#replicas_ready "
         "created_at updated_at ?finished_at ?push_received_at");
     const char *state = ec_rows_text(rows, row, "state");
     json_object_set_new(object, "status", json_string(deployment_status(state)));

@@ -11,17 +11,28 @@
 #define ACTIVE_MAX 50 /* per maker */
 #define TOKEN_COLUMNS                                                                              \
     "id name prefix role @scopes ?project_id created_at ?expires_at ?last_used_at !revoked"
-#define TOKEN_SQL                                                                                  \
-    "select t.id, t.name, t.prefix, t.role, jsonb_build_array(t.role) as scopes,"                  \
-    " coalesce(t.project_id::text, '') as project_id, t.revoked_at is not null as revoked, " TIME( \
-        "t.created_at",                                                                            \
-        "created_at") ", " TIME("t.expires_at",                                                    \
-                                "expires_at") ", " TIME("t.last_used_at",                          \
-                                                        "last_used_at") " from enclii.api_token t"
+/* clang-format off */
+#define TOKEN_SQL \
+    "select t.id, t.name, t.prefix, t.role, jsonb_build_array(t.role) as scopes," \
+    " coalesce(t.project_id::text, '') as project_id, t.revoked_at is not null as revoked" \
+    ", " TIME("t.created_at", "created_at") \
+    ", " TIME("t.expires_at", "expires_at") \
+    ", " TIME("t.last_used_at", "last_used_at") \
+    " from enclii.api_token t"
+/* clang-format on */
 /* $1 project scope, $2 own id, $3 'admin' or not */
 #define VISIBLE                                                                                    \
     IN_SCOPE("$1", "t.project_id")                                                                 \
     " and ($3 = 'admin' or t.id = $2::uuid or t.created_by = $2::uuid)"
+
+/* clang-format off */
+/* $1 maker, $2 project, $3 project scope */
+static const char FACTS_SQL[] =
+    "select count(*) as active, (select p.id from enclii.project p where p.slug = $2"
+    "   and " IN_SCOPE("$3", "p.id") ") as project_id"
+    " from enclii.api_token where created_by = $1::uuid and revoked_at is null"
+    " and (expires_at is null or expires_at > now())";
+/* clang-format on */
 
 struct making {
     char *text; /* in the request's arena; wiped after the answer */
@@ -138,12 +149,8 @@ void on_token_create(void *state, struct ec_request *req)
         .days = days ? ec_arena_format(call->arena, "%lld", (long long)days) : "",
     };
     call->more = making;
-    call_query(call,
-               "select count(*) as active, (select p.id from enclii.project p where p.slug = $2 "
-               "and " IN_SCOPE("$3", "p.id") ") as project_id from enclii.api_token"
-                                             " where created_by = $1::uuid and revoked_at is null"
-                                             " and (expires_at is null or expires_at > now())",
-               ARGS(call->who.token_id, making->project, call->who.project_id), on_token_facts);
+    call_query(call, FACTS_SQL, ARGS(call->who.token_id, making->project, call->who.project_id),
+               on_token_facts);
 }
 
 static void on_tokens(struct call *call, const struct ec_rows *rows)

@@ -335,6 +335,18 @@ static void test_status_has_both_key_sets(void **state)
     assert_string_equal(api_text(&fx, "status"), "running");
     assert_string_equal(api_text(&fx, "health"), "healthy");
     assert_string_equal(api_text(&fx, "version"), "v2");
+    /* Replicas are those of what serves in the service's environment. */
+    test_pg_sql(fx.pg, "update enclii.desired set good_deployment_id = '" DEPLOYMENT_ID "';"
+                       "update enclii.deployment set replicas_ready = 3");
+    assert_int_equal(
+        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/status"), ADMIN_TOKEN, NULL),
+        200);
+    assert_int_equal(ec_json_int(fx.json, "replicas", -1), 3);
+    assert_true(json_is_true(ec_json_at(fx.json, "latest_deployment.serving")));
+    assert_int_equal(
+        api_ask(&fx, "GET", at("/v1/services/", shop.service_id, "/releases"), ADMIN_TOKEN, NULL),
+        200);
+    assert_non_null(strstr(fx.text, "\"serves_in\":\"production\""));
     test_pg_sql(fx.pg, "update enclii.deployment set state = 'HEALTHY', reason = ''");
     assert_int_equal(api_ask(&fx, "GET",
                              at("/v1/services/", shop.service_id, "/deployments/latest"),

@@ -343,6 +343,9 @@ static void test_ended_deployments(void **state)
                        "500.",
                        cases[i].state, cases[i].reason));
     }
+    facts.deployment.serving = "v6";
+    expect(&facts, "rollout", "superseded_by_newer_deployment", 0,
+           "answered 500. v6 serves there.");
 }
 
 static void test_served(void **state)
