@@ -117,6 +117,22 @@ static bool why_delivery(const struct why_facts *f, struct ec_arena *arena, stru
 
 /* ---- the build ---- */
 
+/* "; its builder was lost twice before, this is the third try" */
+static const char *lost_before(const struct why_facts *f, struct ec_arena *arena)
+{
+    int64_t losses = f->build.losses;
+    if (losses == 0) {
+        return "";
+    }
+    const char *times = losses == 1   ? "once"
+                        : losses == 2 ? "twice"
+                                      : ec_arena_format(arena, "%lld times", (long long)losses);
+    return ec_arena_format(arena,
+                           " (its builder was lost %s before, which is no attempt of its "
+                           "own)",
+                           times);
+}
+
 static bool why_queued(const struct why_facts *f, struct ec_arena *arena, struct why *ret_why)
 {
     if (!is(f->build.state, "queued")) {
@@ -126,8 +142,8 @@ static bool why_queued(const struct why_facts *f, struct ec_arena *arena, struct
     if (f->build.builders == 0) {
         *ret_why = waits(
             arena, "queue", "no_builder",
-            ec_arena_format(arena, "The build of %.7s has waited %s because no builder is alive",
-                            f->build.commit_sha, since),
+            ec_arena_format(arena, "The build of %.7s has waited %s because no builder is alive%s",
+                            f->build.commit_sha, since, lost_before(f, arena)),
             ec_arena_format(arena, "it begins as soon as one is started, and is given up %s",
                             left));
         return true;
@@ -137,10 +153,10 @@ static bool why_queued(const struct why_facts *f, struct ec_arena *arena, struct
         arena, "queue", full ? "no_free_slot" : "not_its_turn",
         ec_arena_format(arena,
                         "The build of %.7s has waited %s for a free slot: %lld of %lld slots on "
-                        "%lld builder(s) are busy, %lld build(s) go first",
+                        "%lld builder(s) are busy, %lld build(s) go first%s",
                         f->build.commit_sha, since, (long long)f->build.busy_slots,
                         (long long)f->build.slots, (long long)f->build.builders,
-                        (long long)f->build.ahead),
+                        (long long)f->build.ahead, lost_before(f, arena)),
         full ? ec_arena_format(arena, "it begins when a build before it ends, and is given up %s",
                                left)
              : ec_arena_format(arena,
@@ -187,19 +203,19 @@ static bool why_at_work(const struct why_facts *f, struct ec_arena *arena, struc
         *ret_why = waits(arena, "build", "leased",
                          ec_arena_format(arena,
                                          "The build of %.7s was given to builder %s, attempt %lld, "
-                                         "%s ago and waits for its first word",
+                                         "%s ago and waits for its first word%s",
                                          f->build.commit_sha, f->build.builder_id,
-                                         (long long)f->build.attempt, since),
+                                         (long long)f->build.attempt, since, lost_before(f, arena)),
                          ec_arena_format(arena, "without it, another builder gets it %s", left));
         return true;
     }
     if (is(f->build.state, "running")) {
-        *ret_why =
-            waits(arena, "build", "running",
-                  ec_arena_format(
-                      arena, "The build of %.7s runs on builder %s, attempt %lld, for %s",
-                      f->build.commit_sha, f->build.builder_id, (long long)f->build.attempt, since),
-                  ec_arena_format(arena, "it ends with the build, or by its time limit %s", left));
+        *ret_why = waits(
+            arena, "build", "running",
+            ec_arena_format(arena, "The build of %.7s runs on builder %s, attempt %lld, for %s%s",
+                            f->build.commit_sha, f->build.builder_id, (long long)f->build.attempt,
+                            since, lost_before(f, arena)),
+            ec_arena_format(arena, "it ends with the build, or by its time limit %s", left));
         return true;
     }
     return false;

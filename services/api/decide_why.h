@@ -24,6 +24,7 @@ struct why_facts {
         int64_t untrusted;                   /* of a fork */
         const char *author, *approved_by;    /* of the pull request; who let the commit in */
         int64_t attempt, ahead;              /* ahead: queued builds that go first */
+        int64_t losses;                      /* of the attempts, those that builders lost */
         int64_t since_ms, left_ms;           /* in this state */
         int64_t builders, slots, busy_slots; /* alive now; of those not draining */
     } build;

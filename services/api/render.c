@@ -28,7 +28,7 @@ const char SERVICE_SQL[] =
 
 const char BUILD_SQL[] =
     "select x.id, x.service_id, x.number, x.state, x.commit, x.commit_sha as git_sha, x.ref,"
-    " x.actor, x.attempt, x.builder_id, x.reason, x.detail, x.digest, x.delivery_id,"
+    " x.actor, x.attempt, x.losses, x.builder_id, x.reason, x.detail, x.digest, x.delivery_id,"
     " x.pull_request, x.trusted, x.author, x.author_association, x.approved_by,"
     " case when x.pull_request > 0 then '#' || x.pull_request || case when x.trusted then ''"
     "  when x.approved_by <> '' then ' of a fork, approved by ' || x.approved_by"
@@ -227,7 +227,7 @@ json_t *render_build(const struct ec_rows *rows, size_t row, struct ec_arena *ar
 {
     json_t *object = render_row(
         rows, row,
-        "id service_id #number state git_sha ref #attempt ?builder_id ?reason ?detail "
+        "id service_id #number state git_sha ref #attempt #losses ?builder_id ?reason ?detail "
         "?digest ?delivery_id ?release_id #pull_request !trusted ?author ?author_association "
         "?origin ?approved_by @steps created_at ?leased_at ?started_at "
         "?finished_at ?deadline_at ?push_received_at");

@@ -45,6 +45,7 @@ static const char delivery_sql[] =
 
 static const char build_sql[] =
     "select b.id, b.state, b.reason, b.detail, b.commit_sha, b.builder_id, b.attempt,"
+    " b.losses,"
     " b.pull_request, b.trusted, b.author, b.approved_by,"
     " b.delivery_id, enclii.ms(b.queued_at) as ms, enclii.ms(b.deadline_at) as deadline_ms,"
     " enclii.ms(coalesce(b.finished_at, b.started_at, b.leased_at, b.queued_at)) as since_at_ms,"
@@ -174,6 +175,7 @@ static void read_push(const struct chain *chain, struct why_facts *f)
     f->build.author = ec_rows_text(b, row, "author");
     f->build.approved_by = ec_rows_text(b, row, "approved_by");
     f->build.attempt = ec_rows_int(b, row, "attempt");
+    f->build.losses = ec_rows_int(b, row, "losses");
     f->build.ahead = ec_rows_int(b, row, "ahead");
     f->build.since_ms = chain->now_ms - ec_rows_int(b, row, "since_at_ms");
     f->build.left_ms = left_ms(chain, b, row);

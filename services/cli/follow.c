@@ -41,7 +41,7 @@ static const struct row rows[] = {
     {"delivery.accepted", "delivery accepted", "{commit.sha} {commit.message}", "green"},
     {"delivery.ignored", "delivery ignored", "{reason}: {detail}", "yellow"},
     {"build.waiting", "waits for CI", "{detail}", "yellow"},
-    {"build.queued", "build queued", "", NULL},
+    {"build.queued", "build queued", "{again}", NULL},
     {"build.leased", "build leased", "attempt {attempt} to {builder_id}", NULL},
     {"build.started", "build started", "", NULL},
     {"build.step", "", "{step.detail}", NULL},

@@ -136,8 +136,8 @@ struct build_end {
     const char *by_build_id; /* of the newer build, or "" */
 };
 bool decide_build_end(struct world *world, struct build *build, const struct build_end *end);
-/* The builder is gone or gave up for its own reasons: the next attempt, or FAILED after the last.
- */
+/* The builder is gone or gave up for its own reasons (a loss), or what the build needs did not
+ * answer (an attempt): once more, or FAILED when there were too many of either. */
 void decide_build_again(struct world *world, struct build *build, Enclii__V1__BuildFailure reason,
                         const char *detail);
 

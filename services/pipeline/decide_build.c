@@ -70,7 +70,7 @@ static void supersede_older(struct world *world, const struct build *newer)
     }
 }
 
-static void tell_queued(struct world *world, const struct build *build)
+static void tell_queued(struct world *world, const struct build *build, const char *again)
 {
     Enclii__V1__BuildQueued *fact = world_message(world, &enclii__v1__build_queued__descriptor);
     fact->build_id = world_text(world, build->id);
@@ -79,6 +79,8 @@ static void tell_queued(struct world *world, const struct build *build)
     fact->delivery_id = world_text(world, build->delivery_id);
     fact->actor = world_actor(world, build->actor);
     fact->pull_request = world_pull_ref(world, build->pull_request, build->trusted, build->author);
+    fact->losses = build->losses;
+    fact->again = world_text(world, again);
     tell(world, build, "dev.enclii.build.queued.v1", &fact->base);
 }
 
@@ -105,7 +107,7 @@ void decide_build_queue(struct world *world, struct build *build, const char *ru
     build->queued_ms = world->now_ms;
     build->reason = "";
     build->detail = "";
-    tell_queued(world, build);
+    tell_queued(world, build, "");
     struct why why = why_of(build, rule);
     world_why(world, &why, "build #%d of %.12s on %s waits for a builder%s%s", build->number,
               build->commit_sha, build->ref, *detail ? ": " : "", detail);
@@ -289,25 +291,58 @@ static void tell_failed(struct world *world, const struct build *build,
     tell(world, build, "dev.enclii.build.failed.v1", &fact->base);
 }
 
+/* Silence, a builder that stops or has no slot or disk: its trouble, whatever is built. */
+static bool is_loss(Enclii__V1__BuildFailure reason)
+{
+    return reason == ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_LOST ||
+           reason == ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_INTERNAL;
+}
+
+static const char *times(struct world *world, int32_t count)
+{
+    return count == 1   ? "once"
+           : count == 2 ? "twice"
+                        : ec_arena_format(world->arena, "%d times", count);
+}
+
+/* One build can bring down builder after builder, so losses have an end, too. */
+static bool ends_here(struct world *world, const struct build *build, bool lost)
+{
+    return lost ? build->losses >= world->rules->losses_max
+                : build->attempt - build->losses >= world->rules->attempts_max;
+}
+
 void decide_build_again(struct world *world, struct build *build, Enclii__V1__BuildFailure reason,
                         const char *detail)
 {
+    bool lost = is_loss(reason);
+    build->losses += lost;
     if (reason == ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_LOST) {
         cancel_command(world, build, "lost"); /* it may only be cut off, and still be building */
     }
-    if (build->attempt >= world->rules->attempts_max) {
-        fail(world, build, reason,
-             ec_arena_format(world->arena, "%s (%d attempts)", detail, build->attempt));
+    if (ends_here(world, build, lost)) {
+        const char *text =
+            lost ? ec_arena_format(world->arena, "%s; the builder was lost %s, no more is tried",
+                                   detail, times(world, build->losses))
+                 : ec_arena_format(world->arena, "%s (%d attempts)", detail,
+                                   build->attempt - build->losses);
+        fail(world, build, reason, text);
         tell_failed(world, build, reason);
         return;
     }
     move(world, build, BUILD_QUEUED, 0);
     build->steps = "[]";
     build->steps_replace = true;
-    tell_queued(world, build);
-    struct why why = why_of(build, "next_attempt");
-    world_why(world, &why, "attempt %d ended: %s; it waits for another builder", build->attempt,
-              detail);
+    const char *again =
+        lost ? ec_arena_format(world->arena,
+                               "%s; the builder was lost %s (of at most %d), which is no attempt "
+                               "of the build",
+                               detail, times(world, build->losses), world->rules->losses_max)
+             : ec_arena_format(world->arena, "%s; attempt %d of %d has failed", detail,
+                               build->attempt - build->losses, world->rules->attempts_max);
+    tell_queued(world, build, again);
+    struct why why = why_of(build, lost ? "builder_lost" : "next_attempt");
+    world_why(world, &why, "%s", again);
 }
 
 /* ---- words of builders ---- */

@@ -22,7 +22,8 @@ const char environments_sql[] = SCOPE
 #define PULL_COLUMNS "b.pull_request, b.trusted, b.author, b.author_association, b.approved_by"
 const char builds_sql[] = SCOPE
     "select b.id, b.service_id, b.number, b.delivery_id, b.spec, b.commit, b.actor, "
-    "b.commit_sha, b.ref, b.state, b.attempt, b.builder_id, b.priority, b.reason, b.detail, "
+    "b.commit_sha, b.ref, b.state, b.attempt, b.losses, b.builder_id, b.priority, b.reason, "
+    "b.detail, "
     "b.digest, b.image_repo, b.trace, enclii.ms(b.push_received_at) as push_received, "
     "enclii.ms(b.queued_at) as queued, enclii.ms(b.leased_at) as leased, "
     "enclii.ms(b.started_at) as started, enclii.ms(b.finished_at) as finished, "
@@ -30,7 +31,8 @@ const char builds_sql[] = SCOPE
     "from enclii.build b where b.service_id in (select id from scope) and b.deadline_at is "
     "not null union all "
     "select b.id, b.service_id, b.number, b.delivery_id, b.spec, b.commit, b.actor, "
-    "b.commit_sha, b.ref, b.state, b.attempt, b.builder_id, b.priority, b.reason, b.detail, "
+    "b.commit_sha, b.ref, b.state, b.attempt, b.losses, b.builder_id, b.priority, b.reason, "
+    "b.detail, "
     "b.digest, b.image_repo, b.trace, enclii.ms(b.push_received_at), enclii.ms(b.queued_at), "
     "enclii.ms(b.leased_at), enclii.ms(b.started_at), enclii.ms(b.finished_at), "
     "enclii.ms(b.heard_at), 0, " PULL_COLUMNS ", b.cas "
@@ -166,6 +168,7 @@ void take_build(const struct row *row)
         .commit_sha = row_text(row, "commit_sha"),
         .ref = row_text(row, "ref"),
         .attempt = (int32_t)row_number(row, "attempt"),
+        .losses = (int32_t)row_number(row, "losses"),
         .builder_id = row_text(row, "builder_id"),
         .priority = (int32_t)row_number(row, "priority"),
         .reason = row_text(row, "reason"),

@@ -53,7 +53,7 @@ const struct machine machines[MACHINE_KINDS] = {
                                   "TIMED_OUT: no builder was free"},
                 [BUILD_LEASED] =
                     {"leased", TO(BUILD_QUEUED) | TO(BUILD_RUNNING) | BUILD_ENDS, SECONDS(60),
-                     false, "builder", "next attempt elsewhere; after the last one FAILED (lost)"},
+                     false, "builder", "another builder gets it; after too many losses FAILED"},
                 [BUILD_RUNNING] = {"running", TO(BUILD_QUEUED) | BUILD_ENDS, SECONDS(60),
                                    true, "builder", "TIMED_OUT, and the build is cancelled"},
                 [BUILD_SUCCEEDED] = {"SUCCEEDED", 0, 0, false, "", ""},

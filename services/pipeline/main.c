@@ -12,7 +12,11 @@ static const struct ec_setting settings[] = {
     {"ENCLII_REGISTRY", EC_SETTING_TEXT, offsetof(struct pipeline_settings, registry), NULL,
      "Registry and prefix that images are pushed to.", "127.0.0.1:5000", 0, 0},
     {"ENCLII_BUILD_ATTEMPTS", EC_SETTING_INT, offsetof(struct pipeline_settings, attempts_max), "3",
-     "How often one build is given to a builder before it is lost.", "3", 1, 10},
+     "How often one build is tried when what it needs fails (git host, registry).", "3", 1, 10},
+    {"ENCLII_BUILD_LOSSES", EC_SETTING_INT, offsetof(struct pipeline_settings, losses_max), "5",
+     "How many builders one build may lose (killed, stopped, cut off, out of disk); no attempt of "
+     "its own.",
+     "5", 1, 100},
     {"ENCLII_BUILDS", EC_SETTING_INT, offsetof(struct pipeline_settings, builds_max), "0",
      "Builds at once on the whole platform; 0 means as many as builders have slots.", "20", 0,
      10000},

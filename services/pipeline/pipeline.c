@@ -111,6 +111,7 @@ struct ec_err pipeline_start(struct pipeline *pl)
     pl->rules = (struct rules){
         .registry = pl->settings.registry,
         .attempts_max = (int32_t)pl->settings.attempts_max,
+        .losses_max = (int32_t)pl->settings.losses_max,
         .builds_max = (int32_t)pl->settings.builds_max,
         .project_builds_max = (int32_t)pl->settings.project_builds_max,
         .silence_ms = pl->settings.silence_ms,

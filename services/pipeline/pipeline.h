@@ -18,6 +18,7 @@ extern const struct ec_offset_table pipeline_offsets;
 struct pipeline_settings {
     const char *registry;       /* where builders push */
     int64_t attempts_max;       /* of one build */
+    int64_t losses_max;         /* of its builders */
     int64_t builds_max;         /* at once; 0 = no limit */
     int64_t project_builds_max; /* at once per project; 0 = no limit */
     int64_t silence_ms;         /* after which a builder counts as gone */

@@ -25,7 +25,8 @@
 struct rules {
     const char
         *registry; /* "127.0.0.1:5000": images are pushed to <registry>/<project>/<service> */
-    int32_t attempts_max;       /* of one build, when builders vanish */
+    int32_t attempts_max;       /* of one build, without those that builders lost */
+    int32_t losses_max;         /* that many end it */
     int32_t builds_max;         /* at once; 0 = no limit */
     int32_t project_builds_max; /* builds of one project at once; 0 = no limit */
     int64_t silence_ms;         /* a builder not heard for so long is gone */
@@ -79,6 +80,7 @@ struct build {
     const char *commit_sha, *ref;
     struct machine_cell cell;
     int32_t attempt; /* of the last lease; results of any other one count for nothing */
+    int32_t losses; /* of these, the ones that a builder lost or gave back: not the build's fault */
     const char *builder_id;
     int32_t priority;
     const char *reason, *detail, *digest, *image_repo, *trace;

@@ -182,7 +182,7 @@ bool write_add_builds(struct ec_batch *batch, const struct world *world)
 bool write_update_builds(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 18);
+    ec_columns_init(&cols, 19);
     for (const struct build *row = world->first_build; row; row = row->next) {
         if (row->mark != ROW_CHANGED) {
             continue;
@@ -205,26 +205,30 @@ bool write_update_builds(struct ec_batch *batch, const struct world *world)
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
         ec_columns_int(&cols, row->queued_ms);
         ec_columns_text(&cols, row->approved_by);
+        ec_columns_int(&cols, row->losses);
     }
     return ec_columns_flush(
         &cols, batch,
-        COUNTED("update enclii.build t set state = c.state, attempt = c.attempt, "
-                "builder_id = c.builder_id, priority = c.priority, reason = c.reason, "
-                "detail = c.detail, digest = c.digest, steps = case when c.replace then "
-                "c.steps::jsonb else t.steps || c.steps::jsonb end, leased_at = "
-                "enclii.at(c.leased_at), started_at = enclii.at(c.started_at), "
-                "finished_at = enclii.at(c.finished_at), heard_at = "
-                "enclii.at(c.heard_at), deadline_at = enclii.at(c.deadline_at), queued_at = "
-                "enclii.at(c.queued_at), approved_by = c.approved_by, cas = "
-                "t.cas + 1 from unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], "
-                "$5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::text[], "
-                "$11::boolean[], $12::bigint[], $13::bigint[], $14::bigint[], "
-                "$15::bigint[], $16::bigint[], $17::bigint[], $18::text[]) as c(id, cas, state, "
-                "attempt, builder_id, "
-                "priority, reason, detail, digest, steps, replace, leased_at, started_at, "
-                "finished_at, heard_at, deadline_at, queued_at, approved_by) where t.id = c.id "
-                "and t.cas = c.cas ",
-                19),
+        COUNTED(
+            "update enclii.build t set state = c.state, attempt = c.attempt, "
+            "builder_id = c.builder_id, priority = c.priority, reason = c.reason, "
+            "detail = c.detail, digest = c.digest, steps = case when c.replace then "
+            "c.steps::jsonb else t.steps || c.steps::jsonb end, leased_at = "
+            "enclii.at(c.leased_at), started_at = enclii.at(c.started_at), "
+            "finished_at = enclii.at(c.finished_at), heard_at = "
+            "enclii.at(c.heard_at), deadline_at = enclii.at(c.deadline_at), queued_at = "
+            "enclii.at(c.queued_at), approved_by = c.approved_by, "
+            "losses = c.losses, cas = "
+            "t.cas + 1 from unnest($1::uuid[], $2::bigint[], $3::text[], $4::int[], "
+            "$5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::text[], "
+            "$11::boolean[], $12::bigint[], $13::bigint[], $14::bigint[], "
+            "$15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::int[]) as c(id, cas, "
+            "state, "
+            "attempt, builder_id, "
+            "priority, reason, detail, digest, steps, replace, leased_at, started_at, "
+            "finished_at, heard_at, deadline_at, queued_at, approved_by, losses) where t.id = c.id "
+            "and t.cas = c.cas ",
+            20),
         true);
 }
 

@@ -203,6 +203,7 @@ static void start(struct bench *bench)
     bench->pl = (struct pipeline){
         .settings = {.registry = "127.0.0.1:5000",
                      .attempts_max = 3,
+                     .losses_max = 5,
                      .silence_ms = 3600000, /* its builders are made up */
                      .domain_issuer = "local"},
         .loop = bench->loop,

@@ -196,7 +196,7 @@ class Platform:
         for i in (1, 2):
             extra = {"PLANTED_BUG": self.planted} if self.planted else {}
             self.service("pipeline", i, program=planted if self.planted else None, ENCLII_DATABASE_URL=self.database,
-                         ENCLII_REGISTRY=registry, ENCLII_MEMBER=f"pipeline-{i}", ENCLII_BUILD_ATTEMPTS="10", **extra)
+                         ENCLII_REGISTRY=registry, ENCLII_MEMBER=f"pipeline-{i}", **extra)
             self.service("builder", i, PATH=path, ENCLII_BUILDER_ID=f"builder-{i}", ENCLII_BUILDER_SLOTS="3",
                          ENCLII_WORK_DIR=self.path(f"builder{i}"), ENCLII_REGISTRY_INSECURE="true",
                          ENCLII_GIT_PROTOCOLS="git")

@@ -237,6 +237,7 @@ static void test_a_builder_that_comes_back_changes_nothing(void **state)
     test_pg_sql(fix->pg, "update enclii.build set state = 'leased', deadline_at = now()");
     pl_heartbeat(fix, "builder-2", 1);
     pl_becomes(fix, BUILD_OF(SHA_A, "attempt || builder_id"), "2builder-2");
+    pl_becomes(fix, BUILD_OF(SHA_A, "losses"), "1"); /* which is none of the build's own attempts */
     pl_build_started(fix, build, 1);
     pl_build_succeeded(fix, build, 1, SHA_A);
     pl_becomes(fix, "select count(*) from enclii.decision where rule = 'old_attempt'", "2");

@@ -61,6 +61,7 @@ void pl_start(struct pl_fixture *fix)
     fix->pl = (struct pipeline){
         .settings = {.registry = "127.0.0.1:5000",
                      .attempts_max = 3,
+                     .losses_max = 5,
                      .silence_ms = 10000,
                      .ci_timeout_ms = 3600000,
                      .domain_issuer = "local",

@@ -148,8 +148,14 @@ static void test_waiting_pushes_and_builds(void **state)
     facts.build.builder_id = "b-1";
     facts.build.attempt = 2;
     expect(&facts, "build", "leased", 1,
-           "builder b-1, attempt 2, 3.2s ago and waits for its first");
+           "builder b-1, attempt 2, 3.2s ago and waits for its first word; without it");
+    facts.build.losses = 1;
+    expect(&facts, "build", "leased", 1,
+           "for its first word (its builder was lost once before, which is no attempt of its own)");
+    facts.build.losses = 3;
     facts.build.state = "running";
+    expect(&facts, "build", "running", 1, "(its builder was lost 3 times before");
+    facts.build.losses = 0;
     facts.build.left_ms = -5; /* the reaper is about to come */
     expect(&facts, "build", "running", 1, "by its time limit any moment now.");
     facts.build.state = "SUCCEEDED";

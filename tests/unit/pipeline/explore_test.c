@@ -118,8 +118,11 @@ static void check_rest(struct world *w)
     for (struct build *b = w->first_build; b; b = b->next) {
         check_cell(&b->cell, b->id);
         succeeded_count += b->cell.state == BUILD_SUCCEEDED;
-        if (b->attempt > test_rules.attempts_max) {
+        if (b->attempt - b->losses > test_rules.attempts_max) {
             wrong("more attempts than allowed", b->id);
+        }
+        if (b->losses > test_rules.losses_max || b->losses > b->attempt) {
+            wrong("more losses than allowed, or than attempts", b->id);
         }
     }
     for (struct release *r = w->first_release; r; r = r->next) {

@@ -14,7 +14,7 @@
 #define NOW 1700000000000
 
 static const struct rules test_rules = {
-    "127.0.0.1:5000", 3, 0, 0, 10000, "local", "[skip ci],[ci skip],[no ci]", 3600000};
+    "127.0.0.1:5000", 3, 5, 0, 0, 10000, "local", "[skip ci],[ci skip],[no ci]", 3600000};
 
 static inline struct ec_span test_spec(struct world *world)
 {
