@@ -56,8 +56,9 @@ struct rollout {
     bool busy;              /* one effect at a time */
     bool again;             /* something changed while busy, or before the target was ready */
     struct rollout_decision doing; /* the effect under way; its version pointer is not kept */
-    struct target_identity doing_version;
-    int64_t began_unix_ms; /* of the effect under way */
+    uint64_t aim;                  /* grows with everything else that is wanted */
+    uint64_t doing_aim;            /* of the effect under way */
+    int64_t began_unix_ms;         /* the same */
 
     /* Progress of this deployment; begins anew with every new one. */
     bool pulled;

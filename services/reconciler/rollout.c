@@ -102,11 +102,22 @@ static void after_start(struct rollout *ro)
     ro->retry_unix_ms = ec_unix_ms() + ec_backoff_next_ms(&ro->backoff);
 }
 
+/* Something else is wanted by now: what the effect brought or failed at is of no release that
+ * counts, and the next look sees what is there. */
+static bool overtaken(const struct rollout *ro)
+{
+    return ro->aim != ro->doing_aim;
+}
+
 static void on_effect(void *arg, struct ec_err err)
 {
     struct rollout *ro = arg;
     if (ec_service_stopping(ro->rec->svc)) {
         ro->busy = false;
+        return;
+    }
+    if (overtaken(ro)) {
+        effect_over(ro);
         return;
     }
     if (ec_failed(err)) {
@@ -155,7 +166,7 @@ static void on_last_words(void *arg, struct ec_err err, struct ec_span text)
 {
     struct rollout *ro = arg;
     size_t used = strlen(ro->detail);
-    if (!ec_failed(err) && text.len > 0 && used + 32 < sizeof ro->detail) {
+    if (!ec_failed(err) && !overtaken(ro) && text.len > 0 && used + 32 < sizeof ro->detail) {
         size_t room = sizeof ro->detail - used - 32;
         size_t skip = text.len > room ? text.len - room : 0;
         while (skip < text.len && ((unsigned char)text.ptr[skip] & 0xc0) == 0x80) {
@@ -279,6 +290,14 @@ static void forget(struct rollout *ro)
     rollout_free(ro);
 }
 
+/* Else the bus did not take it, and its own timer says when to try again. */
+static void look_if_reported(struct rollout *ro)
+{
+    if (ro->reported) {
+        rollout_look(ro);
+    }
+}
+
 static void look_now(void *arg)
 {
     struct rollout *ro = arg;
@@ -310,11 +329,11 @@ static void look_now(void *arg)
         return;
     case STEP_REPORT_DONE:
         publish_rolled_out(ro);
-        rollout_look(ro);
+        look_if_reported(ro);
         return;
     case STEP_REPORT_REVERTED:
         publish_reverted(ro, decision.version != NULL);
-        rollout_look(ro);
+        look_if_reported(ro);
         return;
     default:
         break;
@@ -324,6 +343,7 @@ static void look_now(void *arg)
     ro->busy = true;
     ro->doing = decision;
     ro->doing.version = NULL; /* the view is gone after this turn */
+    ro->doing_aim = ro->aim;
     ro->began_unix_ms = ec_unix_ms();
     struct ec_err err = start_effect(ro, &decision, &facts);
     if (ec_failed(err)) {

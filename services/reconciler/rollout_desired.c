@@ -55,6 +55,7 @@ static const char *decide_fault(const Enclii__V1__Desired *desired)
 
 static void begin_anew(struct rollout *ro, bool same_wanted)
 {
+    ro->aim++;
     ro->reported = false;
     ro->failure = NULL;
     ro->detail[0] = '\0';
@@ -99,6 +100,7 @@ static void take_desired(struct rollout *ro, const Enclii__V1__Desired *desired,
 
 static void drop_desired(struct rollout *ro)
 {
+    ro->aim++;
     ro->desired = NULL;
     ro->reported = false;
     ro->failure = NULL;

@@ -1,0 +1,263 @@
+/* The rollout's effects end when they end: meanwhile another release may be wanted, or none. What
+ * an effect of before brought or failed at says nothing about what is wanted now. The target is a
+ * table of our own that ends its effects when the test says so. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "bus/topics.h"
+#include "reconciler.h"
+#include "support/kafka.h"
+
+#define SERVICE "11111111-1111-7111-8111-111111111111"
+#define PLACE "22222222-2222-7222-8222-222222222222"
+#define KEY SERVICE ":" PLACE
+
+/* ---- the frame, as far as rollouts see it ---- */
+
+static struct ec_loop *loop;
+static struct ec_bus *bus;
+
+struct ec_loop *ec_service_loop(struct ec_service *svc)
+{
+    (void)svc;
+    return loop;
+}
+
+struct ec_bus *ec_service_bus(struct ec_service *svc)
+{
+    (void)svc;
+    return bus;
+}
+
+bool ec_service_stopping(const struct ec_service *svc)
+{
+    (void)svc;
+    return false;
+}
+
+void ec_service_fail(struct ec_service *svc, struct ec_err err)
+{
+    (void)svc;
+    fail_msg("%s", err.what);
+}
+
+/* ---- the target ---- */
+
+static struct {
+    char verb[16], about[128]; /* of the effect under way; "" = none */
+    target_done_fn done;
+    void *arg;
+} effect;
+
+static struct ec_err begin(const char *verb, const char *about, target_done_fn done, void *arg)
+{
+    assert_string_equal(effect.verb, ""); /* one at a time */
+    snprintf(effect.verb, sizeof effect.verb, "%s", verb);
+    snprintf(effect.about, sizeof effect.about, "%s", about);
+    effect.done = done;
+    effect.arg = arg;
+    return ec_ok();
+}
+
+static void end_effect(struct ec_err err)
+{
+    effect.verb[0] = '\0';
+    effect.done(effect.arg, err);
+}
+
+static void observe(struct target *target, const char *key, struct target_view *ret_view)
+{
+    (void)target;
+    (void)key;
+    ret_view->count = 0;
+}
+
+static struct ec_err prepare(struct target *target, const char *image, target_done_fn done,
+                             void *arg)
+{
+    (void)target;
+    return begin("pull", image, done, arg);
+}
+
+static struct ec_err apply(struct target *target, const struct target_goal *goal,
+                           target_done_fn done, void *arg)
+{
+    (void)target;
+    return begin("start", goal->release->image, done, arg);
+}
+
+static struct ec_err set_routes(struct target *target, const char *key,
+                                Enclii__V1__RouteSpec *const *routes, size_t count)
+{
+    (void)target;
+    (void)key;
+    (void)routes;
+    (void)count;
+    return ec_ok();
+}
+
+static struct ec_err remove_all(struct target *target, const char *key,
+                                const struct target_identity *identity, target_done_fn done,
+                                void *arg)
+{
+    (void)target;
+    return begin("remove", identity ? identity->text : key, done, arg);
+}
+
+static const char *unready(struct target *target)
+{
+    (void)target;
+    return NULL;
+}
+
+static const struct target_ops ops = {.name = "docker",
+                                      .observe = observe,
+                                      .prepare = prepare,
+                                      .apply = apply,
+                                      .set_routes = set_routes,
+                                      .remove = remove_all,
+                                      .unready = unready};
+
+/* ---- what is wanted ---- */
+
+static struct test_kafka *kafka;
+static struct reconciler rec = {.ops = &ops, .caught_up = true};
+static int64_t revision;
+
+static void on_desired(void *state, struct ec_event *ev)
+{
+    (void)state;
+    rollout_set(rollout_find(&rec, ec_event_key(ev)), ev);
+}
+
+static void want(char *image)
+{
+    char deployment[64], release_id[64], key[] = SERVICE, place[] = PLACE, run_text[] = "docker";
+    Enclii__V1__Desired desired = ENCLII__V1__DESIRED__INIT;
+    Enclii__V1__DesiredRelease release = ENCLII__V1__DESIRED_RELEASE__INIT;
+    Enclii__V1__RunSpec run = ENCLII__V1__RUN_SPEC__INIT;
+    Enclii__V1__ServiceRef service = ENCLII__V1__SERVICE_REF__INIT;
+    Enclii__V1__EnvironmentRef environment = ENCLII__V1__ENVIRONMENT_REF__INIT;
+    snprintf(deployment, sizeof deployment, "dddddddd-0000-7000-8000-%012lld",
+             (long long)++revision);
+    snprintf(release_id, sizeof release_id, "eeeeeeee-0000-7000-8000-%012lld", (long long)revision);
+    service.service_id = key;
+    environment.environment_id = place;
+    release.release_id = release_id;
+    release.image = image;
+    release.run = &run;
+    desired.deployment_id = deployment;
+    desired.revision = revision;
+    desired.target = run_text;
+    desired.service = &service;
+    desired.environment = &environment;
+    desired.release = &release;
+    desired.deadline_unix_ms = ec_unix_ms() + 60000;
+    test_kafka_publish(kafka, bus,
+                       &(struct ec_message){.topic = EC_TOPIC_DESIRED,
+                                            .key = KEY,
+                                            .type = "dev.enclii.desired.v1",
+                                            .id = ec_id_new().text,
+                                            .body = image ? &desired.base : NULL});
+}
+
+static bool is_at(void *about)
+{
+    return strcmp(effect.about, about) == 0 && effect.verb[0];
+}
+
+static bool wants(void *image)
+{
+    const struct rollout *ro = ec_map_get(rec.rollouts, KEY);
+    const char *now = ro && ro->desired ? ro->desired->release->image : "";
+    return strcmp(now, image) == 0;
+}
+
+static void the_failure_of_before_is_not_held_against_the_next(void **state)
+{
+    (void)state;
+    static char a[] = "reg/a@sha256:1", b[] = "reg/b@sha256:2";
+    want(a);
+    assert_true(test_run_until(loop, 5000, is_at, a));
+    want(b);
+    assert_true(test_run_until(loop, 5000, wants, b));
+    end_effect(ec_reject("manifest unknown"));
+    assert_true(test_run_until(loop, 5000, is_at, b));
+    assert_string_equal(effect.verb, "pull");
+    assert_null(((struct rollout *)ec_map_get(rec.rollouts, KEY))->failure);
+}
+
+static void the_success_of_before_neither(void **state)
+{
+    (void)state;
+    static char c[] = "reg/c@sha256:3";
+    want(c);
+    assert_true(test_run_until(loop, 5000, wants, c));
+    end_effect(ec_ok()); /* b is there; c is not */
+    assert_true(test_run_until(loop, 5000, is_at, c));
+    assert_string_equal(effect.verb, "pull");
+}
+
+static void wanted_again_while_it_goes(void **state)
+{
+    (void)state;
+    static char none[] = "", key[] = KEY, d[] = "reg/d@sha256:4";
+    want(NULL);
+    assert_true(test_run_until(loop, 5000, wants, none));
+    end_effect(ec_ok()); /* the pull of c */
+    assert_true(test_run_until(loop, 5000, is_at, key));
+    assert_string_equal(effect.verb, "remove");
+    want(d);
+    assert_true(test_run_until(loop, 5000, wants, d));
+    end_effect(ec_ok());
+    assert_true(test_run_until(loop, 5000, is_at, d));
+    /* Its end is still to be told. */
+    assert_false(((struct rollout *)ec_map_get(rec.rollouts, KEY))->reported);
+}
+
+static int start(void **state)
+{
+    static const char *const topics[] = {EC_TOPIC_DESIRED, NULL};
+    static const struct ec_route routes[] = {
+        {"dev.enclii.desired.v1", &enclii__v1__desired__descriptor, NULL}};
+    (void)state;
+    loop = ec_loop_new();
+    kafka = test_kafka_start(loop, EC_TOPIC_DESIRED ":1", EC_TOPIC_DEPLOYMENT_EVENTS ":1",
+                             EC_TOPIC_DESIRED ".reconciler.dead:1", NULL);
+    bus = test_kafka_bus(kafka, "reconciler");
+    rec.rollouts = ec_map_new(KEYS_MAX);
+    return ec_failed(ec_bus_table(bus,
+                                  &(struct ec_table_spec){.topics = topics,
+                                                          .routes = routes,
+                                                          .route_count = EC_LEN(routes),
+                                                          .on_event = on_desired},
+                                  NULL));
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    test_kafka_close_bus(kafka, bus);
+    ec_map_free(rec.rollouts, rollout_free);
+    test_kafka_stop(kafka);
+    ec_loop_free(loop);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_failure_of_before_is_not_held_against_the_next),
+        cmocka_unit_test(the_success_of_before_neither),
+        cmocka_unit_test(wanted_again_while_it_goes),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}
