@@ -140,9 +140,10 @@ void ec_loop_free(struct ec_loop *loop)
     }
     uv_close((uv_handle_t *)&loop->deferred, NULL);
     uv_close((uv_handle_t *)&loop->lag, NULL);
-    /* Closing handles and finished work get their callbacks; open ones would run for ever. */
+    /* Closing handles, work and lookups under way get their callbacks; open handles would run for
+     * ever. */
     for (int turn = 0; turn < 64 && uv_run(&loop->uv, UV_RUN_NOWAIT) != 0; turn++) {
-        if (loop->working > 0) {
+        if (loop->uv.active_reqs.count > 0) {
             uv_run(&loop->uv, UV_RUN_ONCE);
         }
     }

@@ -92,6 +92,9 @@ static struct ec_err failure(struct ec_batch *batch, const PGresult *result)
         return ec_retry(0, "database: the connection broke");
     }
     struct ec_err err = {sqlstate_fate(sqlstate), 0, NULL};
+    if (sqlstate_is_read_only(sqlstate)) {
+        batch->drop_link = true;
+    }
     if (sqlstate_is_stale_plan(sqlstate, source)) {
         batch->drop_link = true;
         err.fate = EC_FATE_RETRY;

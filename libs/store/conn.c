@@ -251,6 +251,11 @@ static void on_cancelled(void *arg)
 static void on_deadline(void *arg)
 {
     struct conn *conn = arg;
+    const struct ec_batch *late = conn->running;
+    on_io(conn, UV_READABLE); /* if we stood still meanwhile, the answer is there */
+    if (conn->running != late) {
+        return;
+    }
     struct ec_batch *batch = take_running(conn);
     /* PQcancel connects and waits: not on the loop. */
     PGcancel *cancel = PQgetCancel(link_pg(conn->link));

@@ -88,5 +88,7 @@ void store_end_later(struct ec_store *store, struct ec_batch *batch, struct ec_e
 
 /* The fate of a SQLSTATE; NULL = the connection broke. */
 enum ec_fate sqlstate_fate(const char *sqlstate);
+/* The session is with a standby: a new one may find the primary. */
+bool sqlstate_is_read_only(const char *sqlstate);
 /* A prepared statement went stale or is gone: the session must be made anew. */
 bool sqlstate_is_stale_plan(const char *sqlstate, const char *source_function);

@@ -3,10 +3,12 @@
  * every PQconnectPoll, even keeping its number, so the poll is made anew around each of those
  * calls. */
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/backoff.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/internal.h"
@@ -14,7 +16,9 @@
 #define CONNECT_DEADLINE_MS 5000
 #define RECONNECT_FIRST_MS 50
 #define RECONNECT_CAP_MS 3000
+#define SETTLED_MS 3000 /* up for so long: the next loss is a new trouble */
 #define ADDRESSES_MAX 4
+#define ADDRESS_SIZE 64
 
 enum link_state { LINK_DOWN, LINK_RESOLVING, LINK_CONNECTING, LINK_UP, LINK_CLOSED };
 
@@ -36,6 +40,8 @@ struct link {
     struct ec_backoff backoff;
     struct resolve *resolve; /* not NULL only while RESOLVING */
     bool complained;         /* one log line per loss, not per try */
+    int64_t up_since_ms;
+    char hung[ADDRESS_SIZE]; /* the address that did not answer in time; "" = none did that */
 };
 
 static void start(void *arg);
@@ -59,6 +65,9 @@ static void release(struct link *link)
 
 static void again(struct link *link)
 {
+    if (link->state == LINK_UP && ec_mono_ms() - link->up_since_ms >= SETTLED_MS) {
+        ec_backoff_reset(&link->backoff);
+    }
     release(link);
     link->state = LINK_DOWN;
     ec_timer_start(link->timer, ec_backoff_next_ms(&link->backoff), 0);
@@ -83,7 +92,6 @@ static void on_notice(void *arg, const char *message)
 static void connected(struct link *link)
 {
     ec_timer_stop(link->timer);
-    ec_backoff_reset(&link->backoff);
     if (link->complained) {
         ec_log(EC_LOG_INFO, NULL, "store.reachable", "database is back");
         link->complained = false;
@@ -93,6 +101,8 @@ static void connected(struct link *link)
         return;
     }
     link->state = LINK_UP;
+    link->up_since_ms = ec_mono_ms();
+    link->hung[0] = '\0';
     ec_poll_want(link->poll, UV_READABLE);
     link->events->up(link->arg, link->pg);
 }
@@ -148,22 +158,30 @@ static void begin(struct link *link, const char *hostaddr, size_t address_count)
     ec_poll_want(link->poll, UV_WRITABLE);
 }
 
-/* "10.0.0.1,10.0.0.2": the addresses in the resolver's order. */
-static size_t addresses_text(const struct addrinfo *list, char *text, size_t size)
+static size_t read_addresses(const struct addrinfo *list, char addresses[][ADDRESS_SIZE])
 {
     size_t count = 0;
-    text[0] = 0;
     for (const struct addrinfo *at = list; at && count < ADDRESSES_MAX; at = at->ai_next) {
-        char one[NI_MAXHOST];
-        if (getnameinfo(at->ai_addr, at->ai_addrlen, one, sizeof(one), NULL, 0, NI_NUMERICHOST)) {
-            continue;
-        }
-        if (strlen(text) + strlen(one) + 2 > size) {
-            break;
-        }
-        strcat(text, count ? "," : ""); /* lint: meant, the room was checked */
-        strcat(text, one);              /* lint: meant, the same */
-        count++;
+        count += getnameinfo(at->ai_addr, at->ai_addrlen, addresses[count], ADDRESS_SIZE, NULL, 0,
+                             NI_NUMERICHOST) == 0;
+    }
+    return count;
+}
+
+/* "10.0.0.1,10.0.0.2": the addresses in the resolver's order. All of them share one deadline, so
+ * after one hung the list begins at any of the others. */
+static size_t addresses_text(const struct link *link, const struct addrinfo *list,
+                             char text[ADDRESSES_MAX * ADDRESS_SIZE])
+{
+    char addresses[ADDRESSES_MAX][ADDRESS_SIZE];
+    size_t count = read_addresses(list, addresses), first = 0, len = 0;
+    if (link->hung[0] && count > 1) {
+        first = arc4random_uniform((uint32_t)count);
+        first += strcmp(addresses[first], link->hung) == 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        len += (size_t)snprintf(text + len, ADDRESS_SIZE, "%s%.62s", i ? "," : "",
+                                addresses[(first + i) % count]);
     }
     return count;
 }
@@ -175,8 +193,8 @@ static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list
     free(resolve);
     if (link) {
         link->resolve = NULL;
-        char text[ADDRESSES_MAX * 64];
-        size_t count = status == 0 ? addresses_text(list, text, sizeof(text)) : 0;
+        char text[ADDRESSES_MAX * ADDRESS_SIZE];
+        size_t count = status == 0 ? addresses_text(link, list, text) : 0;
         if (count) {
             begin(link, text, count);
         } else {
@@ -206,6 +224,8 @@ static void start(void *arg)
 {
     struct link *link = arg;
     if (link->state != LINK_DOWN) {
+        const char *address = link->pg ? PQhostaddr(link->pg) : NULL;
+        snprintf(link->hung, sizeof(link->hung), "%s", address ? address : "");
         not_connected(link, "connecting took longer than 5 s");
         return;
     }

@@ -39,6 +39,11 @@ enum ec_fate sqlstate_fate(const char *sqlstate)
     return EC_FATE_FATAL;
 }
 
+bool sqlstate_is_read_only(const char *sqlstate)
+{
+    return sqlstate && strcmp(sqlstate, "25006") == 0;
+}
+
 bool sqlstate_is_stale_plan(const char *sqlstate, const char *source_function)
 {
     if (!sqlstate) {
