@@ -123,6 +123,19 @@ const char *const *ec_githost_git_env(struct ec_arena *arena, const struct ec_gi
                                       const char *repo_key, const struct ec_secret *header,
                                       const char *const *env);
 
+/* ---- where a repository is ---- */
+struct ec_githost_repo {
+    const char *id; /* the host's own, under every name */
+    const char *full_name, *clone_url, *default_branch;
+    bool archived;
+};
+typedef void (*ec_githost_repo_fn)(void *arg, struct ec_err err,
+                                   const struct ec_githost_repo *repo);
+/* The repository of that id, wherever it is now. `repo_key`, which it had, says whom to ask and
+ * with which credential. REJECT 404: it is gone, or the credential may not see it. */
+EC_RESULT ec_githost_repo(struct ec_githosts *hosts, const char *repo_key, const char *host_repo_id,
+                          ec_githost_repo_fn done, void *arg);
+
 /* ---- what the host delivered ---- */
 struct ec_githost_delivery {
     const char *id;   /* the host's number of this attempt */

@@ -117,6 +117,9 @@ EC_RESULT decode_github_deliveries(struct ec_arena *arena, const json_t *root,
                                    struct ec_githost_deliveries *ret_page);
 EC_RESULT decode_gitlab_deliveries(struct ec_arena *arena, const json_t *root,
                                    struct ec_githost_deliveries *ret_page);
+/* REJECT when id, name or clone URL is missing. */
+EC_RESULT decode_repo(struct ec_arena *arena, enum ec_githost_kind kind, const json_t *root,
+                      struct ec_githost_repo *ret_repo);
 /* Adds what the list has to `hooks`, at most HOOKS_MAX in all. */
 #define HOOKS_MAX 1000
 struct hook_list {

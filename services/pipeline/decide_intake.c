@@ -80,6 +80,7 @@ static void bind(struct world *world, const struct repo *repo)
     fact->sealed_previous_secret = sealed(repo->sealed_previous_secret);
     fact->sealed_for = world_text(world, repo->sealed_for);
     fact->hook_id = world_text(world, repo->hook_id);
+    fact->renamed_from = world_text(world, repo->renamed_from);
     world_fact(world, &(struct fact_spec){.topic = EC_TOPIC_REPOS,
                                           .key = repo->repo_key,
                                           .type = "dev.enclii.repo.bound.v1",

@@ -121,6 +121,27 @@ static void put_hooks(struct ec_batch *batch, struct ec_event *ev,
     put_hook(batch, ec_arena_format(arena, "%.*s#app", server, key), key, "app");
 }
 
+/* What is known of it goes with it: the refs as they were told, so that what was pushed around the
+ * rename is not taken for what was there from the beginning. Who looks at it now has lost it. */
+static void put_rename(struct ec_batch *batch, const char *from, const char *to)
+{
+    const char *args[] = {from, to};
+    if (!*from || strcmp(from, to) == 0) {
+        return;
+    }
+    ec_batch_add(batch,
+                 "update sweeper.repo set repo_key = $2, bound_at = now(), leased_by = '',"
+                 " leased_until = '-infinity', lease = lease + 1, next_at = now(), failures = 0,"
+                 " last_error = '', listed = '' where repo_key = $1"
+                 " and not exists (select 1 from sweeper.repo where repo_key = $2)",
+                 args, EC_LEN(args));
+    ec_batch_add(batch,
+                 "update sweeper.hook h set repo_key = $2, hook_key = case when hook_id = 'app'"
+                 " then hook_key else $2 || '#' || hook_id end where repo_key = $1 and not exists"
+                 " (select 1 from sweeper.hook o where o.hook_key = $2 || '#' || h.hook_id)",
+                 args, EC_LEN(args));
+}
+
 static void put_repo(struct ec_batch *batch, struct ec_event *ev)
 {
     const Enclii__V1__RepoBound *bound = ec_event_body(ev);
@@ -134,6 +155,7 @@ static void put_repo(struct ec_batch *batch, struct ec_event *ev)
                      &key, 1);
         return;
     }
+    put_rename(batch, bound->renamed_from, key);
     const char *args[] = {key, bound->clone_url, bound->full_name, bound->host_repo_id,
                           bound->hook_id};
     ec_batch_add(batch,

@@ -29,7 +29,8 @@ static struct ec_metric look_seconds =
     " and leased_until < now() order by next_at limit $1::int for update skip locked)"             \
     " update sweeper.repo r set leased_by = $2, lease = lease + 1,"                                \
     " leased_until = now() + $3::bigint * interval '1 millisecond'"                                \
-    " from due where r.repo_key = due.repo_key returning r.*"
+    " from due where r.repo_key = due.repo_key returning r.*,"                                     \
+    " r.asked_at < now() - interval '10 minutes' as ask_due"
 
 /* Two statements' answers: when the least read partition was read to its end, and the refs. */
 #define LEDGER                                                                                     \
@@ -50,7 +51,8 @@ static struct ec_metric look_seconds =
     " next_at = now() + $4::bigint * interval '1 millisecond', failures = $5::int,"                \
     " last_error = $6, baselined = baselined or $9::boolean,"                                      \
     " looked_at = case when $5::int = 0 then now() else looked_at end,"                            \
-    " listed = case when heard = $8::bigint then $7 else '' end"                                   \
+    " listed = case when heard = $8::bigint then $7 else '' end,"                                  \
+    " asked_at = case when $10::boolean then now() else asked_at end"                              \
     " where repo_key = $1 and leased_by = $2 and lease = $3::bigint returning 1)"                  \
     " select ec_expect(1, count(*)) from u"
 
@@ -195,6 +197,7 @@ void look_settle(struct look *look, struct ec_err err)
         quiet ? look->listed : "",
         look->heard,
         failed ? "false" : "true",
+        look->asked ? "true" : "false",
     };
     ec_batch_add(batch, SETTLE, args, EC_LEN(args));
     struct ec_err run = ec_batch_run(batch, on_settled, look);
@@ -252,7 +255,11 @@ static void on_known(void *arg, struct ec_err err, const struct ec_batch *batch)
     }
     decide_sweep(look->arena, &look->sweep, &look->plan);
     look->at = 0;
-    recover_next(look);
+    if (look->plan.recovered > 0) {
+        moved_ask(look, recover_next);
+    } else {
+        recover_next(look);
+    }
 }
 
 static void load_known(struct look *look)
@@ -290,12 +297,27 @@ static const char *digest_of(struct look *look)
                            look->heard);
 }
 
+static void settle_trouble(struct look *look)
+{
+    look_settle(look, look->trouble);
+}
+
+static void hold_against_known(struct look *look)
+{
+    if (strcmp(look->listed, look->was_listed) == 0) {
+        look_settle(look, ec_ok());
+    } else {
+        load_known(look);
+    }
+}
+
 static void on_listed(void *arg, struct ec_err err, int exit_code)
 {
     struct look *look = arg;
     (void)exit_code;
     if (ec_failed(err)) {
-        look_settle(look, err);
+        look->trouble = err;
+        moved_ask(look, settle_trouble);
         return;
     }
     if (look->sweep.listing.cut) {
@@ -304,11 +326,12 @@ static void on_listed(void *arg, struct ec_err err, int exit_code)
     }
     look->answered = true;
     look->listed = digest_of(look);
-    if (strcmp(look->listed, look->was_listed) == 0) {
-        look_settle(look, ec_ok());
-        return;
+    look->asked = look->ask_due && strstr(look->run.tail, "redirecting to ");
+    if (look->asked) {
+        moved_ask(look, hold_against_known);
+    } else {
+        hold_against_known(look);
     }
-    load_known(look);
 }
 
 static void list(struct look *look)
@@ -346,6 +369,10 @@ static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
                           .full_name = COLUMN(full_name),
                           .host_repo_id = COLUMN(host_repo_id),
                           .lease = COLUMN(lease),
+                          .bound_at = COLUMN(bound_at),
+                          .move_told = strncmp(ec_rows_text(rows, row, "last_error"), MOVED_WORDS,
+                                               strlen(MOVED_WORDS)) == 0,
+                          .ask_due = ec_rows_bool(rows, row, "ask_due"),
                           .host = ec_githost_kind_name(
                               ec_githost_kind(sw->hosts, ec_rows_text(rows, row, "repo_key"))),
                           .was_listed = COLUMN(listed),

@@ -228,7 +228,7 @@ void details_start(struct details *details);
 struct look {
     struct sweeper *sw;
     struct ec_arena *arena; /* holds this struct too */
-    const char *repo_key, *clone_url, *full_name, *host_repo_id, *host;
+    const char *repo_key, *clone_url, *full_name, *host_repo_id, *host, *bound_at;
     const char *lease; /* its number, as text */
     bool baselined;
     int failures;
@@ -238,16 +238,31 @@ struct look {
     struct git_run run;
     struct sweep sweep;
     struct plan plan;
-    size_t at;       /* change being recovered */
-    size_t brought;  /* published */
-    bool fenced_off; /* somebody else has it now */
-    bool answered;   /* the host did: what fails then is on our side, and soon tried again */
+    size_t at;             /* change being recovered */
+    size_t brought;        /* published */
+    bool fenced_off;       /* somebody else has it now */
+    bool answered;         /* the host did: what fails then is on our side, and soon tried again */
+    bool move_told;        /* the last look did */
+    bool ask_due;          /* whether it moved, when its address leads elsewhere */
+    bool asked;            /* that was the reason to ask */
+    struct ec_err trouble; /* of the listing */
+    void (*stays)(struct look *look); /* what follows when it did not move */
+    const char *moved_to;             /* its key now */
     struct details details;
     struct ec_trace trace;
     const char *delivery_id;
 };
 void looks_due(struct sweeper *sw);
 void look_settle(struct look *look, struct ec_err err); /* the end of every look */
+
+/* ---- moved.c ---- */
+#define MOVED_WORDS "the repository is now " /* so begins last_error then */
+/* Goes on with `stays` when the repository is where it is bound, as far as its host tells; else the
+ * move is told and the look is settled. */
+void moved_ask(struct look *look, void (*stays)(struct look *look));
+/* Its key by the URL that the host names now; NULL = it has not moved, or to where nobody may send
+ * us: to another server. */
+const char *decide_moved(struct ec_arena *arena, const char *repo_key, const char *clone_url);
 
 /* ---- recover.c: the confirmed changes of a look, one after another, then look_settle ---- */
 void recover_next(struct look *look);

@@ -1,6 +1,6 @@
 /* What git hosts answer: Link headers, lists of deliveries and webhooks, an App's token, an
- * installation's id. What comes out is fit to be shown, to be put into a path, and bounded. Input:
- * a Link header, a line feed, a JSON text. */
+ * installation's id, where a repository is. What comes out is fit to be shown, to be put into a
+ * path, and bounded. Input: a Link header, a line feed, a JSON text. */
 #include "base/mem.h"
 #include "fuzz.h"
 #include "githost/githost_private.h"
@@ -37,6 +37,17 @@ static void check_hooks(struct ec_arena *arena, enum ec_githost_kind kind, const
     (void)ec_githost_hook_find(hooks.items, hooks.count, "https://enclii.example/x");
 }
 
+static void check_repo(struct ec_arena *arena, enum ec_githost_kind kind, const json_t *root)
+{
+    struct ec_githost_repo repo;
+    if (!ec_failed(decode_repo(arena, kind, root, &repo))) {
+        check(good_id(repo.id) && repo.full_name[0] && repo.clone_url[0]);
+        check_shown(repo.full_name, TEXT_MAX_BYTES, true);
+        check_shown(repo.clone_url, TEXT_MAX_BYTES, true);
+        check_shown(repo.default_branch, TEXT_MAX_BYTES, true);
+    }
+}
+
 static void check_answers(struct ec_arena *arena, const json_t *root)
 {
     struct ec_githost_deliveries page = {0};
@@ -48,6 +59,8 @@ static void check_answers(struct ec_arena *arena, const json_t *root)
     }
     check_hooks(arena, EC_GITHOST_GITHUB, root);
     check_hooks(arena, EC_GITHOST_GITLAB, root);
+    check_repo(arena, EC_GITHOST_GITHUB, root);
+    check_repo(arena, EC_GITHOST_GITLAB, root);
     ec_cleanup(ec_secret_freep) struct ec_secret *token = NULL;
     int64_t life_ms = 0;
     if (!ec_failed(decode_app_token(root, 1700000000000, &token, &life_ms))) {

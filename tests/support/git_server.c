@@ -22,6 +22,7 @@
 struct test_git_server {
     char dir[64], root[80], host[32];
     pid_t nginx, cgi;
+    int port;
 };
 
 static const char config[] =
@@ -35,6 +36,7 @@ static const char config[] =
     "    server {\n"
     "        listen %2$s;\n"
     "        auth_basic private; auth_basic_user_file %1$s/htpasswd;\n"
+    "        include %1$s/moved*.conf;\n"
     "        location / {\n"
     "            fastcgi_pass unix:%1$s/cgi.sock;\n"
     "            fastcgi_param SCRIPT_FILENAME " BACKEND ";\n"
@@ -78,14 +80,25 @@ static pid_t run(const char *const *argv)
     return pid;
 }
 
+static void start_nginx(struct test_git_server *server)
+{
+    char path[96];
+    snprintf(path, sizeof(path), "%s/nginx.conf", server->dir);
+    server->nginx =
+        run((const char *const[]){NGINX, "-p", server->dir, "-c", path, "-e", "stderr", NULL});
+    for (int i = 0; i < 500 && !test_port_answers(server->port); i++) {
+        usleep(10000);
+    }
+}
+
 struct test_git_server *test_git_server_start(const char *user, const char *password)
 {
     if (access(NGINX, X_OK) != 0 || access(FCGIWRAP, X_OK) != 0 || access(BACKEND, X_OK) != 0) {
         return NULL;
     }
     struct test_git_server *server = ec_alloc(sizeof(*server));
-    int port = test_free_port();
-    char socket_arg[96], config_arg[96];
+    int port = server->port = test_free_port();
+    char socket_arg[96];
     snprintf(server->dir, sizeof(server->dir), "/tmp/enclii-git-XXXXXX");
     if (!mkdtemp(server->dir)) {
         abort();
@@ -96,14 +109,20 @@ struct test_git_server *test_git_server_start(const char *user, const char *pass
     write_file(server, "nginx.conf", config, server->dir, server->host);
     write_file(server, "htpasswd", "%s:{PLAIN}%s\n", user, password);
     snprintf(socket_arg, sizeof(socket_arg), "unix:%s/cgi.sock", server->dir);
-    snprintf(config_arg, sizeof(config_arg), "%s/nginx.conf", server->dir);
     server->cgi = run((const char *const[]){FCGIWRAP, "-c", "1", "-s", socket_arg, NULL});
-    server->nginx = run(
-        (const char *const[]){NGINX, "-p", server->dir, "-c", config_arg, "-e", "stderr", NULL});
-    for (int i = 0; i < 500 && !test_port_answers(port); i++) {
-        usleep(10000);
-    }
+    start_nginx(server);
     return server;
+}
+
+void test_git_server_redirect(struct test_git_server *server, const char *from, const char *to)
+{
+    char rule[200];
+    snprintf(rule, sizeof(rule), "rewrite ^%s(/.*)$ http://%s%s$1 permanent;\n", from, server->host,
+             to);
+    write_file(server, "moved.conf", "%s%s", rule, "");
+    kill(server->nginx, SIGKILL);
+    waitpid(server->nginx, NULL, 0);
+    start_nginx(server);
 }
 
 void test_git_server_free(struct test_git_server *server)

@@ -8,6 +8,8 @@ struct test_git_server;
 
 /* NULL: one of the programs is not installed, skip. */
 struct test_git_server *test_git_server_start(const char *user, const char *password);
+/* From now on `from` ("/acme/shop.git") is answered with 301 to `to`. */
+void test_git_server_redirect(struct test_git_server *server, const char *from, const char *to);
 void test_git_server_free(struct test_git_server *server);              /* accepts NULL */
 const char *test_git_server_host(const struct test_git_server *server); /* "127.0.0.1:1234" */
 /* The folder that "/acme/shop.git" is below. */

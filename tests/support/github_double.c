@@ -205,10 +205,36 @@ static void on_status(void *state, struct ec_request *req)
     ec_reply_json(req, 201, body);
 }
 
+/* By its id, under whatever name. */
+static void on_repository(void *state, struct ec_request *req)
+{
+    struct github_double *github = state;
+    const char *name, *id = ec_request_param(req, "id");
+    json_t *repo, *token = json_object_get(github->tokens, double_bearer(req));
+    if (!token || ec_json_int(token, "until", 0) < ec_unix_ms()) {
+        double_message(req, 401, "Bad credentials");
+        return;
+    }
+    json_object_foreach(github->repos, name, repo)
+    {
+        if (ec_json_int(repo, "id", 0) == strtoll(id, NULL, 10) && name[0]) {
+            json_t *body =
+                json_pack("{s:I, s:s, s:s, s:s, s:b}", "id", (json_int_t)ec_json_int(repo, "id", 0),
+                          "full_name", name, "clone_url", ec_json_text(repo, "clone_url"),
+                          "default_branch", "main", "archived", 0);
+            ec_reply_json(req, 200, body);
+            json_decref(body);
+            return;
+        }
+    }
+    double_message(req, 404, "Not Found");
+}
+
 #define REPO "/repos/{owner}/{name}"
 static const struct ec_http_route routes[] = {
     {"GET", REPO "/installation", on_installation, 0, 0},
     {"POST", "/app/installations/{id}/access_tokens", on_access_token, BODY_MAX_BYTES, 0},
+    {"GET", "/repositories/{id}", on_repository, 0, 0},
     {"GET", "/app/hook/deliveries", on_app_deliveries, 0, 0},
     {"POST", "/app/hook/deliveries/{delivery}/attempts", on_app_attempt, BODY_MAX_BYTES, 0},
     {"GET", REPO "/hooks", on_hooks, 0, 0},
@@ -307,9 +333,26 @@ void github_double_revoke(struct github_double *github)
 
 void github_double_repo(struct github_double *github, const char *full_name)
 {
+    char clone_url[300];
+    snprintf(clone_url, sizeof(clone_url), "https://github.com/%s.git", full_name);
     json_object_set_new(github->repos, full_name,
-                        json_pack("{s:I, s:[], s:{}, s:{}}", "id", (json_int_t)++github->next_id,
-                                  "hooks", "deliveries", "collaborators"));
+                        json_pack("{s:I, s:s, s:[], s:{}, s:{}}", "id",
+                                  (json_int_t)++github->next_id, "clone_url", clone_url, "hooks",
+                                  "deliveries", "collaborators"));
+}
+
+int64_t github_double_repo_id(const struct github_double *github, const char *full_name)
+{
+    return ec_json_int(json_object_get(github->repos, full_name), "id", 0);
+}
+
+void github_double_rename(struct github_double *github, const char *full_name, const char *to,
+                          const char *clone_url)
+{
+    json_t *repo = json_incref(json_object_get(github->repos, full_name));
+    json_object_del(github->repos, full_name);
+    json_object_set_new(repo, "clone_url", json_string(clone_url));
+    json_object_set_new(github->repos, to, repo);
 }
 
 void github_double_collaborator(struct github_double *github, const char *full_name,

@@ -39,6 +39,10 @@ void github_double_revoke(struct github_double *github);
 
 /* ---- what there is ---- */
 void github_double_repo(struct github_double *github, const char *full_name);
+int64_t github_double_repo_id(const struct github_double *github, const char *full_name);
+/* The repository has another name from now on, and is cloned from there. The old name is free. */
+void github_double_rename(struct github_double *github, const char *full_name, const char *to,
+                          const char *clone_url);
 void github_double_collaborator(struct github_double *github, const char *full_name,
                                 const char *user, const char *permission);
 /* A webhook made by hand, or by somebody else. Gives its id. */

@@ -30,6 +30,7 @@ char folder[] = "/tmp/enclii-sweeper.XXXXXX";
 
 struct instance one, two;
 const char *test_repo = REPO, *test_dir = "shop", *test_hook_id = "", *test_url;
+const char *test_repo_id = "42", *test_renamed_from = "";
 struct ec_githost_settings test_githost = {
     .hosts_file = "", .github_app_id = "", .github_app_key_file = "", .github_api_url = ""};
 
@@ -40,6 +41,8 @@ int push_count;
 char compared_id[64], compared_paths[256], compared_detail[256];
 bool compared_complete;
 int compared_count;
+char moved_from[128], moved_to[128], moved_url[200], moved_id[64];
+int moved_count;
 
 static void join(char *to, size_t size, char *const *list, size_t count)
 {
@@ -91,11 +94,25 @@ static struct ec_err on_compared(void *state, struct ec_event *ev)
     return ec_ok();
 }
 
+static struct ec_err on_moved(void *state, struct ec_event *ev)
+{
+    const Enclii__V1__RepositoryChanged *fact = ec_event_body(ev);
+    (void)state;
+    snprintf(moved_from, sizeof moved_from, "%s", fact->delivery->repo_key);
+    snprintf(moved_to, sizeof moved_to, "%s", fact->new_repo_key);
+    snprintf(moved_url, sizeof moved_url, "%s", fact->new_clone_url);
+    snprintf(moved_id, sizeof moved_id, "%s", ec_event_id(ev));
+    moved_count++;
+    ec_event_finish(ev, ec_ok());
+    return ec_ok();
+}
+
 static void listen_in(void)
 {
     static const char *const topics[] = {EC_TOPIC_INTAKE, NULL};
     static const struct ec_route routes[] = {
         {"dev.enclii.push.received.v1", &enclii__v1__push_received__descriptor, on_push},
+        {"dev.enclii.repository.changed.v1", &enclii__v1__repository_changed__descriptor, on_moved},
         {"dev.enclii.push.compared.v1", &enclii__v1__push_compared__descriptor, on_compared},
     };
     const struct ec_consume_spec spec = {
@@ -238,7 +255,9 @@ void down(struct instance *in)
 
 void bind_repo(bool bound)
 {
-    char url[200], key[64], hook[64], name[] = "acme/shop", id[] = "42";
+    char url[200], key[64], hook[64], name[] = "acme/shop", id[32], from[64];
+    snprintf(id, sizeof id, "%s", test_repo_id);
+    snprintf(from, sizeof from, "%s", test_renamed_from);
     snprintf(key, sizeof key, "%s", test_repo);
     snprintf(hook, sizeof hook, "%s", test_hook_id);
     if (test_url) {
@@ -252,6 +271,7 @@ void bind_repo(bool bound)
     fact.full_name = name;
     fact.host_repo_id = id;
     fact.hook_id = hook;
+    fact.renamed_from = from;
     test_kafka_publish(kafka, test_bus,
                        &(struct ec_message){.topic = EC_TOPIC_REPOS,
                                             .key = test_repo,

@@ -25,6 +25,7 @@ extern struct instance one, two;
 /* What bind_repo and tell speak of, and how hosts are called; changed before fixture_open. */
 extern const char *test_repo, *test_dir, *test_hook_id;
 extern const char *test_url; /* NULL: the folder's test_dir by file:// */
+extern const char *test_repo_id, *test_renamed_from;
 extern struct ec_githost_settings test_githost;
 extern struct test_pg *pg;
 extern struct ec_loop *loop;
@@ -42,6 +43,9 @@ extern int push_count;
 extern char compared_id[64], compared_paths[256], compared_detail[256];
 extern bool compared_complete;
 extern int compared_count;
+/* The last rename that was told. */
+extern char moved_from[128], moved_to[128], moved_url[200], moved_id[64];
+extern int moved_count;
 
 /* False: what is needed is not installed. */
 bool fixture_open(void);

@@ -38,6 +38,7 @@ static struct fixture {
     size_t hook_count;
     const char *hook_id;
     bool may;
+    char repo[200];
 } fx;
 
 static int setup(void **state)
@@ -447,6 +448,34 @@ static void a_webhook_is_made_and_repaired(void **state)
     no_fault();
 }
 
+static void on_repo(void *arg, struct ec_err err, const struct ec_githost_repo *repo)
+{
+    (void)arg;
+    snprintf(fx.repo, sizeof(fx.repo), "%s %s", repo ? repo->full_name : "",
+             repo ? repo->clone_url : "");
+    ended(err);
+}
+
+static void a_repository_is_found_under_its_new_name(void **state)
+{
+    (void)state;
+    char id[32];
+    open_with_token();
+    snprintf(id, sizeof(id), "%lld", (long long)github_double_repo_id(fx.github, "acme/shop"));
+    github_double_rename(fx.github, "acme/shop", "store/front",
+                         "https://github.com/store/front.git");
+    assert_int_equal(ec_githost_repo(fx.hosts, SHOP, id, on_repo, NULL).fate, EC_FATE_OK);
+    wait_for(1);
+    expect_fate(EC_FATE_OK);
+    assert_string_equal(fx.repo, "store/front https://github.com/store/front.git");
+    assert_int_equal(ec_githost_repo(fx.hosts, SHOP, "1", on_repo, NULL).fate, EC_FATE_OK);
+    wait_for(1);
+    expect_fate(EC_FATE_REJECT); /* gone, or not for us to see */
+    assert_int_equal(ec_githost_repo(fx.hosts, SHOP, "../user", on_repo, NULL).fate,
+                     EC_FATE_REJECT);
+    no_fault();
+}
+
 static void on_may(void *arg, struct ec_err err, bool may)
 {
     (void)arg;
@@ -540,6 +569,7 @@ int main(void)
         T(an_app_that_is_not_installed_says_so),
         T(a_limit_holds_back_further_calls),
         T(a_webhook_is_made_and_repaired),
+        T(a_repository_is_found_under_its_new_name),
         T(who_may_push_is_asked),
         T(a_commits_status_is_told_by_an_app_too),
         T(closing_ends_what_is_under_way),

@@ -157,6 +157,22 @@ static void tea_status(void *state, struct ec_request *req)
     answer(req, 201, "{\"id\":1}");
 }
 
+static void lab_project(void *state, struct ec_request *req)
+{
+    (void)state;
+    answer(req, 200,
+           "{\"id\":42,\"path_with_namespace\":\"group/sub/store\",\"http_url_to_repo\":"
+           "\"https://lab.example/group/sub/store.git\",\"default_branch\":\"main\"}");
+}
+
+static void tea_repo(void *state, struct ec_request *req)
+{
+    (void)state;
+    answer(req, 200,
+           "{\"id\":42,\"full_name\":\"acme/store\",\"clone_url\":"
+           "\"https://tea.example/acme/store.git\",\"archived\":true}");
+}
+
 static void empty(void *state, struct ec_request *req)
 {
     (void)state;
@@ -167,6 +183,8 @@ static void empty(void *state, struct ec_request *req)
 #define LAB "/api/v4/projects/{id}"
 #define TEA "/api/v1/repos/{owner}/{name}"
 static const struct ec_http_route routes[] = {
+    {"GET", LAB, lab_project, 0, 0},
+    {"GET", "/api/v1/repositories/{id}", tea_repo, 0, 0},
     {"GET", LAB "/hooks", lab_hooks, 0, 0},
     {"POST", LAB "/hooks", lab_made, 4096, 0},
     {"PUT", LAB "/hooks/{hook}", lab_made, 4096, 0},
@@ -283,6 +301,14 @@ static void on_done(void *arg, struct ec_err err)
     finish(err);
 }
 
+static void on_repo(void *arg, struct ec_err err, const struct ec_githost_repo *repo)
+{
+    (void)arg;
+    snprintf(fx.id, sizeof(fx.id), "%s", repo ? repo->full_name : "");
+    snprintf(fx.guid, sizeof(fx.guid), "%s", repo ? repo->clone_url : "");
+    finish(err);
+}
+
 static void on_may(void *arg, struct ec_err err, bool may)
 {
     (void)arg;
@@ -310,6 +336,10 @@ static struct ec_err put(const char *repo, const char *hook_id)
 static void gitlab(void **state)
 {
     (void)state;
+    ends_well(ec_githost_repo(fx.hosts, fx.lab, "42", on_repo, NULL));
+    assert_string_equal(fx.path, "GET /api/v4/projects/42");
+    assert_string_equal(fx.id, "group/sub/store");
+    assert_string_equal(fx.guid, "https://lab.example/group/sub/store.git");
     ends_well(ec_githost_hooks(fx.hosts, fx.lab, on_hooks, NULL));
     assert_string_equal(fx.path, "GET /api/v4/projects/group/sub/shop/hooks");
     assert_string_equal(fx.auth, "secret-1|");
@@ -341,6 +371,9 @@ static void gitlab(void **state)
 static void gitea(void **state)
 {
     (void)state;
+    ends_well(ec_githost_repo(fx.hosts, fx.tea, "42", on_repo, NULL));
+    assert_string_equal(fx.path, "GET /api/v1/repositories/42");
+    assert_string_equal(fx.id, "acme/store");
     ends_well(ec_githost_hooks(fx.hosts, fx.tea, on_hooks, NULL));
     assert_string_equal(fx.path, "GET /api/v1/repos/acme/shop/hooks");
     assert_string_equal(fx.auth, "|token secret-1");

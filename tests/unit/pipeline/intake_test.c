@@ -169,6 +169,7 @@ static void test_services_follow_a_renamed_repository(void **state)
         enclii__v1__repo_bound__unpack(NULL, bound->body.len, (const uint8_t *)bound->body.ptr);
     assert_string_equal(body->host_repo_id, "77");
     assert_string_equal(body->repo_key, "h/acme/store");
+    assert_string_equal(body->renamed_from, "h/acme/shop");
     enclii__v1__repo_bound__free_unpacked(body, NULL);
     assert_string_equal(w->first_repo->renamed_from, "h/acme/shop");
     world_free(w);
