@@ -80,12 +80,12 @@ static void who_lost_the_lease_is_silent(void **state)
     setenv("PATH", text_of("%s/slow:%s", folder, path), 1);
     assert_true(test_run_until(loop, 5000, is_fetching, NULL));
     test_pg_sql(pg, "update sweeper.repo set leased_by = 'another', lease = lease + 1,"
-                    " leased_until = now() + interval '4 seconds'");
+                    " leased_until = now() + interval '7 seconds'");
     setenv("PATH", strchr(getenv("PATH"), ':') + 1, 1);
     run_for(3500);
     assert_int_equal(push_count, had);
     assert_string_equal(test_pg_value(pg, "select leased_by from sweeper.repo"), "another");
-    assert_true(test_run_until(loop, 8000, pushes_reached, &want)); /* the other one died */
+    assert_true(test_run_until(loop, 10000, pushes_reached, &want)); /* the other one died */
     nothing_more(want);
 }
 
@@ -108,10 +108,9 @@ static pid_t start_process(const char *path_before)
     setenv("PATH", text_of("%s:%s", path_before, getenv("PATH")), 1);
     setenv("ENCLII_KAFKA_BROKERS", test_kafka_brokers(kafka), 1);
     setenv("ENCLII_DATABASE_URL", url, 1);
-    setenv("ENCLII_ADMIN_LISTEN", "127.0.0.1:21201", 1);
     setenv("ENCLII_SWEEP_INTERVAL", "1s", 1);
     setenv("ENCLII_SWEEP_GRACE", "250ms", 1);
-    setenv("ENCLII_SWEEP_LEASE", "3s", 1);
+    setenv("ENCLII_SWEEP_LEASE", "6s", 1); /* longer than the next one takes to start */
     setenv("ENCLII_GIT_PROTOCOLS", "file", 1);
     setenv("ENCLII_WORK_DIR", work, 1);
     int fd = open(text_of("%s/process.log", folder), O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -139,7 +138,7 @@ static void a_killed_instance_is_replaced(void **state)
     run_for(1000);
     assert_int_equal(push_count, had); /* the lease still holds */
     int want = had + 1;
-    assert_true(test_run_until(loop, 3000 + INTERVAL_MS + 8000, pushes_reached, &want));
+    assert_true(test_run_until(loop, 6000 + INTERVAL_MS + 8000, pushes_reached, &want));
     nothing_more(want);
     assert_string_equal(pushes[had].after, head());
 }
