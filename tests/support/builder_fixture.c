@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/encode.h"
 #include "base/mem.h"
 #include "bus/topics.h"
 #include "support/builder_fixture.h"
@@ -285,14 +287,17 @@ static void make_repo(void)
 /* One server that wants a password, which only the file of hosts knows. */
 static void write_hosts(void)
 {
-    fx->git_server = test_git_server_start("deploy", PASSWORD);
+    snprintf(fx->password, sizeof(fx->password), "pass-%d-word", (int)getpid());
+    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(4096);
+    const char *both = ec_arena_format(arena, "deploy:%s", fx->password);
+    snprintf(fx->basic, sizeof(fx->basic), "%s", ec_base64(arena, ec_span_of(both)));
+    fx->git_server = test_git_server_start("deploy", fx->password);
     const char *host = fx->git_server ? test_git_server_host(fx->git_server) : "127.0.0.1:1";
     snprintf(fx->hosts_file, sizeof(fx->hosts_file), "%s/hosts.json", fx->dir);
-    assert_int_equal(build_shell("printf " PASSWORD
-                                 " > %1$s/token; printf '{\"hosts\": [{\"server\": "
+    assert_int_equal(build_shell("printf %4$s > %1$s/token; printf '{\"hosts\": [{\"server\": "
                                  "\"%2$s\", \"kind\": \"git\", \"user\": \"deploy\", "
                                  "\"token_file\": \"%1$s/token\"}]}' > %3$s",
-                                 fx->dir, host, fx->hosts_file),
+                                 fx->dir, host, fx->hosts_file, fx->password),
                      0);
     if (fx->git_server) {
         assert_int_equal(

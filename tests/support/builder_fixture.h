@@ -7,7 +7,6 @@
 #include "support/kafka.h"
 
 #define DIGEST "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define PASSWORD "pass-4711-word" /* that the git server asks for */
 
 /* What came out for the build under test. */
 struct build_seen {
@@ -37,6 +36,9 @@ struct builder_fixture {
     bool stopped;
     char dir[64], repo[100], sha[64], clone_url[200], hosts_file[100];
     struct test_git_server *git_server; /* NULL: not installed */
+    /* What it asks for, and as git sends it; of this process alone, so that it can be looked for in
+     * all processes of the machine. */
+    char password[32], basic[64];
     /* What is asked for, and what the tool does; build_begin sets all but the first anew. */
     bool trusted;
     Enclii__V1__BuildSpec spec;
