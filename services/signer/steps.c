@@ -17,6 +17,15 @@ static const char *const predicate_types[DOC_COUNT] = {EC_PREDICATE_COSIGN, EC_P
 
 #define CONFIG_MAX_BYTES (4u << 20)
 
+/* The text of an error lives until the callback returns; the flow looks at it a turn later. */
+static void end_step(struct job *job, struct ec_err err)
+{
+    if (ec_failed(err)) {
+        err.what = ec_arena_strdup(job->arena, err.what);
+    }
+    ec_flow_done(&job->flow, err);
+}
+
 /* ---- check: is the claimed image there, whole, and perhaps signed by us already? ---- */
 
 static struct ec_err verify_image(struct job *job, ec_image_verify_fn done)
@@ -48,7 +57,7 @@ static void on_looked(void *arg, struct ec_err err, const struct ec_image_verdic
             job->provenance = ec_json_dump(job->arena, verdict->provenance);
         }
     }
-    ec_flow_done(&job->flow, err);
+    end_step(job, err);
 }
 
 static void on_config(void *arg, struct ec_err err, const struct ec_oci_answer *answer)
@@ -68,7 +77,7 @@ static void on_config(void *arg, struct ec_err err, const struct ec_oci_answer *
     }
     if (ec_failed(err)) {
         job->refusal = "image_unreadable";
-        ec_flow_done(&job->flow, err);
+        end_step(job, err);
     }
 }
 
@@ -98,8 +107,7 @@ static void on_manifest(void *arg, struct ec_err err, const struct ec_oci_answer
         job->refusal = "image_unreadable";
     }
     if (ec_failed(err)) {
-        err.what = ec_arena_strdup(job->arena, err.what);
-        ec_flow_done(&job->flow, err);
+        end_step(job, err);
     }
 }
 
@@ -145,10 +153,7 @@ static void on_attached(void *arg, struct ec_err err, const char *const *digests
             job->digests[i] = ec_arena_strdup(job->arena, digests[at++]);
         }
     }
-    if (ec_failed(err)) {
-        err.what = ec_arena_strdup(job->arena, err.what);
-    }
-    ec_flow_done(&job->flow, err);
+    end_step(job, err);
 }
 
 /* Made once per job: a second try attaches the same bytes, so nothing is there twice. */
@@ -201,7 +206,7 @@ static void on_provenance_stored(void *arg, struct ec_err err, struct ec_span no
 {
     (void)none;
     struct job *job = arg;
-    ec_flow_done(&job->flow, err);
+    end_step(job, err);
 }
 
 static void on_sbom_stored(void *arg, struct ec_err err, struct ec_span none)
@@ -213,7 +218,7 @@ static void on_sbom_stored(void *arg, struct ec_err err, struct ec_span none)
                             ec_span_of(job->provenance), on_provenance_stored, job);
     }
     if (ec_failed(err)) {
-        ec_flow_done(&job->flow, err);
+        end_step(job, err);
     }
 }
 
@@ -243,7 +248,7 @@ static void on_sbom_back(void *arg, struct ec_err err, struct ec_span bytes)
     if (!ec_failed(err) && !ec_span_is(bytes, ec_json_dump(job->arena, job->sbom))) {
         err = ec_reject("the object store gave another SBOM back");
     }
-    ec_flow_done(&job->flow, err);
+    end_step(job, err);
 }
 
 static void on_provenance_back(void *arg, struct ec_err err, struct ec_span bytes)
@@ -256,7 +261,7 @@ static void on_provenance_back(void *arg, struct ec_err err, struct ec_span byte
         err = ec_object_get(job->signer->objects, job->sbom_object, on_sbom_back, job);
     }
     if (ec_failed(err)) {
-        ec_flow_done(&job->flow, err);
+        end_step(job, err);
     }
 }
 
@@ -279,11 +284,9 @@ static void on_verified(void *arg, struct ec_err err, const struct ec_image_verd
     struct job *job = arg;
     if (!ec_failed(err)) {
         err = judge(job, verdict);
-    } else {
-        err.what = ec_arena_strdup(job->arena, err.what);
     }
     if (ec_failed(err)) {
-        ec_flow_done(&job->flow, err);
+        end_step(job, err);
     }
 }
 
