@@ -15,7 +15,8 @@
 #include "service/offsets.h"
 #include "store/columns.h"
 
-#define NEW_MONTHS_MAX 12
+/* Of one event: its JSON is at most six times what the bus lets through. */
+#define SCRATCH_MAX_BYTES ((size_t)128 << 20)
 
 static struct ec_metric rows =
     EC_COUNTER("enclii_history_rows_total", "Events read, by what became of them.", "outcome");
@@ -83,14 +84,17 @@ static void text_or_null(struct ec_columns *cols, const char *text)
     }
 }
 
-/* Gives about how many bytes it takes on the way. */
-static size_t put_row(struct ec_columns *cols, struct ec_event *ev, int64_t time_ms)
+/* Gives about how many bytes it takes on the way. The scratch is not the event's own arena: while
+ * the database is away the same events come here again and again. */
+static size_t put_row(struct ec_columns *cols, struct ec_event *ev, int64_t time_ms,
+                      struct ec_arena *scratch)
 {
     struct record_source source = {ec_event_topic(ev), ec_event_key(ev), ec_event_subject(ev),
                                    ec_event_trace(ev), ec_event_body(ev)};
     struct ec_span raw = ec_event_raw(ev);
     struct record record;
-    decide_record(ec_event_arena(ev), &source, &record);
+    ec_arena_reset(scratch);
+    decide_record(scratch, &source, &record);
     ec_columns_int(cols, time_ms);
     ec_columns_text(cols, source.topic);
     ec_columns_int(cols, ec_event_partition(ev));
@@ -142,6 +146,7 @@ static void fill_chunk(struct history *hi, struct ec_batch *batch)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
     ec_columns_init(&cols, COLUMNS);
+    ec_cleanup(ec_arena_freep) struct ec_arena *scratch = ec_arena_new(SCRATCH_MAX_BYTES);
     size_t count = ec_batch_in_count(hi->batch), bytes = 0;
     int last_month = -1;
     hi->chunk_now_ms = history_now(hi);
@@ -158,7 +163,7 @@ static void fill_chunk(struct history *hi, struct ec_batch *batch)
             last_month = month_of(time_ms);
             need_month(hi, batch, last_month);
         }
-        bytes += put_row(&cols, ev, time_ms);
+        bytes += put_row(&cols, ev, time_ms, scratch);
     }
     ec_metric_add(&rows, "stored", (double)cols.rows);
     ec_columns_flush(&cols, batch, insert_sql, false);
