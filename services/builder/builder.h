@@ -216,6 +216,7 @@ const char *const *isolation_words(struct job *job); /* before the command; NULL
 void cache_take(struct job *job); /* sets git_dir */
 bool cache_made(struct job *job); /* git_dir has served a build before */
 void cache_release(struct job *job);
+void cache_set_aside(struct job *job); /* goes with the job; the next try makes it anew */
 size_t cache_urls(struct builder *b, struct ec_arena *arena, char **ret_urls, size_t max);
 void cache_trim(struct builder *b); /* when nothing runs */
 

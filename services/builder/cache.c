@@ -49,7 +49,7 @@ static void note_use(struct job *job)
 void cache_take(struct job *job)
 {
     if (job->git_dir) {
-        return; /* a retry keeps what it has */
+        return; /* a retry keeps what it holds */
     }
     char *name = ec_sha256_hex(job->arena, ec_span_of(job->run->clone_url));
     job->git_dir = ec_arena_format(job->arena, "%s/git/%s", job->builder->settings.work_dir, name);
@@ -77,7 +77,17 @@ void cache_release(struct job *job)
     if (job->git_cached) {
         note_use(job);
         job->git_cached = false;
+        job->git_dir = NULL; /* another job may have it now: who wants it again takes it again */
     }
+}
+
+void cache_set_aside(struct job *job)
+{
+    if (rename(job->git_dir, ec_arena_format(job->arena, "%s/git-damaged", job->dir)) != 0) {
+        unlink(ec_arena_format(job->arena, "%s/enclii-url", job->git_dir));
+    }
+    job->git_cached = false;
+    job->git_dir = NULL;
 }
 
 size_t cache_urls(struct builder *b, struct ec_arena *arena, char **ret_urls, size_t max)

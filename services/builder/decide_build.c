@@ -31,6 +31,18 @@ static bool is_plain(const char *text, const char *more)
     return text[0] && text[0] != '-' && strlen(text) <= 512;
 }
 
+/* As git-check-ref-format has it, and no refspec of more than one name. */
+static bool is_ref(const char *ref)
+{
+    for (const char *c = ref; *c; c++) {
+        if ((unsigned char)*c <= ' ' || *c == 0x7f || strchr("~^:?*[\\", *c)) {
+            return false;
+        }
+    }
+    return ref[0] != '-' && ref[0] != '+' && strlen(ref) <= 1024 && !strstr(ref, "..") &&
+           !strstr(ref, "@{");
+}
+
 /* "git@host:path" is ssh in another form. */
 static bool url_allowed(const char *url, const char *protocols)
 {
@@ -90,8 +102,7 @@ const char *decide_command_fault(const Enclii__V1__RunBuild *run, const char *pr
     if (!run->commit || !is_hex(run->commit->sha)) {
         return "the commit id is not 40 or 64 lower-case hex digits";
     }
-    if (run->commit->ref[0] &&
-        (!is_plain(run->commit->ref, "/._-+@") || strstr(run->commit->ref, ".."))) {
+    if (run->commit->ref[0] && !is_ref(run->commit->ref)) {
         return "the ref has characters that git does not allow";
     }
     if (!url_allowed(run->clone_url, protocols)) {
@@ -257,6 +268,15 @@ bool decide_fetch_wants_branch(const char *output)
 {
     static const char *const words[] = {"unadvertised object", "not our ref",
                                         "does not allow request for", "expected old/new/ref", NULL};
+    return says(output, words);
+}
+
+bool decide_cache_damaged(const char *output)
+{
+    static const char *const words[] = {"not a git repository", "corrupt",     "bad object",
+                                        "object file",          "packfile",    "loose object",
+                                        "unable to read",       "bad config",  "shallow file",
+                                        "bad signature",        "broken link", NULL};
     return says(output, words);
 }
 

@@ -70,6 +70,8 @@ struct verdict decide_fetch_end(struct ec_arena *arena, const struct ec_process_
                                 const char *output);
 /* The host refuses to give a commit by its id: ask for the branch instead. */
 bool decide_fetch_wants_branch(const char *output);
+/* The repository that is kept between builds may be at fault: worth a try without it. */
+bool decide_cache_damaged(const char *output);
 struct verdict decide_build_end(struct ec_arena *arena, const struct ec_process_result *result,
                                 const struct limits *limits, const char *output);
 struct verdict decide_push_end(struct ec_arena *arena, const struct ec_process_result *result,

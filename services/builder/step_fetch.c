@@ -70,6 +70,12 @@ static struct ec_err fetch_failed(struct job *job, const struct ec_process_resul
     if (result->timed_out && job_deadline_ms(job, 1) == 0) {
         return job_out_of_time(job);
     }
+    if (!result->cancelled && cache_made(job) && decide_cache_damaged(job->log.tail)) {
+        cache_set_aside(job);
+        return job_fail(
+            job, (struct verdict){ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_FETCH, true,
+                                  "the copy of the repository that is kept here is damaged"});
+    }
     return job_fail(job, decide_fetch_end(job->arena, result, job->log.tail));
 }
 
@@ -158,7 +164,8 @@ static void on_fetched(struct job *job, const struct ec_process_result *result)
 
 static void on_checked_out(struct job *job, const struct ec_process_result *result)
 {
-    cache_release(job); /* the files are ours now */
+    struct ec_err err = result->exit_code == 0 ? ec_ok() : fetch_failed(job, result);
+    cache_release(job); /* the files are ours now, or it is taken again */
     fetch_forget_auth(job);
-    job_step_done(job, result->exit_code == 0 ? ec_ok() : fetch_failed(job, result));
+    job_step_done(job, err);
 }

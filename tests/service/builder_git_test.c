@@ -14,6 +14,29 @@
 
 static struct builder_fixture *const fx = &test_builder;
 
+/* A disk that was full, a power cut: the work folder may be lost or damaged at any time. */
+static void a_damaged_cache_is_made_anew(void **state)
+{
+    (void)state;
+    static const char *const damages[] = {
+        "rm -rf %s/scratch/git/*/objects %s/scratch/git/*/HEAD",
+        "find %s/scratch/git/*/objects -type f -exec truncate -s 0 {} + && ls %s >/dev/null",
+        "echo '[core' > $(echo %s/scratch/git/*/config) && ls %s >/dev/null"};
+    for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
+        build_begin(); /* the cache is made */
+        build_run_to_end();
+        assert_int_equal(fx->seen.succeeded, 1);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        assert_int_equal(build_shell(damages[i], fx->dir, fx->dir), 0);
+#pragma GCC diagnostic pop
+        build_begin();
+        build_run_to_end();
+        assert_string_equal(fx->seen.detail, "");
+        assert_int_equal(fx->seen.succeeded, 1);
+    }
+}
+
 /* Nothing of it is in the build's environment, its files, its log, or what is kept on disk. */
 static void private_repositories_are_fetched(void **state)
 {
@@ -105,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(untrusted_builds_share_no_git_cache),
         cmocka_unit_test(unknown_commit_is_explained),
+        cmocka_unit_test(a_damaged_cache_is_made_anew),
         cmocka_unit_test(private_repositories_are_fetched),
         cmocka_unit_test(a_credential_is_for_its_host_only),
     };

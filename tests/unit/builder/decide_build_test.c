@@ -119,6 +119,11 @@ static void dangerous_fields_are_refused(void **state)
     assert_non_null(fault_with(set_ref, "refs/heads/a..b"));
     assert_non_null(fault_with(set_ref, "-x"));
     assert_non_null(fault_with(set_ref, "refs/heads/a b"));
+    assert_non_null(fault_with(set_ref, "+refs/heads/a"));
+    assert_non_null(fault_with(set_ref, "refs/heads/a:refs/heads/b"));
+    assert_non_null(fault_with(set_ref, "refs/heads/*"));
+    assert_non_null(fault_with(set_ref, "refs/heads/a@{1}"));
+    assert_null(fault_with(set_ref, "refs/heads/fix/#42,(a=b)&\xc3\xbc"));
     assert_null(fault_with(set_ref, ""));
     assert_non_null(fault_with(set_image, "--tls-verify=false"));
     assert_non_null(fault_with(set_image, "a b"));
