@@ -222,7 +222,7 @@ static size_t take(struct ec_http_conn *conn, struct ec_span data)
 static bool request_over(struct ec_http_conn *conn, struct ec_span data)
 {
     struct ec_request *req = EC_TAKE(conn->req);
-    bool unread = data.len > 0 || ec_request_body_pending(req);
+    bool unread = data.len > 0 || conn->unsure || ec_request_body_pending(req);
     conn->since_ms = ec_mono_ms();
     ec_request_end(req);
     if (conn->last) {

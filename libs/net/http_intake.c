@@ -121,7 +121,7 @@ void ec_request_guard(struct ec_request *req, struct ec_guard_fault fault)
         fault = judge(req);
     }
     if (fault.status != 0) {
-        req->conn->last = true;
+        req->conn->last = req->conn->unsure = true;
         req->route = known_route(req);
         ec_request_refuse(req, fault.status, fault.code, fault.detail);
         return;

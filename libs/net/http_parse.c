@@ -93,7 +93,8 @@ static bool is_token(struct ec_span text)
 static bool is_visible(struct ec_span text)
 {
     for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] <= ' ' || text.ptr[i] == 0x7f) { /* a byte of no ASCII is negative */
+        unsigned char c = (unsigned char)text.ptr[i];
+        if (c <= ' ' || c >= 0x7f) {
             return false;
         }
     }
@@ -225,7 +226,7 @@ static enum ec_chunk_state after_size_byte(struct ec_chunks *chunks, char c)
 static enum ec_chunk_state after_text_byte(struct ec_chunks *chunks, char c, size_t max_bytes,
                                            enum ec_chunk_state at_cr)
 {
-    bool control = (c >= 0 && c < ' ' && c != '\t') || c == 0x7f;
+    bool control = ((unsigned char)c < ' ' && c != '\t') || c == 0x7f;
     if (c == '\r') {
         return at_cr;
     }
@@ -253,10 +254,13 @@ static enum ec_chunk_state after_byte(struct ec_chunks *chunks, char c)
     case EC_CHUNK_DATA_LF:
         return c == '\n' ? EC_CHUNK_SIZE : EC_CHUNK_BAD;
     case EC_CHUNK_TRAILER:
-        chunks->overhead_bytes++; /* else short lines would be free */
-        return c == '\r'                          ? EC_CHUNK_LAST_LF
-               : !is_token_byte((unsigned char)c) ? EC_CHUNK_BAD
-                                                  : EC_CHUNK_TRAILER_LINE;
+        if (c == '\r') {
+            return EC_CHUNK_LAST_LF;
+        }
+        /* Counted, else lines of one byte would be free. */
+        return !is_token_byte((unsigned char)c) || ++chunks->overhead_bytes > EC_TRAILER_MAX_BYTES
+                   ? EC_CHUNK_BAD
+                   : EC_CHUNK_TRAILER_LINE;
     case EC_CHUNK_TRAILER_LINE:
         return after_text_byte(chunks, c, EC_TRAILER_MAX_BYTES, EC_CHUNK_TRAILER_LF);
     case EC_CHUNK_TRAILER_LF:

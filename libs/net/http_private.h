@@ -33,6 +33,7 @@ struct ec_http_conn {
     size_t drained_bytes;
     bool blank_passed; /* one empty line before a request is allowed */
     bool last;         /* no request after this one */
+    bool unsure;       /* where the request ends is not known: more of it may come */
     bool draining;     /* answered for the last time; its bytes are dropped until it hangs up */
     bool running;      /* in its turn */
     bool queued;       /* in server->ready */
@@ -97,6 +98,8 @@ struct ec_http_server {
     char date[40];            /* of the header, for date_s */
     int64_t date_s;
     unsigned sweeps;
+    int64_t swept_ms;  /* mono: the last time */
+    bool stood_still;  /* the last sweep came late and judged nobody */
     bool kick_waiting; /* a deferred turn is on its way */
     bool closing;
     bool stopping; /* grace is over */

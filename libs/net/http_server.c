@@ -11,6 +11,7 @@
 #include "base/mem.h"
 
 #define SWEEP_MS 250
+#define STOOD_STILL_MS (2 * SWEEP_MS)
 #define COMMENT_EVERY_SWEEPS 60 /* 15 s */
 
 static void server_step(struct ec_http_server *server);
@@ -84,13 +85,26 @@ static void sweep_requests(struct ec_http_server *server, int64_t now_ms)
     }
 }
 
+/* When the loop stood still (a busy machine, a stopped process), timers come before what arrived
+ * meanwhile is read: then nobody is late yet. But not twice in a row, or a server that is always
+ * slow would have no deadlines. */
+static bool stood_still(struct ec_http_server *server, int64_t now_ms)
+{
+    bool late = now_ms - server->swept_ms > STOOD_STILL_MS;
+    server->swept_ms = now_ms;
+    server->stood_still = late && !server->stood_still;
+    return server->stood_still;
+}
+
 static void on_sweep(void *arg)
 {
     struct ec_http_server *server = arg;
     int64_t now_ms = ec_mono_ms();
-    server->sweeps++;
-    ec_http_sweep_conns(server, now_ms);
-    sweep_requests(server, now_ms);
+    if (!stood_still(server, now_ms)) {
+        server->sweeps++;
+        ec_http_sweep_conns(server, now_ms);
+        sweep_requests(server, now_ms);
+    }
     if (server->full && server->conn_count < server->spec.connections_max && !server->closing) {
         server->full = false; /* also when there were no descriptors left */
         ec_poll_want(server->poll, UV_READABLE);
@@ -174,6 +188,7 @@ static EC_RESULT server_start(struct ec_http_server *server)
         return err;
     }
     ec_poll_want(server->poll, UV_READABLE);
+    server->swept_ms = ec_mono_ms();
     ec_timer_start(server->sweep, SWEEP_MS, SWEEP_MS);
     return ec_ok();
 }

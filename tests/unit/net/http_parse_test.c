@@ -177,16 +177,22 @@ static void test_chunks(void **state)
     expect_body("0\r\n X: a\r\n\r\n", NULL);
 }
 
-static void test_endless_trailer(void **state)
+static void expect_trailer_ends(struct ec_span line)
 {
-    (void)state;
     struct ec_chunks chunks = {0};
     struct ec_span data;
     ec_chunks_take(&chunks, EC_SPAN("0\r\n"), &data);
-    for (int i = 0; i < EC_TRAILER_MAX_BYTES && chunks.state < EC_CHUNK_END; i++) {
-        ec_chunks_take(&chunks, EC_SPAN("a:\r\n"), &data);
+    for (int i = 0; i <= EC_TRAILER_MAX_BYTES && chunks.state < EC_CHUNK_END; i++) {
+        ec_chunks_take(&chunks, line, &data);
     }
     assert_int_equal(chunks.state, EC_CHUNK_BAD);
+}
+
+static void test_endless_trailer(void **state)
+{
+    (void)state;
+    expect_trailer_ends(EC_SPAN("a:\r\n"));
+    expect_trailer_ends(EC_SPAN("a\r\n"));
 }
 
 int main(void)

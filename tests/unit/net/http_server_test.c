@@ -134,6 +134,22 @@ static void test_nothing_behind_a_bad_request(void **state)
     close_server(100);
 }
 
+/* The refusal comes before all of it is read: hanging up then would reset the connection, and the
+ * sender would see that instead. */
+static void test_a_refusal_reaches_who_sends_more(void **state)
+{
+    (void)state;
+    static char request[300 * 1024];
+    open_server(5000, 5000);
+    memset(request, 'a', sizeof(request));
+    memcpy(request, "GET /hello/x HTTP/1.1\r\nHost: a\r\nX: ", 36);
+    begin(&(struct raw){.send = request, .send_len = sizeof(request), .pause_ms = 200});
+    raw_wait(world.loop, &raw);
+    assert_int_equal(strncmp(raw.reply, "HTTP/1.1 431 ", 13), 0);
+    assert_true(raw.closed);
+    close_server(100);
+}
+
 static void test_expect_continue(void **state)
 {
     (void)state;
@@ -187,6 +203,7 @@ int main(void)
         TEST(test_pipelining),
         TEST(test_pipelining_behind_a_late_reply),
         TEST(test_nothing_behind_a_bad_request),
+        TEST(test_a_refusal_reaches_who_sends_more),
         TEST(test_expect_continue),
         TEST(test_older_client),
         TEST(test_port_taken),
