@@ -1,6 +1,7 @@
 /* enclii hooks: webhooks of repositories. Set-up says at each step whether it holds, and ends with
  * what the host's own ping came to. */
 #include "cli.h"
+#include "local.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +170,21 @@ static void print_manual(struct cli *cli, const char *repo, const json_t *manual
     printf("Then try it: enclii hooks test %s\n", repo);
 }
 
+/* On this machine's git server we enter it ourselves. False: a person has to. */
+static bool enter_locally(struct cli *cli, const char *repo, const json_t *manual)
+{
+    const char *secret = ec_json_text(manual, "secret");
+    enum local_kept kept = !manual || option(cli, "manual") ? LOCAL_ELSEWHERE
+                           : secret[0] ? local_repo_keep_secret(cli->arena, repo, secret)
+                           : local_repo_has_secret(cli->arena, repo) ? LOCAL_KEPT
+                                                                     : LOCAL_ELSEWHERE;
+    if (kept == LOCAL_NOT_KEPT) {
+        fprintf(stderr, "The local git server could not be given the secret: its folder is not "
+                        "yours to write. As root:  enclii hooks setup --rotate\n");
+    }
+    return kept == LOCAL_KEPT;
+}
+
 static int wait_for_ping(struct cli *cli, const char *repo, const json_t *answer)
 {
     int status = EXIT_OK;
@@ -236,11 +252,16 @@ int cmd_hooks_setup(struct cli *cli)
     if (!good) {
         return status;
     }
+    const char *repo = ec_json_text(reply.body, "repo");
+    bool entered = enter_locally(cli, repo, ec_json_at(reply.body, "manual"));
     if (cli->json) {
         return print_json(reply.body);
     }
-    const char *repo = ec_json_text(reply.body, "repo");
     print_setup(cli, reply.body);
+    if (entered) {
+        say(cli, "host", "green", "the local git server signs with its secret");
+        return EXIT_OK;
+    }
     if (ec_json_at(reply.body, "manual")) {
         print_manual(cli, repo, ec_json_at(reply.body, "manual"));
         return EXIT_OK;
@@ -272,16 +293,24 @@ int cmd_hooks_secret(struct cli *cli)
     if (!good) {
         return status;
     }
+    const char *secret = ec_json_text(reply.body, "secret"),
+               *repo = ec_json_text(reply.body, "repo");
+    enum local_kept kept = LOCAL_ELSEWHERE;
+    if (secret[0] || !ec_json_bool(reply.body, "own", false)) {
+        kept = local_repo_keep_secret(cli->arena, repo, secret[0] ? secret : NULL);
+    }
     if (cli->json) {
         return print_json(reply.body);
     }
-    const char *secret = ec_json_text(reply.body, "secret");
     if (secret[0]) {
         printf("%s\n", secret);
         fprintf(stderr,
-                "The new secret of %s, shown this once: enter it at the git host. The one before "
+                "The new secret of %s, shown this once: %s. The one before "
                 "stays accepted until\nenclii hooks secret %s --forget-previous\n",
-                ec_json_text(reply.body, "repo"), ec_json_text(reply.body, "repo"));
+                repo,
+                kept == LOCAL_KEPT ? "the local git server signs with it from now on"
+                                   : "enter it at the git host",
+                repo);
     } else if (ec_json_bool(reply.body, "own", false)) {
         printf("%s: only the present secret is accepted now\n", ec_json_text(reply.body, "repo"));
     } else {

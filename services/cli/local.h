@@ -132,3 +132,17 @@ int local_supervise(struct local *local);
 /* ---- local_hook.c: the git server's side ---- */
 int local_hook(struct local *local);
 int local_repo(struct local *local, const char *name);
+bool local_repo_name_fits(const char *name); /* "acme/shop" */
+
+/* ---- local_hook_secret.c: with which secret that side signs, when not with the common one ---- */
+char *local_repo_secret(const struct local *local, const char *name); /* NULL = it has none */
+/* For the command, which knows repositories by their keys. */
+enum local_kept {
+    LOCAL_ELSEWHERE, /* no repository of this machine's git server */
+    LOCAL_KEPT,
+    LOCAL_NOT_KEPT, /* not for us to write */
+};
+/* secret NULL: the common one again. */
+enum local_kept local_repo_keep_secret(struct ec_arena *arena, const char *repo_key,
+                                       const char *secret);
+bool local_repo_has_secret(struct ec_arena *arena, const char *repo_key);

@@ -268,9 +268,11 @@ static const char *reason_in(const struct local *local, const char *text)
     return detail[0] ? detail : text;
 }
 
-static bool deliver(const struct local *local, const char *payload, const char *ref)
+static bool deliver(const struct local *local, const char *name, const char *payload,
+                    const char *ref)
 {
-    const char *secret_text = local_secret(local, "webhook");
+    const char *own = local_repo_secret(local, name);
+    const char *secret_text = own ? own : local_secret(local, "webhook");
     if (!secret_text) {
         printf("enclii: no platform has been started in %s, nobody was told\n", local->home);
         return false;
@@ -347,14 +349,14 @@ int local_hook(struct local *local)
     bool all = true;
     while (fgets(line, sizeof line, stdin)) {
         if (sscanf(line, "%64s %64s %511s", before, after, ref) == 3) {
-            all = deliver(local, payload_of(local, name, before, after, ref), ref) && all;
+            all = deliver(local, name, payload_of(local, name, before, after, ref), ref) && all;
         }
     }
     return all ? 0 : 1;
 }
 
 /* ---- enclii local repo ---- */
-static bool name_fits(const char *name)
+bool local_repo_name_fits(const char *name)
 {
     static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
@@ -382,7 +384,7 @@ static EC_RESULT make_repo(const struct local *local, const char *path)
 
 int local_repo(struct local *local, const char *name)
 {
-    if (!name_fits(name)) {
+    if (!local_repo_name_fits(name)) {
         fprintf(stderr, "enclii: the name must look like acme/shop, is \"%s\"\n", name);
         return 1;
     }
