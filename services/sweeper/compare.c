@@ -1,6 +1,7 @@
-/* Pushes whose list of paths was cut by the host: rows of sweeper.compare are taken by whoever is
- * free, the two commits are held against each other, and the answer is told, also when it is that
- * nobody could find out. A row older than `pipeline` waits is dropped. */
+/* Pushes whose list of paths was cut by the host, and pull requests, which come without one: rows
+ * of sweeper.compare are taken by whoever is free, the two commits are held against each other, and
+ * the answer is told, also when it is that nobody could find out. A row older than `pipeline` waits
+ * is dropped. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,9 +14,10 @@
 #define ARENA_MAX_BYTES ((size_t)32 << 20)
 #define LEASE_S "30"
 
-static struct ec_metric compared =
-    EC_COUNTER("enclii_sweep_compares_total",
-               "Pushes whose changed paths were asked of git, by what came of it.", "result");
+static struct ec_metric compared = EC_COUNTER(
+    "enclii_sweep_compares_total",
+    "Pushes and pull requests whose changed paths were asked of git, by what came of it.",
+    "result");
 
 #define CLAIM                                                                                      \
     "with gone as (delete from sweeper.compare where asked_at < now() - interval '2 minutes'),"    \
@@ -81,6 +83,7 @@ static void on_details(void *arg)
     fact.repo_key = ec_arena_strdup(compare->arena, compare->repo_key);
     fact.complete = d->complete;
     fact.detail = ec_arena_strdup(compare->arena, d->why);
+    fact.head_sha = ec_arena_strdup(compare->arena, d->base_ref ? d->after : "");
     if (d->complete) {
         fact.changed_paths = d->paths.list;
         fact.n_changed_paths = d->paths.count;
@@ -105,6 +108,7 @@ static void on_details(void *arg)
 
 static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
 {
+    bool pull = *ec_rows_text(rows, row, "base_ref") != '\0';
     struct ec_arena *arena = ec_arena_new(ARENA_MAX_BYTES);
     struct compare *compare = ec_arena_alloc(arena, sizeof *compare);
 #define COLUMN(name) ec_arena_strdup(arena, ec_rows_text(rows, row, #name))
@@ -119,6 +123,8 @@ static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
                                         .clone_url = COLUMN(clone_url),
                                         .before = COLUMN(before),
                                         .after = COLUMN(after),
+                                        .head_ref = pull ? COLUMN(ref) : NULL,
+                                        .base_ref = pull ? COLUMN(base_ref) : NULL,
                                         .end_mono_ms = ec_mono_ms() + COMPARE_DEADLINE_MS -
                                                        ec_rows_int(rows, row, "age_ms"),
                                         .done = on_details,

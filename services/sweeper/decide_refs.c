@@ -24,7 +24,7 @@ bool decide_is_sha(const char *sha)
 }
 
 /* A ref reaches git, events and pages. A peeled tag ("^{}") is none: '^' is in no ref's name. */
-static bool followed(struct ec_span ref)
+static bool well_formed(struct ec_span ref)
 {
     for (size_t i = 0; i < ref.len; i++) {
         unsigned char c = (unsigned char)ref.ptr[i];
@@ -32,9 +32,19 @@ static bool followed(struct ec_span ref)
             return false;
         }
     }
+    return ref.len <= REF_MAX_BYTES && ec_utf8_valid(ref);
+}
+
+static bool followed(struct ec_span ref)
+{
     bool named = (ec_span_starts(ref, HEADS) && ref.len > strlen(HEADS)) ||
                  (ec_span_starts(ref, TAGS) && ref.len > strlen(TAGS));
-    return named && ref.len <= REF_MAX_BYTES && ec_utf8_valid(ref);
+    return named && well_formed(ref);
+}
+
+bool decide_is_ref(const char *ref)
+{
+    return strncmp(ref, "refs/", 5) == 0 && ref[5] && well_formed(ec_span_of(ref));
 }
 
 void decide_listed(struct ec_arena *arena, struct listing *listing, struct ec_span line)

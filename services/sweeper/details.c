@@ -1,7 +1,8 @@
 /* What a push changed, asked of git: a scratch repository gets the two commits (no history, no
  * files), says which paths differ and how the commit describes itself, and goes again. Then, when
- * wanted, a bounded part of the history (no trees) says whether the push was forced. No cache: this
- * is rare, and a folder of its own needs no lock. */
+ * wanted, a bounded part of the history (no trees) says whether the push was forced. Of a pull
+ * request history comes first: it changes what differs from where it left its base branch. No
+ * cache: this is rare, and a folder of its own needs no lock. */
 #include "base/clock.h"
 #include "base/encode.h"
 #include "base/file.h"
@@ -30,6 +31,7 @@ static void on_removed(void *arg)
 {
     struct details *d = arg;
     d->sw->busy--;
+    ec_timer_free(d->again);
     ec_buf_done(&d->text);
     d->done(d->arg);
 }
@@ -86,18 +88,13 @@ static void run(struct details *d, bool remote, const char *const *args,
 static void fetch(struct details *d, const char *depth, const char *filter, next_fn next)
 {
     bool both = !d->without_before && !decide_all_zeros(d->before);
-    const char *const args[] = {"fetch",
-                                "--quiet",
-                                "--no-tags",
-                                "--no-write-fetch-head",
-                                "--no-recurse-submodules",
-                                "--depth",
-                                depth,
-                                filter,
-                                "origin",
-                                d->after,
-                                both ? d->before : NULL,
-                                NULL};
+    const char *const args[] = {
+        "fetch",
+        /* What came without trees is there, and would not come again. */
+        d->base_ref ? "--refetch" : "--quiet", "--quiet", "--no-tags", "--no-write-fetch-head",
+        "--no-recurse-submodules", "--depth", depth, filter, "origin",
+        d->base_ref ? d->head_ref : d->after, /* hosts hide forks' commits */
+        both ? d->before : NULL, NULL};
     run(d, true, args, NULL, next);
 }
 
@@ -206,7 +203,7 @@ static void on_fetched(void *arg, struct ec_err err, int exit_code)
     struct details *d = arg;
     const char *const args[] = {"log", "-1", "--format=%an%n%ae%n%ct%n%B", d->after, "--", NULL};
     (void)exit_code;
-    if (ec_failed(err) && !d->without_before && !decide_all_zeros(d->before)) {
+    if (ec_failed(err) && !d->base_ref && !d->without_before && !decide_all_zeros(d->before)) {
         d->without_before = true; /* after a forced push the host may have thrown it away */
         fetch(d, "1", "--filter=blob:none", on_fetched);
     } else if (ec_failed(err)) {
@@ -218,12 +215,67 @@ static void on_fetched(void *arg, struct ec_err err, int exit_code)
     }
 }
 
+/* ---- where a pull request left its base branch ---- */
+
+static void fetch_history(void *arg);
+
+/* Exit code 1: they have nothing in common, as far as we see. */
+static void on_parted(void *arg, struct ec_err err, int exit_code)
+{
+    struct details *d = arg;
+    if (exit_code == 0 && decide_is_sha(d->base)) {
+        d->before = ec_arena_strdup(d->arena, d->base);
+        fetch(d, "1", "--filter=blob:none", on_fetched);
+    } else if (exit_code == 1 && !d->deeper) {
+        d->deeper = true;
+        fetch_history(d);
+    } else if (exit_code == 1) {
+        give_up(d, "it left its base branch more than " PARTING_DEEPER " commits ago");
+    } else {
+        give_up(d, exit_code > 1 ? "its head is another commit by now" : err.what);
+    }
+}
+
+static void on_history(void *arg, struct ec_err err, int exit_code)
+{
+    struct details *d = arg;
+    const char *const args[] = {"merge-base", "refs/enclii/base", d->after, NULL};
+    (void)exit_code;
+    if (!ec_failed(err)) {
+        run(d, false, args, on_base_line, on_parted);
+    } else if (d->sw->stopping || d->end_mono_ms - ec_mono_ms() < 2 * HEAD_AGAIN_MS) {
+        give_up(d, err.what);
+    } else {
+        ec_timer_start(d->again, HEAD_AGAIN_MS, 0);
+    }
+}
+
+static void fetch_history(void *arg)
+{
+    struct details *d = arg;
+    const char *const args[] = {"fetch",
+                                "--quiet",
+                                "--no-tags",
+                                "--no-write-fetch-head",
+                                "--no-recurse-submodules",
+                                "--depth",
+                                d->deeper ? PARTING_DEEPER : PARTING_DEPTH,
+                                "--filter=tree:0",
+                                "origin",
+                                ec_arena_format(d->arena, "+%s:refs/enclii/head", d->head_ref),
+                                ec_arena_format(d->arena, "+%s:refs/enclii/base", d->base_ref),
+                                NULL};
+    run(d, true, args, NULL, on_history);
+}
+
 static void on_made(void *arg, struct ec_err err, int exit_code)
 {
     struct details *d = arg;
     (void)exit_code;
     if (ec_failed(err)) {
         give_up(d, err.what);
+    } else if (d->base_ref) {
+        fetch_history(d);
     } else {
         fetch(d, "1", "--filter=blob:none", on_fetched);
     }
@@ -235,7 +287,8 @@ void details_start(struct details *d)
     d->dir = ec_arena_format(d->arena, "%s/scratch/%s-%llu", sw->settings.work_dir,
                              sw->instance.text, (unsigned long long)++sw->scratch_count);
     d->paths = (struct paths){.count = 0};
-    d->complete = d->forced = d->without_before = false;
+    d->complete = d->forced = d->without_before = d->deeper = false;
+    d->again = ec_timer_new(sw->loop, fetch_history, d);
     d->message = d->author_name = d->author_email = ec_arena_strdup(d->arena, "");
     d->committed_unix_ms = 0;
     d->line = 0;

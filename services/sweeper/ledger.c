@@ -17,6 +17,7 @@ static const struct ec_route routes[] = {
     /* when this arrives            it carries */
     {"dev.enclii.repo.bound.v1", &enclii__v1__repo_bound__descriptor, NULL},
     {"dev.enclii.push.received.v1", &enclii__v1__push_received__descriptor, NULL},
+    {"dev.enclii.paths.wanted.v1", &enclii__v1__paths_wanted__descriptor, NULL},
 };
 
 #define MARK_EVERY_MS 50 /* on a busy topic */
@@ -230,6 +231,24 @@ static void put_push(struct sweeper *sw, struct ec_batch *batch, const struct ec
     }
 }
 
+/* Names that git would take for something else are no pull request's. */
+static void put_wanted(struct ec_batch *batch, const struct ec_event *ev)
+{
+    const Enclii__V1__PathsWanted *wanted = ec_event_body(ev);
+    if (!wanted || !decide_is_sha(wanted->head_sha) || !decide_is_ref(wanted->head_ref) ||
+        !decide_is_ref(wanted->base_ref)) {
+        return;
+    }
+    const char *row[] = {wanted->delivery_id, wanted->repo_key,   wanted->head_ref,
+                         wanted->head_sha,    ec_event_trace(ev), wanted->base_ref};
+    ec_batch_add(batch,
+                 "insert into sweeper.compare (delivery_id, repo_key, ref, before, after, trace,"
+                 " base_ref) select $1, $2, $3, '', $4, $5, $6"
+                 " where exists (select 1 from sweeper.repo where repo_key = $2)"
+                 " on conflict do nothing",
+                 row, EC_LEN(row));
+}
+
 static void fill(struct sweeper *sw, struct ec_batch *batch)
 {
     sw->redelivered_count = 0;
@@ -237,6 +256,8 @@ static void fill(struct sweeper *sw, struct ec_batch *batch)
         struct ec_event *ev = ec_batch_in_event(sw->batch, i);
         if (strcmp(ec_event_topic(ev), EC_TOPIC_REPOS) == 0) {
             put_repo(batch, ev);
+        } else if (strcmp(ec_event_type(ev), "dev.enclii.paths.wanted.v1") == 0) {
+            put_wanted(batch, ev);
         } else {
             put_push(sw, batch, ev);
         }

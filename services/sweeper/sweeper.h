@@ -34,6 +34,9 @@
 #define COMPARE_DEADLINE_MS 20000 /* from when the push was told; pipeline waits for 30 s */
 #define COMPARES_MAX 4            /* at once */
 #define ANCESTRY_DEPTH "256"      /* commits looked at to tell a forced push */
+#define PARTING_DEPTH "256"       /* to find where a pull request left its base branch; */
+#define PARTING_DEEPER "8192"     /* and if that was earlier */
+#define HEAD_AGAIN_MS 2000        /* a host may make the ref of a head after telling of it */
 #define BACK_OFF_MAX_MS 1800000
 #define LOST_AFTER_INTERVALS 10
 #define BLIND_AFTER_S "600"
@@ -120,6 +123,7 @@ struct listing {
 };
 bool decide_is_sha(const char *sha);
 bool decide_all_zeros(const char *sha);
+bool decide_is_ref(const char *ref); /* one that may be given to git: "refs/pull/7/head" */
 /* One line of `git ls-remote`: "<sha>\t<ref>". */
 void decide_listed(struct ec_arena *arena, struct listing *listing, struct ec_span line);
 
@@ -199,11 +203,14 @@ struct git_run {
 EC_RESULT git_run_start(struct git_run *run);
 void git_run_cancel_all(struct sweeper *sw);
 
-/* ---- details.c: what a push changed, by a scratch repository ---- */
+/* ---- details.c: what a push changed, or a pull request changes, by a scratch repository ---- */
 struct details {
     struct sweeper *sw;
     struct ec_arena *arena; /* outlives it */
     const char *repo_key, *clone_url, *before, *after;
+    /* Of a pull request, whose `before` is found first; NULL = of a push. `after` is at head_ref.
+     */
+    const char *head_ref, *base_ref;
     bool head; /* the commit's message and author are wanted, and whether it was forced */
     int64_t end_mono_ms;
     void (*done)(void *arg); /* once, later; the fields below say what was found */
@@ -220,7 +227,8 @@ struct details {
     size_t line; /* of the log */
     struct ec_buf text;
     char base[80]; /* the common ancestor */
-    bool without_before;
+    bool without_before, deeper;
+    struct ec_timer *again;
 };
 void details_start(struct details *details);
 

@@ -38,7 +38,7 @@ struct ec_githost_settings test_githost = {
 
 struct seen pushes[SEEN_MAX];
 int push_count;
-char compared_id[64], compared_paths[256], compared_detail[256];
+char compared_id[64], compared_paths[256], compared_detail[256], compared_head[65];
 bool compared_complete;
 int compared_count;
 char moved_from[128], moved_to[128], moved_url[200], moved_id[64];
@@ -87,6 +87,7 @@ static struct ec_err on_compared(void *state, struct ec_event *ev)
     (void)state;
     snprintf(compared_id, sizeof compared_id, "%s", fact->delivery_id);
     snprintf(compared_detail, sizeof compared_detail, "%s", fact->detail);
+    snprintf(compared_head, sizeof compared_head, "%s", fact->head_sha);
     join(compared_paths, sizeof compared_paths, fact->changed_paths, fact->n_changed_paths);
     compared_complete = fact->complete;
     compared_count++;
@@ -301,6 +302,27 @@ void tell(const char *id, const char *ref, const char *before, const char *after
                                             .id = ec_id_derive(id, "push").text,
                                             .type = "dev.enclii.push.received.v1",
                                             .body = &push.base});
+}
+
+void tell_wanted(const char *id, const char *head_ref, const char *head_sha, const char *base_ref)
+{
+    char texts[5][160];
+    const char *values[] = {id, head_ref, head_sha, base_ref, test_repo};
+    for (size_t i = 0; i < EC_LEN(values); i++) {
+        snprintf(texts[i], sizeof texts[i], "%s", values[i]);
+    }
+    Enclii__V1__PathsWanted wanted = ENCLII__V1__PATHS_WANTED__INIT;
+    wanted.delivery_id = texts[0];
+    wanted.head_ref = texts[1];
+    wanted.head_sha = texts[2];
+    wanted.base_ref = texts[3];
+    wanted.repo_key = texts[4];
+    test_kafka_publish(kafka, test_bus,
+                       &(struct ec_message){.topic = EC_TOPIC_INTAKE,
+                                            .key = test_repo,
+                                            .id = ec_id_derive(id, "wanted").text,
+                                            .type = "dev.enclii.paths.wanted.v1",
+                                            .body = &wanted.base});
 }
 
 struct wait {

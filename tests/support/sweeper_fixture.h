@@ -40,7 +40,7 @@ struct seen {
 };
 extern struct seen pushes[SEEN_MAX];
 extern int push_count;
-extern char compared_id[64], compared_paths[256], compared_detail[256];
+extern char compared_id[64], compared_paths[256], compared_detail[256], compared_head[65];
 extern bool compared_complete;
 extern int compared_count;
 /* The last rename that was told. */
@@ -64,6 +64,8 @@ void down(struct instance *in);
 void bind_repo(bool bound); /* as the api does; false: the tombstone */
 void tell(const char *id, const char *ref, const char *before, const char *after,
           bool complete); /* as the webhook does */
+void tell_wanted(const char *id, const char *head_ref, const char *head_sha,
+                 const char *base_ref); /* as the pipeline does */
 void wait_for(const char *sql, const char *want);
 void run_for(int ms);
 void set_pace(int times);
