@@ -30,7 +30,9 @@ const struct why_rule why_rules[] = {
      "While it was found out what it changed, a newer push came: that one is built "
      "for both.",
      ""},
-    {"paths_unknown", "The host cut the list of changed files; the sweeper finds out what changed.",
+    {"paths_unknown",
+     "The host did not tell all files that changed (of a pull request it tells none); the sweeper "
+     "finds out.",
      "Nothing: after half a minute without an answer it is built."},
     {"default_branch_renamed", "The default branch has a new name; the service follows it.",
      "Write the new name into enclii.yaml."},
@@ -46,6 +48,9 @@ const struct why_rule why_rules[] = {
     {"head_not_reachable", "The host keeps the pull request's head where it cannot be fetched.",
      "Push it to a branch of the repository."},
     {"already_built", "This commit was built already.", ""},
+    {"newer_head",
+     "While it was found out what the pull request changes, a later word about its head came.",
+     "Nothing: that one counts."},
     {"older_word", "The host has told a later state of the pull request before.", ""},
 
     /* ---- other words of hosts ---- */

@@ -105,6 +105,7 @@ static const char *want_compared(struct wanted *wanted, const char *key, const v
     (void)key;
     want(wanted, &wanted->repos, word->repo_key);
     want(wanted, &wanted->deliveries, word->delivery_id);
+    want(wanted, &wanted->commits, word->head_sha);
     return NULL;
 }
 

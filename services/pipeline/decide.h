@@ -73,6 +73,9 @@ void decide_push(struct world *world, const void *body);
 void push_take(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push);
 void push_ignore(struct world *world, struct delivery *row, const Enclii__V1__PushReceived *push,
                  const struct filter *filter);
+/* None of all the changed paths is one that the service watches. */
+struct filter decide_paths(struct world *world, struct service *svc, char *const *paths,
+                           size_t count);
 /* A service's branch rule against a ref: "main", "release-*" (a star stops at slashes, two do not),
  * or a whole ref with stars, "refs/tags/v*"; several are parted by commas. */
 bool decide_branch(const char *rule, const char *ref);

@@ -5,7 +5,7 @@
  * "everything". */
 #include <string.h>
 
-#include "decide.h"
+#include "pulls.h"
 
 static bool listed(const Enclii__V1__ServiceSpec *spec, const Enclii__V1__PushReceived *push)
 {
@@ -54,8 +54,8 @@ static bool take_over(struct world *world, const Enclii__V1__PushReceived *push)
 {
     bool any = false;
     for (struct delivery *row = world->first_delivery; row; row = row->next) {
-        if (row->cell.state != DELIVERY_COMPARING || strcmp(row->repo_key, push->repo_key) != 0 ||
-            strcmp(row->ref, push->ref) != 0) {
+        if (row->cell.state != DELIVERY_COMPARING || row->push.len == 0 ||
+            strcmp(row->repo_key, push->repo_key) != 0 || strcmp(row->ref, push->ref) != 0) {
             continue;
         }
         const Enclii__V1__PushReceived *older = kept_push(world, row);
@@ -89,10 +89,16 @@ void decide_compared(struct world *world, const void *body)
 {
     const Enclii__V1__PushCompared *word = body;
     struct delivery *row = world_delivery(world, word->delivery_id);
-    Enclii__V1__PushReceived *push =
-        row && row->cell.state == DELIVERY_COMPARING ? kept_push(world, row) : NULL;
-    if (!push) {
+    if (!row || row->cell.state != DELIVERY_COMPARING) {
         return; /* nobody waits for it (any more) */
+    }
+    if (row->push.len == 0) {
+        decide_pull_compared(world, row, word);
+        return;
+    }
+    Enclii__V1__PushReceived *push = kept_push(world, row);
+    if (!push) {
+        return;
     }
     push->n_changed_paths = word->n_changed_paths;
     push->changed_paths = word->changed_paths;
@@ -105,6 +111,10 @@ void decide_delivery_overdue(struct world *world, struct delivery *row)
     world->cause.id =
         ec_arena_format(world->arena, "deadline/delivery/%s/%lld", row->id, (long long)row->cas);
     world->cause.trace = row->trace;
+    if (row->push.len == 0) {
+        decide_pull_compared(world, row, NULL);
+        return;
+    }
     Enclii__V1__PushReceived *push = kept_push(world, row);
     if (push) {
         push->changed_paths_complete = false;

@@ -61,6 +61,9 @@ static void learn(struct world *world, struct pull *pull,
                   const Enclii__V1__PullRequestChanged *word)
 {
     bool closed = is(word->delivery->action, "closed");
+    if (!is(pull->head_sha, word->head_sha)) {
+        approval_end(world, pull, "superseded", "a newer commit took its place");
+    }
     pull->state = closed ? word->merged ? "MERGED" : "CLOSED" : "open";
     pull->title = world_text(world, word->title);
     pull->url = world_text(world, word->url);
@@ -121,8 +124,8 @@ static struct filter filter_fork(struct world *world, const struct service *svc,
         "fork_of_stranger",
         ec_arena_format(world->arena,
                         "pull request #%d of %s (%s) comes from a fork; a member of the project "
-                        "looks at it, then: enclii approve %d --commit %.12s --service %s",
-                        pull->number, author, link, pull->number, pull->head_sha, svc->name)};
+                        "looks at it, then: %s",
+                        pull->number, author, link, approval_command(world, svc, pull))};
 }
 
 static struct filter filter_head(struct world *world, const struct pull *pull)
@@ -139,8 +142,21 @@ static struct filter filter_head(struct world *world, const struct pull *pull)
                   : (struct filter){NULL, NULL};
 }
 
-static struct filter filter_service(struct world *world, struct service *svc,
-                                    const struct pull *pull)
+/* What is there already needs nobody's approval, and what a service does not watch neither. */
+static struct filter filter_built(struct world *world, const struct service *svc,
+                                  const struct pull *pull)
+{
+    const struct build *there = built(svc, pull);
+    if (!there) {
+        return (struct filter){NULL, NULL};
+    }
+    bool open = !machine_ended(&there->cell);
+    return (struct filter){open ? "already_building" : "already_built",
+                           ec_arena_format(world->arena, "build #%d %s this commit", there->number,
+                                           open ? "works on" : "was made of")};
+}
+
+struct filter pull_filter(struct world *world, struct service *svc, const struct pull *pull)
 {
     const char *rule = world_service_spec(world, svc)->pull_requests;
     const char *base = ec_arena_format(world->arena, "refs/heads/%s", pull->base_ref);
@@ -157,15 +173,12 @@ static struct filter filter_service(struct world *world, struct service *svc,
                             pull->number, pull->base_ref, svc->branch)};
     }
     struct filter filter = filter_head(world, pull);
-    filter = filter.rule ? filter : filter_fork(world, svc, pull, rule);
-    const struct build *there = filter.rule ? NULL : built(svc, pull);
-    if (there) {
-        bool open = !machine_ended(&there->cell);
-        filter = (struct filter){open ? "already_building" : "already_built",
-                                 ec_arena_format(world->arena, "build #%d %s this commit",
-                                                 there->number, open ? "works on" : "was made of")};
+    filter = filter.rule ? filter : filter_built(world, svc, pull);
+    if (!filter.rule && pull->compared) {
+        filter = decide_paths(world, svc, pull->compared->changed_paths,
+                              pull->compared->n_changed_paths);
     }
-    return filter;
+    return filter.rule ? filter : filter_fork(world, svc, pull, rule);
 }
 
 struct build *decide_build_pull(struct world *world, struct service *svc, const struct pull *pull,
@@ -196,8 +209,7 @@ static Enclii__V1__Commit *commit_of(struct world *world, const struct delivery 
     return commit;
 }
 
-/* Builds what each service of the repository wants of the head. */
-static void fan_out(struct world *world, struct delivery *row, const struct pull *pull)
+void pull_take(struct world *world, struct delivery *row, struct pull *pull)
 {
     struct filter reason = {"no_service", "no service is bound to this repository"};
     Enclii__V1__DeliveryAccepted *fact = delivery_fact(world);
@@ -209,9 +221,12 @@ static void fan_out(struct world *world, struct delivery *row, const struct pull
         if (!is(svc->repo_key, pull->repo_key) || svc->removed) {
             continue;
         }
-        struct filter filter = filter_service(world, svc, pull);
+        struct filter filter = pull_filter(world, svc, pull);
         if (filter.rule) {
             reason = filter;
+            if (is(filter.rule, "fork_of_stranger")) {
+                approval_need(world, svc, pull);
+            }
             world_why(world, &(struct why){svc->id, "delivery", row->id, filter.rule, "not built"},
                       "%s", filter.detail);
             continue;
@@ -226,10 +241,13 @@ static void fan_out(struct world *world, struct delivery *row, const struct pull
     }
 }
 
-static void close_builds(struct world *world, struct delivery *row, const struct pull *pull)
+static void close_pull(struct world *world, struct delivery *row, struct pull *pull)
 {
-    const char *detail = ec_arena_format(world->arena, "pull request #%d was %s", pull->number,
-                                         is(pull->state, "MERGED") ? "merged" : "closed");
+    const char *how = is(pull->state, "MERGED") ? "merged" : "closed";
+    const char *detail =
+        ec_arena_format(world->arena, "pull request #%d was %s", pull->number, how);
+    approval_end(world, pull, "lapsed", ec_arena_format(world->arena, "it was %s", how));
+    decide_pull_waits_end(world, pull, "pull_request_closed", detail);
     for (struct service *svc = world->first_service; svc; svc = svc->next) {
         struct build *build = is(svc->repo_key, pull->repo_key) ? svc->first_build : NULL;
         for (; build; build = build->next_of_service) {
@@ -273,6 +291,7 @@ void decide_pull_request(struct world *world, const void *body)
                                                     .head_sha = "",
                                                     .base_ref = "",
                                                     .delivery_id = "",
+                                                    .asked_of = "",
                                                     .mark = ROW_NEW});
     } else if (word->updated_unix_ms > 0 && word->updated_unix_ms < pull->host_updated_ms) {
         delivery_ignore(
@@ -283,11 +302,14 @@ void decide_pull_request(struct world *world, const void *body)
     const char *old_base = pull->base_ref;
     learn(world, pull, word);
     if (is(info->action, "closed")) {
-        close_builds(world, row, pull);
+        close_pull(world, row, pull);
     } else if (brings_head(word, old_base)) {
         row->ref = *pull->ref ? pull->ref : "";
         row->commit_sha = pull->head_sha;
-        fan_out(world, row, pull);
+        decide_pull_waits_end(world, pull, "newer_head", "a later word about its head counts");
+        if (!decide_pull_waits(world, row, pull)) {
+            pull_take(world, row, pull);
+        }
     } else {
         machine_move(&row->cell, DELIVERY_ACCEPTED, world->now_ms, 0);
         row->detail = ec_arena_format(world->arena, "pull request #%d was %s: nothing to build",

@@ -15,22 +15,30 @@
 static struct ec_metric deliveries =
     EC_COUNTER("enclii_deliveries_total", "Push deliveries by what became of them.", "outcome");
 
-static struct filter filter_paths(struct world *world, struct service *svc,
-                                  const Enclii__V1__PushReceived *push)
+struct filter decide_paths(struct world *world, struct service *svc, char *const *paths,
+                           size_t count)
 {
     const Enclii__V1__ServiceSpec *spec = world_service_spec(world, svc);
-    if (spec->n_watch_paths == 0 || !push->changed_paths_complete || push->created) {
-        return (struct filter){NULL, NULL}; /* the list does not say all that changed: build */
+    bool wanted = spec->n_watch_paths == 0;
+    for (size_t i = 0; i < count && !wanted; i++) {
+        wanted = paths_match(spec->watch_paths, spec->n_watch_paths, paths[i]);
     }
-    for (size_t i = 0; i < push->n_changed_paths; i++) {
-        if (paths_match(spec->watch_paths, spec->n_watch_paths, push->changed_paths[i])) {
-            return (struct filter){NULL, NULL};
-        }
+    if (wanted) {
+        return (struct filter){NULL, NULL};
     }
     return (struct filter){"paths_not_watched",
                            ec_arena_format(world->arena,
                                            "none of the %zu changed files is under a watched path",
-                                           push->n_changed_paths)};
+                                           count)};
+}
+
+static struct filter filter_paths(struct world *world, struct service *svc,
+                                  const Enclii__V1__PushReceived *push)
+{
+    if (!push->changed_paths_complete || push->created) {
+        return (struct filter){NULL, NULL}; /* the list does not say all that changed: build */
+    }
+    return decide_paths(world, svc, push->changed_paths, push->n_changed_paths);
 }
 
 static struct filter filter_service(struct world *world, struct service *svc,

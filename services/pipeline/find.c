@@ -10,25 +10,29 @@
 /* At most this many at a time; the next look takes the rest. The queue is seen a slice per project,
  * so that the backlog of one cannot hide the others, and only while a slot is free. */
 static const char overdue_sql[] =
-    "(select 'build' as kind, id::text, service_id::text as owner from enclii.build where "
-    "deadline_at < now() "
+    "(select 'build' as kind, id::text, service_id::text as owner, '' as commit from enclii.build "
+    "where deadline_at < now() "
     "order by deadline_at limit 200) union all "
-    "(select 'release', id::text, service_id::text from enclii.release where deadline_at < now() "
-    "order by deadline_at limit 200) union all "
-    "(select 'deployment', id::text, service_id::text from enclii.deployment where deadline_at < "
+    "(select 'release', id::text, service_id::text, '' from enclii.release where deadline_at < "
     "now() "
     "order by deadline_at limit 200) union all "
-    "(select 'domain', hostname, service_id::text from enclii.domain where deadline_at < now() "
+    "(select 'deployment', id::text, service_id::text, '' from enclii.deployment where deadline_at "
+    "< "
+    "now() "
     "order by deadline_at limit 200) union all "
-    "(select 'delivery', id, repo_key from enclii.delivery where deadline_at < now() "
-    "order by deadline_at limit 200)";
+    "(select 'domain', hostname, service_id::text, '' from enclii.domain where deadline_at < now() "
+    "order by deadline_at limit 200) union all "
+    "(select 'delivery', id, repo_key, case when push is null or push = '' then commit_sha else '' "
+    "end from enclii.delivery where deadline_at < now() order by deadline_at limit 200)";
 static const char silent_sql[] =
-    "select 'build' as kind, id::text, service_id as owner from enclii.build where state in "
+    "select 'build' as kind, id::text, service_id as owner, '' as commit from enclii.build where "
+    "state in "
     "('leased', "
     "'running') and $1::bigint > 0 and heard_at < now() - $1::bigint * interval '1 millisecond' "
     "order by heard_at limit 200";
 static const char queued_sql[] =
-    "select kind, id, service_id as owner from (select 'queued' as kind, b.id::text, b.service_id, "
+    "select kind, id, service_id as owner, '' as commit from (select 'queued' as kind, b.id::text, "
+    "b.service_id, "
     "b.priority, b.queued_at, row_number() over (partition by s.project_id order by b.priority "
     "desc, b.queued_at) as place from enclii.build b join enclii.service s on s.id = b.service_id "
     "where b.state = 'queued' and (select coalesce(sum(slots), 0) from enclii.builder where not "
@@ -60,6 +64,7 @@ static void take(struct wanted *wanted, const struct ec_rows *rows)
                                : delivery                        ? &wanted->deliveries
                                                                  : &wanted->builds;
         want(wanted, list, id);
+        want(wanted, &wanted->commits, ec_rows_text(rows, at, "commit")); /* of a pull request */
     }
 }
 

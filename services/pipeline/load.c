@@ -225,7 +225,8 @@ EC_RESULT load_world(struct ec_store *store, const struct wanted *wanted, const 
            1);
     ask_if(batch, wanted->pulls.count + wanted->commits.count > 0, pulls_sql,
            (const char *[]){array(arena, &wanted->pulls), commits}, 2);
-    ask_if(batch, wanted->commits.count > 0, approvals_sql, &commits, 1);
+    ask_if(batch, wanted->pulls.count + wanted->commits.count > 0, approvals_sql,
+           (const char *[]){commits, array(arena, &wanted->pulls)}, 2);
     ask_if(batch, wanted->ci_commits.count + wanted->deliveries.count > 0, ci_runs_sql,
            (const char *[]){array(arena, &wanted->ci_commits), array(arena, &wanted->deliveries)},
            2);

@@ -2,9 +2,11 @@
 #include "load_rows.h"
 
 const char deliveries_sql[] =
-    "select id, repo_key, ref, commit_sha, state, reason, detail, duplicates, trace, push, cas, "
-    "enclii.ms(received_at) as received, enclii.ms(deadline_at) as deadline from enclii.delivery "
-    "where id = any($1::text[]) union all select id, repo_key, ref, commit_sha, state, reason, "
+    "select id, repo_key, ref, commit_sha, pusher, state, reason, detail, duplicates, trace, push, "
+    "cas, enclii.ms(received_at) as received, enclii.ms(deadline_at) as deadline from "
+    "enclii.delivery "
+    "where id = any($1::text[]) union all select id, repo_key, ref, commit_sha, pusher, state, "
+    "reason, "
     "detail, duplicates, trace, push, cas, enclii.ms(received_at), enclii.ms(deadline_at) from "
     "enclii.delivery where "
     "repo_key = any($2::text[]) and deadline_at is not null";
@@ -29,7 +31,7 @@ void take_delivery(const struct row *row)
         .repo_key = row_text(row, "repo_key"),
         .ref = row_text(row, "ref"),
         .commit_sha = row_text(row, "commit_sha"),
-        .pusher = "",
+        .pusher = row_text(row, "pusher"),
         .reason = row_text(row, "reason"),
         .detail = row_text(row, "detail"),
         .trace = row_text(row, "trace"),

@@ -38,7 +38,7 @@ void take_builder(const struct row *row);
 
 /* ---- pulls.c ---- */
 extern const char pulls_sql[];     /* $1 ids, $2 commits */
-extern const char approvals_sql[]; /* $1 commits */
+extern const char approvals_sql[]; /* $1 commits, $2 ids of pull requests: of their heads too */
 extern const char ci_runs_sql[];   /* $1 commits, $2 deliveries that wait to be decided */
 void take_pull(const struct row *row);
 void take_approval(const struct row *row);

@@ -8,11 +8,12 @@
 
 const char pulls_sql[] =
     "select id, repo_key, number, state, title, url, ref, head_sha, base_ref, from_fork, draft, "
-    "author, author_association, delivery_id, enclii.ms(host_updated_at) as host_updated "
+    "author, author_association, delivery_id, asked_of, enclii.ms(host_updated_at) as host_updated "
     "from enclii.pull_request where id = any($1::text[]) or head_sha = any($2::text[])";
 const char approvals_sql[] =
     "select service_id, pull_request, commit_sha, approved_by, approved_by_id, reason "
-    "from enclii.approval where commit_sha = any($1::text[])";
+    "from enclii.approval where commit_sha = any(array(select unnest($1::text[]) union select "
+    "head_sha from enclii.pull_request where id = any($2::text[])))";
 const char ci_runs_sql[] =
     "select repo_key, sha, kind, run_id, name, status, conclusion, url, attempt "
     "from enclii.ci_run where sha = any(array(select unnest($1::text[]) union select commit_sha "
@@ -120,6 +121,7 @@ void take_pull(const struct row *row)
                                    .author = row_text(row, "author"),
                                    .author_association = row_text(row, "author_association"),
                                    .delivery_id = row_text(row, "delivery_id"),
+                                   .asked_of = row_text(row, "asked_of"),
                                    .host_updated_ms = row_number(row, "host_updated"),
                                });
 }

@@ -17,6 +17,9 @@ struct pull {
     bool from_fork, draft;
     const char *author, *author_association, *delivery_id;
     int64_t host_updated_ms; /* by the host's clock; 0 = not told */
+    const char *asked_of;    /* ids of services that wait for an approval of the head */
+    /* What it changes, while that is decided upon; NULL = not known. Not stored. */
+    const Enclii__V1__PushCompared *compared;
     enum row_mark mark;
     struct pull *next;
 };
@@ -55,9 +58,23 @@ const char *want_pull_request(struct wanted *wanted, const char *key, const void
 void decide_pull_request(struct world *world, const void *body);
 /* OWNER, MEMBER or COLLABORATOR. */
 bool decide_is_member(const char *association);
+/* Why a service does not build the head; rule NULL = it does. */
+struct filter pull_filter(struct world *world, struct service *svc, const struct pull *pull);
+/* The end of the delivery that told the head: builds it where it is wanted. */
+void pull_take(struct world *world, struct delivery *row, struct pull *pull);
 /* A build of its head. */
 struct build *decide_build_pull(struct world *world, struct service *svc, const struct pull *pull,
                                 const Enclii__V1__Actor *actor);
+
+/* ---- decide_pull_paths.c ---- */
+/* True: the delivery waits to learn what the pull request changes. */
+bool decide_pull_waits(struct world *world, struct delivery *row, const struct pull *pull);
+/* What waits for this pull request is ignored. */
+void decide_pull_waits_end(struct world *world, const struct pull *pull, const char *rule,
+                           const char *detail);
+/* word NULL: nobody said it in time. */
+void decide_pull_compared(struct world *world, struct delivery *row,
+                          const Enclii__V1__PushCompared *word);
 
 /* ---- decide_ci.c ---- */
 struct ci_verdict {
@@ -75,3 +92,10 @@ void decide_ci_overdue(struct world *world, struct build *build);
 /* ---- decide_approve.c ---- */
 const char *want_request_approve(struct wanted *wanted, const char *key, const void *body);
 void decide_request_approve(struct world *world, const void *body);
+/* What a member says to let the head in. */
+const char *approval_command(struct world *world, const struct service *svc,
+                             const struct pull *pull);
+/* Told once per head and service. */
+void approval_need(struct world *world, const struct service *svc, struct pull *pull);
+/* Nobody gave it, and nobody will: `how` is "lapsed" or "superseded". */
+void approval_end(struct world *world, struct pull *pull, const char *how, const char *reason);

@@ -8,7 +8,7 @@
 bool write_put_pulls(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 15);
+    ec_columns_init(&cols, 16);
     for (const struct pull *row = world->first_pull; row; row = row->next) {
         if (row->mark == ROW_CLEAN) {
             continue;
@@ -28,20 +28,26 @@ bool write_put_pulls(struct ec_batch *batch, const struct world *world)
         ec_columns_text(&cols, row->author_association);
         ec_columns_text(&cols, row->delivery_id);
         ec_columns_int(&cols, row->host_updated_ms);
+        ec_columns_text(&cols, row->asked_of);
     }
     return ec_columns_flush(
         &cols, batch,
         "insert into enclii.pull_request (id, repo_key, number, state, title, url, ref, head_sha, "
-        "base_ref, from_fork, draft, author, author_association, delivery_id, host_updated_at) "
-        "select c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, enclii.at(c15) from "
+        "base_ref, from_fork, draft, author, author_association, delivery_id, host_updated_at, "
+        "asked_of) "
+        "select c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, enclii.at(c15), c16 "
+        "from "
         "unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], "
         "$7::text[], $8::text[], $9::text[], $10::boolean[], $11::boolean[], $12::text[], "
-        "$13::text[], $14::text[], $15::bigint[]) as c(c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, "
-        "c11, c12, c13, c14, c15) order by c1 on conflict (id) do update set state = "
+        "$13::text[], $14::text[], $15::bigint[], $16::text[]) as c(c1, c2, c3, c4, c5, c6, c7, "
+        "c8, "
+        "c9, c10, c11, c12, c13, c14, c15, c16) order by c1 on conflict (id) do update set state = "
         "excluded.state, title = excluded.title, url = excluded.url, ref = excluded.ref, head_sha "
         "= excluded.head_sha, base_ref = excluded.base_ref, from_fork = excluded.from_fork, draft "
         "= excluded.draft, author = excluded.author, author_association = "
-        "excluded.author_association, delivery_id = excluded.delivery_id, host_updated_at = "
+        "excluded.author_association, delivery_id = excluded.delivery_id, asked_of = "
+        "excluded.asked_of, "
+        "host_updated_at = "
         "excluded.host_updated_at, updated_at = now()",
         false);
 }

@@ -15,54 +15,6 @@
 #include "bus/topics.h"
 #include "support/pipeline_fixture.h"
 
-static int serial;
-
-static Enclii__V1__DeliveryInfo info(const char *event, const char *action)
-{
-    Enclii__V1__DeliveryInfo made = ENCLII__V1__DELIVERY_INFO__INIT;
-    char id[32];
-    snprintf(id, sizeof id, "d-%d", ++serial);
-    made.delivery_id = pl_text(id);
-    made.host = pl_text("github");
-    made.event = pl_text(event);
-    made.action = pl_text(action);
-    made.repo_key = pl_text(REPO);
-    made.sender = pl_text("eve");
-    return made;
-}
-
-static void pull(struct pl_fixture *fix, const char *action, const char *sha)
-{
-    Enclii__V1__DeliveryInfo about = info("pull_request", action);
-    Enclii__V1__PullRequestChanged pr = ENCLII__V1__PULL_REQUEST_CHANGED__INIT;
-    pr.delivery = &about;
-    pr.number = 7;
-    pr.title = pl_text("Add a cat");
-    pr.head_sha = pl_text(sha);
-    pr.base_ref = pl_text("main");
-    pr.from_fork = true;
-    pr.author = pl_text("eve");
-    pr.author_association = pl_text("NONE");
-    pr.updated_unix_ms = 1700000000000 + serial;
-    pl_tell(fix, EC_TOPIC_INTAKE, REPO, "dev.enclii.pull_request.changed.v1", &pr.base,
-            about.delivery_id);
-}
-
-static void approve(struct pl_fixture *fix, const char *sha)
-{
-    Enclii__V1__Actor ada = ENCLII__V1__ACTOR__INIT;
-    Enclii__V1__RequestApprove req = ENCLII__V1__REQUEST_APPROVE__INIT;
-    char id[32];
-    snprintf(id, sizeof id, "approve-%d", ++serial);
-    ada.name = pl_text("ada");
-    req.request_id = pl_text(id);
-    req.service_id = pl_text(SERVICE);
-    req.pull_request = 7;
-    req.commit_sha = pl_text(sha);
-    req.actor = &ada;
-    pl_tell(fix, EC_TOPIC_REQUESTS, SERVICE, "dev.enclii.request.approve.v1", &req.base, id);
-}
-
 static void deploy(struct pl_fixture *fix, const char *release, const char *deployment)
 {
     Enclii__V1__RequestDeploy req = ENCLII__V1__REQUEST_DEPLOY__INIT;
@@ -76,7 +28,7 @@ static void deploy(struct pl_fixture *fix, const char *release, const char *depl
 static void ci_run(struct pl_fixture *fix, const char *sha, const char *run_id,
                    const char *conclusion)
 {
-    Enclii__V1__DeliveryInfo about = info("workflow_run", "completed");
+    Enclii__V1__DeliveryInfo about = pl_info("workflow_run", "completed");
     Enclii__V1__CiChanged ci = ENCLII__V1__CI_CHANGED__INIT;
     ci.delivery = &about;
     ci.kind = pl_text("workflow_run");
@@ -102,13 +54,13 @@ static void test_a_fork_from_stranger_to_served(void **state)
     if (!fix) {
         skip();
     }
-    pull(fix, "opened", SHA_A);
+    pl_pull(fix, "opened", SHA_A);
     pl_becomes(fix, "select state || ' ' || reason from enclii.delivery",
                "IGNORED fork_of_stranger");
     pl_stays(fix, "select count(*) from enclii.build", "0");
     pl_becomes(fix, "select state || ' ' || head_sha || ' ' || from_fork from enclii.pull_request",
                "open " SHA_A " true");
-    approve(fix, SHA_A);
+    pl_approve(fix, SHA_A);
     pl_becomes(fix,
                BUILD_OF(SHA_A, "pull_request || ' ' || trusted || ' ' || approved_by || ' ' || "
                                "ref || ' ' || author"),
@@ -141,7 +93,7 @@ static void test_an_unapproved_release_is_refused_until_its_commit_is_let_in(voi
     /* "all": strangers' code is built without a question. Field 10 of ServiceSpec. */
     test_pg_sql(fix->pg, "update enclii.service set spec = spec || '\\x5203616c6c'");
     pl_heartbeat(fix, "b1", 1);
-    pull(fix, "opened", SHA_A);
+    pl_pull(fix, "opened", SHA_A);
     pl_becomes(fix, BUILD_OF(SHA_A, "state"), "leased");
     ec_cleanup(ec_freep) char *build = pl_value(fix, BUILD_OF(SHA_A, "id"));
     pl_build_started(fix, build, 1);
@@ -154,23 +106,23 @@ static void test_an_unapproved_release_is_refused_until_its_commit_is_let_in(voi
     pl_becomes(fix, "select state || ' ' || reason from enclii.deployment",
                "CANCELLED approval_needed");
     pl_stays(fix, "select count(*) from enclii.desired where release_id is not null", "0");
-    pull(fix, "synchronize", SHA_B); /* the approval of another commit does not help */
+    pl_pull(fix, "synchronize", SHA_B); /* the approval of another commit does not help */
     pl_becomes(fix, "select head_sha from enclii.pull_request", SHA_B);
-    approve(fix, SHA_B);
+    pl_approve(fix, SHA_B);
     pl_becomes(fix, "select string_agg(commit_sha, ' ') from enclii.approval", SHA_B);
     deploy(fix, release, "00000000-0000-4000-8000-00000000d003");
     pl_becomes(fix,
                "select reason from enclii.deployment where id = "
                "'00000000-0000-4000-8000-00000000d003'",
                "approval_needed");
-    approve(fix, SHA_A);
+    pl_approve(fix, SHA_A);
     pl_becomes(fix, RELEASE_OF(SHA_A, "approved_by"), "ada");
     deploy(fix, release, "00000000-0000-4000-8000-00000000d004");
     pl_becomes(fix,
                "select state from enclii.deployment where id = "
                "'00000000-0000-4000-8000-00000000d004'",
                "rolling");
-    pull(fix, "closed", SHA_B);
+    pl_pull(fix, "closed", SHA_B);
     pl_becomes(fix, BUILD_OF(SHA_B, "state || ' ' || reason"), "CANCELLED pull_request_closed");
     pl_becomes(fix, "select state from enclii.pull_request", "CLOSED");
 }

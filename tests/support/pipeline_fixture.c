@@ -289,3 +289,53 @@ void pl_reverted(struct pl_fixture *fix, const char *deployment)
     pl_tell(fix, EC_TOPIC_DEPLOYMENT_EVENTS, SERVICE, "dev.enclii.deployment.reverted.v1",
             &body.base, ec_id_new().text);
 }
+
+/* ---- pull requests ---- */
+
+static int serial;
+
+Enclii__V1__DeliveryInfo pl_info(const char *event, const char *action)
+{
+    Enclii__V1__DeliveryInfo made = ENCLII__V1__DELIVERY_INFO__INIT;
+    char id[32];
+    snprintf(id, sizeof id, "d-%d", ++serial);
+    made.delivery_id = pl_text(id);
+    made.host = pl_text("github");
+    made.event = pl_text(event);
+    made.action = pl_text(action);
+    made.repo_key = pl_text(REPO);
+    made.sender = pl_text("eve");
+    return made;
+}
+
+void pl_pull(struct pl_fixture *fix, const char *action, const char *sha)
+{
+    Enclii__V1__DeliveryInfo about = pl_info("pull_request", action);
+    Enclii__V1__PullRequestChanged pr = ENCLII__V1__PULL_REQUEST_CHANGED__INIT;
+    pr.delivery = &about;
+    pr.number = 7;
+    pr.title = pl_text("Add a cat");
+    pr.head_sha = pl_text(sha);
+    pr.base_ref = pl_text("main");
+    pr.from_fork = true;
+    pr.author = pl_text("eve");
+    pr.author_association = pl_text("NONE");
+    pr.updated_unix_ms = 1700000000000 + serial;
+    pl_tell(fix, EC_TOPIC_INTAKE, REPO, "dev.enclii.pull_request.changed.v1", &pr.base,
+            about.delivery_id);
+}
+
+void pl_approve(struct pl_fixture *fix, const char *sha)
+{
+    Enclii__V1__Actor ada = ENCLII__V1__ACTOR__INIT;
+    Enclii__V1__RequestApprove req = ENCLII__V1__REQUEST_APPROVE__INIT;
+    char id[32];
+    snprintf(id, sizeof id, "approve-%d", ++serial);
+    ada.name = pl_text("ada");
+    req.request_id = pl_text(id);
+    req.service_id = pl_text(SERVICE);
+    req.pull_request = 7;
+    req.commit_sha = pl_text(sha);
+    req.actor = &ada;
+    pl_tell(fix, EC_TOPIC_REQUESTS, SERVICE, "dev.enclii.request.approve.v1", &req.base, id);
+}

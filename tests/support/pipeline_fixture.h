@@ -53,6 +53,10 @@ pl_text(const char *text); /* a copy that lives for the next 32 calls: protobuf-
 
 /* Pushes to main of REPO. */
 void pl_push(struct pl_fixture *fix, const char *delivery, const char *sha);
+/* Pull request 7 of REPO, of a stranger's fork; its sender is its author. */
+Enclii__V1__DeliveryInfo pl_info(const char *event, const char *action);
+void pl_pull(struct pl_fixture *fix, const char *action, const char *sha);
+void pl_approve(struct pl_fixture *fix, const char *sha); /* by ada, of pull request 7 */
 void pl_heartbeat(struct pl_fixture *fix, const char *builder, int slots);
 void pl_build_started(struct pl_fixture *fix, const char *build, int attempt);
 void pl_build_succeeded(struct pl_fixture *fix, const char *build, int attempt, const char *sha);

@@ -9,17 +9,6 @@
 #include "pull_support.h"
 #include "pulls.h"
 
-static void approve(struct world *w, const char *sha)
-{
-    Enclii__V1__RequestApprove *req = world_message(w, &enclii__v1__request_approve__descriptor);
-    req->actor = world_message(w, &enclii__v1__actor__descriptor);
-    req->actor->name = world_text(w, "ada");
-    req->service_id = world_text(w, w->first_service->id);
-    req->pull_request = 7;
-    req->commit_sha = world_text(w, sha);
-    test_event(w, "request.approve", NULL, &req->base);
-}
-
 static const struct decision *last_why(const struct world *w)
 {
     const struct decision *last = NULL;

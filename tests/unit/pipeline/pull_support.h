@@ -66,6 +66,17 @@ static inline const struct delivery *tell(struct world *w, Enclii__V1__PullReque
     return world_delivery(w, pr->delivery->delivery_id);
 }
 
+static inline void approve(struct world *w, const char *sha)
+{
+    Enclii__V1__RequestApprove *req = world_message(w, &enclii__v1__request_approve__descriptor);
+    req->actor = world_message(w, &enclii__v1__actor__descriptor);
+    req->actor->name = world_text(w, "ada");
+    req->service_id = world_text(w, w->first_service->id);
+    req->pull_request = 7;
+    req->commit_sha = world_text(w, sha);
+    test_event(w, "request.approve", NULL, &req->base);
+}
+
 static inline struct build *last_build(const struct world *w)
 {
     struct build *last = NULL;
