@@ -182,6 +182,7 @@ static void on_deadline(void *arg)
         bus->consumers = c->next;
         bus_consumer_kill(c);
     }
+    bus_dead_mute(bus);
     bus_source_wake(&bus->producer);
 }
 

@@ -30,6 +30,37 @@ static const char *letter_topic(struct ec_event *ev)
     return ec_arena_format(ev->arena, "%s.%s.dead", ev->topic, ev->consumer->mourner);
 }
 
+static void letter_begins(struct ec_event *ev)
+{
+    struct ec_bus *bus = ev->consumer->bus;
+    ev->prev_letter = NULL;
+    ev->next_letter = bus->letters;
+    if (ev->next_letter) {
+        ev->next_letter->prev_letter = ev;
+    }
+    bus->letters = ev;
+}
+
+static void letter_ends(struct ec_event *ev)
+{
+    if (ev->prev_letter) {
+        ev->prev_letter->next_letter = ev->next_letter;
+    } else {
+        ev->consumer->bus->letters = ev->next_letter;
+    }
+    if (ev->next_letter) {
+        ev->next_letter->prev_letter = ev->prev_letter;
+    }
+    ev->dead_done(ev);
+}
+
+void bus_dead_mute(struct ec_bus *bus)
+{
+    for (struct ec_event *ev = bus->letters; ev; ev = ev->next_letter) {
+        ec_timer_free(EC_TAKE(ev->timer));
+    }
+}
+
 static void again_later(struct ec_event *ev)
 {
     if (!ev->timer) {
@@ -57,6 +88,9 @@ static bool shrink(struct ec_event *ev)
 static void on_letter_sent(void *arg, struct ec_err err)
 {
     struct ec_event *ev = arg;
+    if (ev->consumer->killed) {
+        return; /* its record comes again, after the restart */
+    }
     if (err.fate == EC_FATE_RETRY || (err.fate == EC_FATE_REJECT && shrink(ev))) {
         ec_log(EC_LOG_WARN, ev->trace.parent, "bus.dead_letter_waits",
                "the dead letter could not be written; trying again", EC_ERR(err),
@@ -69,7 +103,7 @@ static void on_letter_sent(void *arg, struct ec_err err)
                "the broker does not take it", EC_ERR(err), EC_T("topic", ev->topic),
                EC_N("offset", ev->offset));
     }
-    ev->dead_done(ev);
+    letter_ends(ev);
 }
 
 /* The record's own, and ours after them. */
@@ -184,5 +218,6 @@ void bus_dead_letter(struct ec_event *ev, struct ec_err why, ec_call_fn done)
     ec_log(EC_LOG_ERROR, ev->trace.parent, "bus.dead_letter", "an event was given up", EC_ERR(why),
            EC_T("topic", ev->topic), EC_N("partition", ev->part->number),
            EC_N("offset", ev->offset), EC_T("type", ev->type), EC_T("id", ev->id));
+    letter_begins(ev);
     send_letter(ev);
 }

@@ -75,6 +75,7 @@ struct ec_bus {
     bool failed;        /* fatal was called */
     struct ec_consumer *consumers;
     struct ec_map *dead_topics;             /* dead-letter topics known or asked for */
+    struct ec_event *letters;               /* those whose dead letter is on its way */
     struct ec_arena *kept[BUS_ARENAS_KEPT]; /* event arenas for reuse */
     unsigned kept_count;
     bool closing;
@@ -135,6 +136,7 @@ struct ec_event {
     struct ec_timer *timer;
     struct ec_err end; /* why it is dead-lettered; text in arena or literal */
     ec_call_fn dead_done;
+    struct ec_event *next_letter, *prev_letter; /* bus->letters */
 };
 struct ec_event *bus_event_new(struct ec_consumer *consumer, const rd_kafka_message_t *message);
 /* Headers, route and body. REJECT (text in the event's arena) when it is none of ours. */
@@ -161,6 +163,7 @@ rd_kafka_headers_t *bus_headers_unpack(struct ec_span packed); /* gives */
 void bus_dead_letter(struct ec_event *ev, struct ec_err why, ec_call_fn done);
 struct ec_event *bus_event_copy(const struct ec_event *from); /* for a letter of its own life */
 extern const char *const bus_letter_headers[];                /* what a letter adds; NULL-ended */
+void bus_dead_mute(struct ec_bus *bus);                       /* killed: no letter is tried again */
 void bus_dead_topic_answer(struct ec_bus *bus, rd_kafka_event_t *event);
 
 /* ---- consumer.c: what the three kinds share ---- */

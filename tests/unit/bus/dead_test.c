@@ -403,6 +403,31 @@ static void a_table_knows_whose_row_is_unreadable(void **state)
     teardown(&seen);
 }
 
+static void set_closed(void *closed)
+{
+    *(bool *)closed = true;
+}
+
+/* Its record comes again after the restart; nothing of it may be left to go off. */
+static void the_end_does_not_wait_for_a_letter(void **state)
+{
+    (void)state;
+    struct seen seen;
+    bool closed = false;
+    setup(&seen);
+    read_as_group(&seen, "one");
+    put(&seen, EC_SPAN("broken"), EC_SPAN("\xff"), HEADERS("bad", TYPE));
+    put_good(&seen, "good");
+    wait_for(&seen, 0, 1);
+    test_kafka_down(seen.kafka, true);
+    test_run_for(seen.loop, 300);
+    ec_bus_close(seen.bus, 300, set_closed, &closed);
+    assert_true(test_run_until(seen.loop, 5000, test_is_true, &closed));
+    test_run_for(seen.loop, 1000);
+    test_kafka_stop(seen.kafka);
+    ec_loop_free(seen.loop); /* ends the process when a timer is left */
+}
+
 static void a_replay_is_for_one_group(void **state)
 {
     (void)state;
@@ -492,6 +517,7 @@ int main(void)
         cmocka_unit_test(a_batch_goes_on),
         cmocka_unit_test(a_table_goes_on),
         cmocka_unit_test(a_table_knows_whose_row_is_unreadable),
+        cmocka_unit_test(the_end_does_not_wait_for_a_letter),
         cmocka_unit_test(a_replay_is_for_one_group),
         cmocka_unit_test(a_letter_is_never_refused),
         cmocka_unit_test(packed_headers_survive_damage),
