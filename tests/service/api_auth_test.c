@@ -253,13 +253,6 @@ static void test_malformed_ids(void **state)
         404);
 }
 
-static int close_fixture(void **state)
-{
-    (void)state;
-    api_fixture_close(&fx);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,7 +269,6 @@ int main(void)
         cmocka_unit_test(test_malformed_ids),
     };
     if (!api_fixture_open(&fx, "")) {
-        print_message("SKIP: PostgreSQL is not installed\n");
         return 0;
     }
     api_place(&fx, "mine", &mine);
@@ -285,5 +277,5 @@ int main(void)
     api_token(&fx, "developer", NULL, developer);
     api_token(&fx, "developer", "mine", scoped);
     api_token(&fx, "admin", "mine", scoped_admin);
-    return cmocka_run_group_tests(tests, NULL, close_fixture);
+    return cmocka_run_group_tests(tests, NULL, api_group_close);
 }

@@ -210,13 +210,6 @@ static int fresh(void **state)
     return 0;
 }
 
-static int close_fixture(void **state)
-{
-    (void)state;
-    api_fixture_close(&fx);
-    return 0;
-}
-
 #define TEST(fn) cmocka_unit_test_setup(fn, fresh)
 
 int main(void)
@@ -226,7 +219,6 @@ int main(void)
         TEST(test_approving), TEST(test_not_deployed_before), TEST(test_why),
     };
     if (!api_fixture_open(&fx, "")) {
-        print_message("SKIP: PostgreSQL is not installed\n");
         return 0;
     }
     api_place(&fx, "shop", &shop);
@@ -234,5 +226,5 @@ int main(void)
     api_token(&fx, "viewer", "shop", viewer);
     api_token(&fx, "developer", "shop", developer);
     api_token(&fx, "developer", "other", stranger);
-    return cmocka_run_group_tests(tests, NULL, close_fixture);
+    return cmocka_run_group_tests(tests, NULL, api_group_close);
 }

@@ -319,13 +319,6 @@ static void test_streams_are_given_back(void **state)
     fx.api.streams = 0;
 }
 
-static int close_fixture(void **state)
-{
-    (void)state;
-    api_fixture_close(&fx);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,10 +333,9 @@ int main(void)
         cmocka_unit_test(test_streams_are_given_back),
     };
     if (!api_fixture_open(&fx, "")) {
-        print_message("SKIP: PostgreSQL is not installed\n");
         return 0;
     }
     api_place(&fx, "shop", &shop);
     api_place(&fx, "other", &other);
-    return cmocka_run_group_tests(tests, NULL, close_fixture);
+    return cmocka_run_group_tests(tests, NULL, api_group_close);
 }

@@ -204,13 +204,6 @@ static void test_pages(void **state)
     assert_string_equal(seen, "e-5 e-4 e-8 e-7 e-6 e-3 e-2 e-1 ");
 }
 
-static int close_fixture(void **state)
-{
-    (void)state;
-    api_fixture_close(&fx);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,12 +212,11 @@ int main(void)
         cmocka_unit_test(test_questions),         cmocka_unit_test(test_pages),
     };
     if (!api_fixture_open(&fx, "")) {
-        print_message("SKIP: PostgreSQL is not installed\n");
         return 0;
     }
     api_place(&fx, "shop", &shop);
     api_place(&fx, "other", &other);
     api_token(&fx, "viewer", "shop", viewer);
     api_token(&fx, "viewer", "other", stranger);
-    return cmocka_run_group_tests(tests, NULL, close_fixture);
+    return cmocka_run_group_tests(tests, NULL, api_group_close);
 }

@@ -208,13 +208,6 @@ static void test_who_sees_what(void **state)
     assert_int_equal(get("/v1/why/111111", ADMIN_TOKEN), 404); /* six digits are too few */
 }
 
-static int close_fixture(void **state)
-{
-    (void)state;
-    api_fixture_close(&fx);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,7 +219,6 @@ int main(void)
         cmocka_unit_test(test_who_sees_what),
     };
     if (!api_fixture_open(&fx, "")) {
-        print_message("SKIP: PostgreSQL is not installed\n");
         return 0;
     }
     api_place(&fx, "shop", &shop);
@@ -234,5 +226,5 @@ int main(void)
     api_token(&fx, "viewer", "shop", viewer);
     api_token(&fx, "viewer", "other", stranger);
     make_push();
-    return cmocka_run_group_tests(tests, NULL, close_fixture);
+    return cmocka_run_group_tests(tests, NULL, api_group_close);
 }

@@ -12,16 +12,6 @@
 #include "base/metric.h"
 #include "support/sweeper_fixture.h"
 
-static void bound(void **state)
-{
-    (void)state;
-    bind_repo(true);
-    wait_for("select count(*) from sweeper.repo where baselined", "1");
-    commit("first.c", "a parent");
-    sh("cd work; git push -q origin HEAD:main");
-    recovered(0);
-}
-
 static void a_host_that_is_away(void **state)
 {
     (void)state;
@@ -72,7 +62,7 @@ static void what_cannot_be_brought_in_is_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bound),
+        cmocka_unit_test(fixture_bound),
         cmocka_unit_test(a_host_that_is_away),
         cmocka_unit_test(what_cannot_be_brought_in_is_counted),
     };

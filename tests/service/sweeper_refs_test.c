@@ -11,16 +11,6 @@
 
 #include "support/sweeper_fixture.h"
 
-static void bound(void **state)
-{
-    (void)state;
-    bind_repo(true);
-    wait_for("select count(*) from sweeper.repo where baselined", "1");
-    commit("first.c", "a parent");
-    sh("cd work; git push -q origin HEAD:main");
-    recovered(0);
-}
-
 static void a_forced_push_a_tag_a_branch_and_its_end(void **state)
 {
     (void)state;
@@ -165,7 +155,7 @@ static void a_repository_with_longer_hashes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bound),
+        cmocka_unit_test(fixture_bound),
         cmocka_unit_test(a_forced_push_a_tag_a_branch_and_its_end),
         cmocka_unit_test(a_cut_list_of_paths_is_completed),
         cmocka_unit_test(a_busy_topic_holds_up_nothing),

@@ -46,12 +46,16 @@ static void open_parts(struct api_fixture *fx)
     check(ec_fetcher_open(fx->loop, "api-test", 20, &fx->fetcher));
 }
 
+static struct api_fixture *last;
+
 bool api_fixture_open(struct api_fixture *fx, const char *object_store)
 {
     fx->pg = test_pg_start();
     if (!fx->pg) {
+        print_message("SKIP: PostgreSQL is not installed\n");
         return false;
     }
+    last = fx;
     test_pg_migrate(fx->pg, "enclii", pipeline_migrations, pipeline_migration_count);
     test_pg_migrate(fx->pg, "history", history_migrations, history_migration_count);
     open_parts(fx);
@@ -102,6 +106,13 @@ void api_fixture_close(struct api_fixture *fx)
     ec_secret_free(fx->api.settings.seal_key);
     json_decref(fx->json);
     test_pg_free(fx->pg);
+}
+
+int api_group_close(void **state)
+{
+    (void)state;
+    api_fixture_close(EC_TAKE(last));
+    return 0;
 }
 
 void api_sql(struct api_fixture *fx, const char *format, ...)

@@ -29,9 +29,10 @@ struct api_fixture {
     bool answered, closed;
 };
 
-/* False: PostgreSQL is not installed, skip. object_store: URL or "". */
+/* False: PostgreSQL is not installed, skip; it says so. object_store: URL or "". */
 bool api_fixture_open(struct api_fixture *fx, const char *object_store);
 void api_fixture_close(struct api_fixture *fx);
+int api_group_close(void **state); /* for cmocka: the one opened last */
 
 /* One request; gives the status. token: NULL = none. body: JSON or NULL. */
 int api_ask(struct api_fixture *fx, const char *method, const char *path, const char *token,

@@ -380,6 +380,16 @@ void nothing_more(int count)
     assert_int_equal(push_count, count);
 }
 
+void fixture_bound(void **state)
+{
+    (void)state;
+    bind_repo(true);
+    wait_for("select count(*) from sweeper.repo where baselined", "1");
+    commit("first.c", "a parent");
+    sh("cd work; git push -q origin HEAD:main");
+    recovered(0);
+}
+
 int fixture_close(void **state)
 {
     (void)state;

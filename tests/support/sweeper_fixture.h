@@ -50,6 +50,7 @@ extern int moved_count;
 /* False: what is needed is not installed. */
 bool fixture_open(void);
 int fixture_close(void **state);
+void fixture_bound(void **state); /* a first test: test_repo is bound, and one push is recovered */
 
 /* Lives for four calls. */
 const char *text_of(const char *format, ...) __attribute__((format(printf, 1, 2)));
