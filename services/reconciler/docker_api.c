@@ -154,9 +154,25 @@ const char *docker_read_message(struct ec_arena *arena, struct ec_span body)
     return ec_text_clean(arena, ec_span_of(ec_json_text(root, "message")), MESSAGE_MAX_BYTES);
 }
 
+/* An image that is not there, or not for us, will not be. Everything else (a registry that is away,
+ * limits us, breaks off or has an error of its own) may pass within the rollout's deadline. */
+static bool pull_is_hopeless(const char *fault)
+{
+    static const char *const words[] = {
+        "manifest unknown", "not found",      "name unknown",      "unauthorized",
+        "denied",           "no such image",  "unsupported",       "no matching",
+        "does not exist",   "no image found", "invalid reference", NULL};
+    for (size_t i = 0; words[i]; i++) {
+        if (strcasestr(fault, words[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct ec_err docker_read_pull(struct ec_arena *arena, int status, struct ec_span body)
 {
-    if (status >= 500) {
+    if (status >= 500 || status == 408 || status == 429) {
         return ec_retry_in(arena, status, "%s", docker_read_message(arena, body));
     }
     if (status >= 300) {
@@ -172,10 +188,8 @@ struct ec_err docker_read_pull(struct ec_arena *arena, int status, struct ec_spa
         const char *said = ec_failed(err) ? "" : ec_json_text(line, "error");
         const char *fault = ec_text_clean(arena, ec_span_of(said), MESSAGE_MAX_BYTES);
         if (fault[0] != '\0') {
-            /* A registry that is away may be back soon; an image that is not there will not. */
-            bool away = strstr(fault, "connection refused") != NULL ||
-                        strstr(fault, "timeout") != NULL || strstr(fault, "no such host") != NULL;
-            return away ? ec_retry_in(arena, 0, "%s", fault) : ec_reject_in(arena, "%s", fault);
+            return pull_is_hopeless(fault) ? ec_reject_in(arena, "%s", fault)
+                                           : ec_retry_in(arena, 0, "%s", fault);
         }
         at += len + 1;
     }

@@ -36,6 +36,7 @@ struct reconciler {
     bool caught_up;          /* the whole topic was read once */
     bool completed;          /* and nothing of it is held: what nobody wants may go */
     unsigned held;           /* rollouts that are */
+    unsigned unrouted;       /* rollouts whose routes another one has */
     bool cleaned;            /* leftovers of unknown keys were looked for */
     struct ec_timer *clean_timer;
     struct app_logs *app_logs; /* who reads what the apps print */
@@ -48,7 +49,8 @@ struct rollout {
     struct ec_arena *arena;             /* of `desired`; replaced with it */
     const Enclii__V1__Desired *desired; /* NULL = tombstone */
     char trace[EC_TRACEPARENT_SIZE];    /* of the event that brought it */
-    bool held; /* its newest record cannot be used, and no earlier one is known: not touched */
+    bool held;     /* its newest record cannot be used, and no earlier one is known: not touched */
+    bool unrouted; /* another key has one of its routes */
     struct target_identity wanted;
     struct target_identity previous;
 
@@ -89,6 +91,7 @@ void rollout_free(void *rollout);
 /* rollout_desired.c */
 void rollout_set(struct rollout *ro, struct ec_event *ev); /* from enclii.desired */
 void rollout_hold(struct rollout *ro);                     /* a record of its key cannot be used */
+void rollout_routes_again(struct reconciler *rec);         /* another key's are free now */
 
 /* main.c */
 void reconciler_complete(struct reconciler *rec); /* if it is now */

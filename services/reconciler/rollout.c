@@ -117,6 +117,7 @@ static void on_effect(void *arg, struct ec_err err)
         return;
     }
     if (overtaken(ro)) {
+        rollout_routes_again(ro->rec); /* it may have been a removal */
         effect_over(ro);
         return;
     }
@@ -154,6 +155,7 @@ static void on_effect(void *arg, struct ec_err err)
         break;
     case STEP_CLEAR:
         ro->reported = true;
+        rollout_routes_again(ro->rec);
         break;
     default:
         break;

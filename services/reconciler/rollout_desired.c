@@ -98,8 +98,15 @@ static void take_desired(struct rollout *ro, const Enclii__V1__Desired *desired,
     ec_arena_free(old);
 }
 
+static void forget_unrouted(struct rollout *ro)
+{
+    ro->rec->unrouted -= ro->unrouted;
+    ro->unrouted = false;
+}
+
 static void drop_desired(struct rollout *ro)
 {
+    forget_unrouted(ro);
     ro->aim++;
     ro->desired = NULL;
     ro->reported = false;
@@ -142,15 +149,43 @@ static void let_go(struct rollout *ro)
     }
 }
 
-static void set_routes(struct rollout *ro, struct ec_event *ev, const Enclii__V1__Desired *desired)
+/* ---- routes: each host name and path is one key's ---- */
+
+static EC_RESULT try_routes(struct rollout *ro)
 {
     const struct reconciler *rec = ro->rec;
-    struct ec_err err =
-        rec->ops->set_routes(rec->target, ro->key, desired->routes, desired->n_routes);
+    return rec->ops->set_routes(rec->target, ro->key, ro->desired->routes, ro->desired->n_routes);
+}
+
+/* A route that goes from one service to another may be told to the new one first: records of two
+ * keys come in any order, above all when the topic is read from its beginning. */
+void rollout_routes_again(struct reconciler *rec)
+{
+    void *value;
+    for (size_t at = 0; rec->unrouted > 0 && ec_map_next(rec->rollouts, &at, NULL, &value);) {
+        struct rollout *ro = value;
+        if (ro->unrouted && !ec_failed(try_routes(ro))) {
+            ro->unrouted = false;
+            rec->unrouted--;
+        }
+    }
+}
+
+static void set_routes(struct rollout *ro, struct ec_event *ev)
+{
+    struct reconciler *rec = ro->rec;
+    struct ec_err err = try_routes(ro);
     if (ec_failed(err)) {
+        ro->unrouted = true;
+        rec->unrouted++;
+        ec_log(EC_LOG_WARN, ro->trace, "routes.refused", "tried again when others change",
+               EC_T("key", ro->key), EC_ERR(err));
+    }
+    if (ec_failed(err) && rec->caught_up) {
         ec_table_reject(
             ev, ec_arena_format(ec_event_arena(ev), "the routes cannot be set: %s", err.what));
     }
+    rollout_routes_again(rec);
 }
 
 void rollout_set(struct rollout *ro, struct ec_event *ev)
@@ -189,7 +224,8 @@ void rollout_set(struct rollout *ro, struct ec_event *ev)
         return;
     }
     take_desired(ro, desired, arena);
-    set_routes(ro, ev, desired);
+    forget_unrouted(ro);
+    set_routes(ro, ev);
     let_go(ro); /* its routes are told: those of nobody may go */
     rollout_look(ro);
 }

@@ -57,6 +57,8 @@ static struct {
     void *arg;
 } effect;
 
+static char route_owner[128]; /* of the one host name there is; "" = nobody */
+
 static struct ec_err begin(const char *verb, const char *about, target_done_fn done, void *arg)
 {
     assert_string_equal(effect.verb, ""); /* one at a time */
@@ -98,9 +100,13 @@ static struct ec_err set_routes(struct target *target, const char *key,
                                 Enclii__V1__RouteSpec *const *routes, size_t count)
 {
     (void)target;
-    (void)key;
-    (void)routes;
-    (void)count;
+    if (count > 0 && *route_owner && strcmp(route_owner, key) != 0) {
+        return ec_reject("another service has it");
+    }
+    if (count > 0 || strcmp(route_owner, key) == 0) {
+        snprintf(route_owner, sizeof route_owner, "%s", count > 0 ? key : "");
+    }
+    assert_true(count == 0 || strcmp(routes[0]->hostname, "shop.example") == 0);
     return ec_ok();
 }
 
@@ -138,9 +144,9 @@ static void on_desired(void *state, struct ec_event *ev)
     rollout_set(rollout_find(&rec, ec_event_key(ev)), ev);
 }
 
-static void want(char *image)
+static void want_at(const char *at, char *image, bool routed)
 {
-    char deployment[64], release_id[64], key[] = SERVICE, place[] = PLACE, run_text[] = "docker";
+    char deployment[64], release_id[64], key[] = SERVICE, place[40], run_text[] = "docker";
     Enclii__V1__Desired desired = ENCLII__V1__DESIRED__INIT;
     Enclii__V1__DesiredRelease release = ENCLII__V1__DESIRED_RELEASE__INIT;
     Enclii__V1__RunSpec run = ENCLII__V1__RUN_SPEC__INIT;
@@ -149,6 +155,7 @@ static void want(char *image)
     snprintf(deployment, sizeof deployment, "dddddddd-0000-7000-8000-%012lld",
              (long long)++revision);
     snprintf(release_id, sizeof release_id, "eeeeeeee-0000-7000-8000-%012lld", (long long)revision);
+    snprintf(place, sizeof place, "%s", at + strlen(SERVICE ":"));
     service.service_id = key;
     environment.environment_id = place;
     release.release_id = release_id;
@@ -161,12 +168,22 @@ static void want(char *image)
     desired.environment = &environment;
     desired.release = &release;
     desired.deadline_unix_ms = ec_unix_ms() + 60000;
+    Enclii__V1__RouteSpec route = ENCLII__V1__ROUTE_SPEC__INIT, *routes[] = {&route};
+    char hostname[] = "shop.example";
+    route.hostname = hostname;
+    desired.n_routes = routed;
+    desired.routes = routes;
     test_kafka_publish(kafka, bus,
                        &(struct ec_message){.topic = EC_TOPIC_DESIRED,
-                                            .key = KEY,
+                                            .key = at,
                                             .type = "dev.enclii.desired.v1",
                                             .id = ec_id_new().text,
                                             .body = image ? &desired.base : NULL});
+}
+
+static void want(char *image)
+{
+    want_at(KEY, image, false);
 }
 
 static bool is_at(void *about)
@@ -223,6 +240,27 @@ static void wanted_again_while_it_goes(void **state)
     assert_false(((struct rollout *)ec_map_get(rec.rollouts, KEY))->reported);
 }
 
+static bool is_owner(void *key)
+{
+    return strcmp(route_owner, key) == 0;
+}
+
+/* As the topic may be read from its beginning: the new owner's record before the one with which the
+ * old one let go. */
+static void a_route_goes_from_one_to_another(void **state)
+{
+    (void)state;
+    static char e[] = "reg/e@sha256:5", old[] = SERVICE ":33333333-3333-7333-8333-333333333333";
+    static char new[] = SERVICE ":44444444-4444-7444-8444-444444444444";
+    rec.caught_up = false;
+    want_at(old, e, true);
+    assert_true(test_run_until(loop, 5000, is_owner, old));
+    want_at(new, e, true);
+    want_at(old, e, false);
+    assert_true(test_run_until(loop, 5000, is_owner, new));
+    assert_int_equal(rec.unrouted, 0);
+}
+
 static int start(void **state)
 {
     static const char *const topics[] = {EC_TOPIC_DESIRED, NULL};
@@ -258,6 +296,7 @@ int main(void)
         cmocka_unit_test(the_failure_of_before_is_not_held_against_the_next),
         cmocka_unit_test(the_success_of_before_neither),
         cmocka_unit_test(wanted_again_while_it_goes),
+        cmocka_unit_test(a_route_goes_from_one_to_another),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/json.h"
+#include "base/mem.h"
 #include "docker_api.h"
 
 static int setup(void **state)
@@ -74,6 +75,15 @@ static void test_pull_errors_come_with_200(void **state)
     struct ec_span away =
         EC_SPAN("{\"error\":\"dial tcp 127.0.0.1:5999: connect: connection refused\"}");
     assert_int_equal(docker_read_pull(*state, 200, away).fate, EC_FATE_RETRY);
+    static const char *const passing[] = {
+        "read tcp 10.0.0.2:44: read: connection reset by peer", "unexpected EOF",
+        "received unexpected HTTP status: 503 Service Unavailable",
+        "toomanyrequests: You have reached your pull rate limit",
+        "lookup registry on 10.0.0.1:53: Temporary failure in name resolution"};
+    for (size_t i = 0; i < EC_LEN(passing); i++) {
+        const char *line = ec_arena_format(*state, "{\"error\":\"%s\"}", passing[i]);
+        assert_int_equal(docker_read_pull(*state, 200, ec_span_of(line)).fate, EC_FATE_RETRY);
+    }
     struct ec_span broken = EC_SPAN("{\"message\":\"storage is full\"}");
     assert_int_equal(docker_read_pull(*state, 500, broken).fate, EC_FATE_RETRY);
     assert_int_equal(docker_read_pull(*state, 404, broken).fate, EC_FATE_REJECT);
