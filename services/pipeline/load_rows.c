@@ -37,9 +37,10 @@ const char builds_sql[] = SCOPE
     "enclii.ms(b.leased_at), enclii.ms(b.started_at), enclii.ms(b.finished_at), "
     "enclii.ms(b.heard_at), 0, " PULL_COLUMNS ", b.cas "
     "from enclii.build b where b.deadline_at is null and b.id in (select unnest($3::uuid[]) "
-    "union (select o.id from (select id, service_id, number from enclii.build where commit_sha = "
-    "any($4::text[]) offset 0) o where o.service_id in (select id from scope) order by o.number "
-    "desc limit " ENDED_BUILDS_MAX ")) order by number";
+    "union select o.id from (select unnest($4::text[]) as sha) w cross join lateral (select i.id "
+    "from (select id, service_id, number from enclii.build where commit_sha = w.sha offset 0) i "
+    "where i.service_id in (select id from scope) order by i.number desc limit " ENDED_BUILDS_MAX
+    ") o) order by number";
 /* $4 releases named, $5 deployments named, $6 whether somebody goes back, $7 commits approved. */
 const char releases_sql[] = SCOPE
     ", ids as (select id from enclii.release where service_id in (select id from scope) and "

@@ -15,10 +15,10 @@ const char approvals_sql[] =
     "from enclii.approval where commit_sha = any(array(select unnest($1::text[]) union select "
     "head_sha from enclii.pull_request where id = any($2::text[])))";
 const char ci_runs_sql[] =
-    "select repo_key, sha, kind, run_id, name, status, conclusion, url, attempt "
-    "from enclii.ci_run where sha = any(array(select unnest($1::text[]) union select commit_sha "
-    "from "
-    "enclii.delivery where id = any($2::text[]))) limit " CI_RUNS_MAX;
+    "select r.repo_key, r.sha, r.kind, r.run_id, r.name, r.status, r.conclusion, r.url, r.attempt "
+    "from (select unnest($1::text[]) as sha union select commit_sha from enclii.delivery where id "
+    "= any($2::text[])) w cross join lateral (select * from enclii.ci_run c where c.sha = w.sha "
+    "limit " CI_RUNS_MAX ") r";
 
 const char *pull_id(struct world *world, const char *repo_key, int64_t number)
 {

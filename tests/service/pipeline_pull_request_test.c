@@ -160,6 +160,30 @@ static void test_a_push_waits_for_the_ci(void **state)
     pl_becomes(fix, BUILD_OF(SHA_C, "state || ' ' || reason"), "TIMED_OUT ci_timed_out");
 }
 
+/* Another commit's runs, however many come in the same batch, hide none of this one's. */
+static void test_every_run_of_a_commit_counts(void **state)
+{
+    struct pl_fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    spec_waits_for_ci(fix);
+    test_pg_sql(fix->pg,
+                "insert into enclii.ci_run (repo_key, sha, kind, run_id, status, conclusion)"
+                " select '" REPO "', '" SHA_A "', 'workflow_run', 'n' || n, 'completed', 'success'"
+                " from generate_series(1, 2500) n");
+    pl_push(fix, "q-1", SHA_B);
+    ci_run(fix, SHA_B, "1", ""); /* runs on */
+    pl_becomes(fix, BUILD_OF(SHA_B, "detail"), "Tests (in_progress) https://h/runs/1");
+    ec_consumer_pause(fix->pl.consumer, true);
+    ci_run(fix, SHA_A, "n1", "success");
+    ci_run(fix, SHA_B, "2", "success");
+    test_run_for(fix->loop, 500); /* both are fetched: one batch */
+    ec_consumer_pause(fix->pl.consumer, false);
+    pl_becomes(fix, "select count(*) from enclii.ci_run where sha = '" SHA_B "'", "2");
+    pl_stays(fix, BUILD_OF(SHA_B, "state"), "waiting");
+}
+
 int main(void)
 {
     ec_log_setup("test", EC_LOG_ERROR);
@@ -168,6 +192,7 @@ int main(void)
         cmocka_unit_test_setup(test_an_unapproved_release_is_refused_until_its_commit_is_let_in,
                                pl_one_service),
         cmocka_unit_test_setup(test_a_push_waits_for_the_ci, pl_one_service),
+        cmocka_unit_test_setup(test_every_run_of_a_commit_counts, pl_one_service),
     };
     return cmocka_run_group_tests(tests, pl_set_up, pl_tear_down);
 }
