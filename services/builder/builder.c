@@ -313,6 +313,7 @@ void builder_done(struct builder *b)
     ec_timer_free(b->drain_timer);
     ec_timer_free(b->trim_timer);
     b->heartbeat = NULL;
+    ec_secret_free(EC_TAKE(b->layers_key));
     ec_arena_free(b->arena);
 }
 
@@ -389,7 +390,7 @@ static void on_leftovers_removed(void *arg, const struct ec_process_result *resu
 
 static EC_RESULT make_dirs(struct builder *b)
 {
-    static const char *const names[] = {"", "git", "jobs", "home", "tmp"};
+    static const char *const names[] = {"", "git", "jobs", "home", "tmp", "mounts"};
     for (size_t i = 0; i < EC_LEN(names); i++) {
         const char *path = builder_path(b, names[i]);
         if (mkdir(path, 0700) != 0 && access(path, W_OK) != 0) {
@@ -412,6 +413,7 @@ struct ec_err builder_start(struct builder *b)
     }
     EC_TRY(make_dirs(b));
     EC_TRY(isolation_open(b));
+    EC_TRY(layers_open(b));
     EC_TRY(b->engine.open(b));
     EC_TRY(ec_githosts_open(b->loop, b->fetcher, &b->settings.githost, &b->githosts));
     b->heartbeat = ec_timer_new(b->loop, on_heartbeat, b);

@@ -7,6 +7,7 @@
  *   step_fetch.c  git;  step_build.c  detect, build, push
  *   engine_buildah.c  the tool that builds, behind struct engine
  *   isolation.c, isolate.sh, decide_network.c  strangers' code, apart from this machine
+ *   layers.c      what Buildah's layer cache is told
  *   cache.c       git caches and keeping the disk bounded
  *   publish.c     events that must arrive
  *   build_log, decide_build, dockerfile  pure parts */
@@ -68,7 +69,7 @@ struct engine {
     const char *const *(*size_argv)(struct job *job);   /* prints the image's manifest as JSON */
     const char *images_dir; /* in its storage: an entry per image; NULL = cannot be counted */
     const char *const *env; /* of all its commands; set by open */
-    const char *const *(*untrusted_env)(struct job *job); /* of an untrusted job's; NULL = env */
+    const char *const *(*job_env)(struct job *job); /* of a job's commands; NULL = env */
 };
 
 struct outgoing;
@@ -84,6 +85,7 @@ struct builder {
     const char *policy_file;        /* of the engine */
     const char *strict_policy_file; /* images of registries only */
     const char *isolate_file;       /* isolate.sh */
+    struct ec_secret *layers_key;   /* of the marks of repositories */
     char engine_version[64];        /* "buildah 1.28.2"; "" until known */
     struct job *jobs;
     unsigned job_count;
@@ -125,6 +127,9 @@ struct job {
     struct ec_secret *git_auth; /* only while the step fetch runs; NULL = none is needed */
     struct build_plan plan;
     const char *dockerfile_path, *context_path;
+    const char *ignore_path; /* the Dockerfile's own .dockerignore; NULL = there is none */
+    const char *marked_path; /* the Dockerfile with its repository's mark */
+    bool layered;            /* layers are kept, and those of the builds before serve it */
     const char *isolation, *isolation_dir; /* an untrusted job's network, and its folder */
     const char *image_id_file, *digest_file;
     const char *image_id, *digest;
@@ -211,6 +216,12 @@ const char *const *tool_env(struct ec_arena *arena, const char *home, const char
 struct ec_err isolation_open(struct builder *b);
 struct ec_err isolation_prepare(struct job *job);
 const char *const *isolation_words(struct job *job); /* before the command; NULL-ended */
+
+/* layers.c: for trusted jobs */
+struct ec_err layers_open(struct builder *b);
+const char *layers_mark(struct job *job);
+const char *layers_mounts_dir(struct job *job); /* its repository's cache mounts */
+void layers_prepare(struct job *job, struct ec_span dockerfile, bool complete);
 
 /* cache.c */
 void cache_take(struct job *job); /* sets git_dir */

@@ -124,7 +124,7 @@ struct repo {
 
 struct trim {
     struct builder *builder;
-    char *git_dir, *storage_dir, *images_dir;
+    char *git_dir, *mounts_dir, *storage_dir, *images_dir;
     int64_t max_bytes;
     int64_t storage_bytes;
     size_t images;
@@ -168,7 +168,7 @@ static int older_first(const void *a, const void *b)
     return (x->used > y->used) - (x->used < y->used);
 }
 
-static size_t list_repos(const char *dir_path, struct repo *repos, int64_t *ret_bytes)
+static size_t list_repos(const char *dir_path, bool marked, struct repo *repos, int64_t *ret_bytes)
 {
     size_t count = 0;
     DIR *dir = opendir(dir_path);
@@ -182,7 +182,9 @@ static size_t list_repos(const char *dir_path, struct repo *repos, int64_t *ret_
         struct stat info;
         snprintf(repo->path, sizeof(repo->path), "%s/%s", dir_path, entry->d_name);
         snprintf(mark, sizeof(mark), "%s/enclii-url", repo->path);
-        repo->used = stat(mark, &info) == 0 ? info.st_mtime : 0;
+        /* Cache mounts have no mark; their folder changes with each build. */
+        bool known = stat(mark, &info) == 0 || (!marked && stat(repo->path, &info) == 0);
+        repo->used = known ? info.st_mtime : 0;
         repo->bytes = size_of(repo->path);
         *ret_bytes += repo->bytes;
     }
@@ -192,19 +194,26 @@ static size_t list_repos(const char *dir_path, struct repo *repos, int64_t *ret_
     return count;
 }
 
-/* Git caches may take a quarter; the least recently used go first. On a worker thread. */
-static void trim_work(void *arg)
+/* The least recently used repositories' go first. */
+static void trim_repos(const char *dir_path, bool marked, int64_t max_bytes)
 {
-    struct trim *trim = arg;
     struct repo *repos = ec_alloc(REPOS_MAX * sizeof(*repos));
     int64_t bytes = 0;
-    size_t count = list_repos(trim->git_dir, repos, &bytes);
+    size_t count = list_repos(dir_path, marked, repos, &bytes);
     qsort(repos, count, sizeof(*repos), older_first);
-    for (size_t i = 0; i < count && bytes > trim->max_bytes / 4; i++) {
+    for (size_t i = 0; i < count && bytes > max_bytes; i++) {
         ec_file_remove_tree(repos[i].path);
         bytes -= repos[i].bytes;
     }
     free(repos);
+}
+
+/* Git caches and cache mounts may take a quarter each, images the rest. On a worker thread. */
+static void trim_work(void *arg)
+{
+    struct trim *trim = arg;
+    trim_repos(trim->git_dir, true, trim->max_bytes / 4);
+    trim_repos(trim->mounts_dir, false, trim->max_bytes / 4);
     trim->storage_bytes = size_of(trim->storage_dir);
     trim->images = trim->images_dir ? count_entries(trim->images_dir) : 0;
 }
@@ -227,10 +236,11 @@ static void on_trimmed(void *arg)
 {
     struct trim *trim = arg;
     struct builder *b = trim->builder;
-    int64_t storage_max = trim->max_bytes / 4 * 3;
+    int64_t storage_max = trim->max_bytes / 2;
     bool all = trim->storage_bytes > storage_max;
     bool some = trim->storage_bytes > storage_max / 2 || trim->images > IMAGES_MAX;
     free(trim->git_dir);
+    free(trim->mounts_dir);
     free(trim->storage_dir);
     free(trim->images_dir);
     free(trim);
@@ -259,6 +269,7 @@ void cache_trim(struct builder *b)
     struct trim *trim = ec_alloc(sizeof(*trim));
     trim->builder = b;
     trim->git_dir = ec_format("%s/git", b->settings.work_dir);
+    trim->mounts_dir = ec_format("%s/mounts", b->settings.work_dir);
     trim->storage_dir = ec_format("%s/storage", b->settings.work_dir);
     const char *images = b->engine.images_dir;
     trim->images_dir = images ? ec_format("%s/%s", trim->storage_dir, images) : NULL;

@@ -131,19 +131,22 @@ static struct ec_err buildah_open(struct builder *b)
     return ec_ok();
 }
 
-/* What Buildah remembers of registries stands in its home. */
-static const char *const *untrusted_env(struct job *job)
+/* Cache mounts stand in TMPDIR, and what Buildah remembers of registries in its home. */
+static const char *const *buildah_job_env(struct job *job)
 {
+    struct builder *b = job->builder;
+    bool trusted = job->run->trusted;
+    const char *work_dir = b->settings.work_dir;
     const char *more[] = {
-        ec_arena_format(
-            job->arena, "CONTAINERS_STORAGE_CONF=%s",
-            ec_arena_format(job->arena, "%s/storage.conf", job->builder->settings.work_dir)),
-        ec_arena_format(job->arena, "TMPDIR=%s", job->home_dir),
-        ec_arena_format(job->arena, "XDG_RUNTIME_DIR=%s", job->home_dir),
+        ec_arena_format(job->arena, "CONTAINERS_STORAGE_CONF=%s/storage.conf", work_dir),
+        ec_arena_format(job->arena, "TMPDIR=%s", trusted ? layers_mounts_dir(job) : job->home_dir),
+        trusted ? ec_arena_format(job->arena, "XDG_RUNTIME_DIR=%s/tmp", work_dir)
+                : ec_arena_format(job->arena, "XDG_RUNTIME_DIR=%s", job->home_dir),
         "BUILDAH_ISOLATION=chroot",
         NULL,
     };
-    return tool_env(job->arena, job->home_dir, more);
+    const char *home = trusted ? ec_arena_format(job->arena, "%s/home", work_dir) : job->home_dir;
+    return tool_env(job->arena, home, more);
 }
 
 static const char *const *version_argv(struct builder *b, struct ec_arena *arena)
@@ -203,7 +206,7 @@ static const char *const *build_argv(struct job *job)
     add(&args, "bud");
     add(&args, "--isolation=chroot");
     add(&args, "--format=docker"); /* keeps HEALTHCHECK */
-    add(&args, run->trusted ? "--layers=true" : "--layers=false");
+    add(&args, job->layered ? "--layers=true" : "--layers=false");
     add(&args, "--signature-policy");
     add(&args, run->trusted ? job->builder->policy_file : job->builder->strict_policy_file);
     if (run->trusted) {
@@ -214,7 +217,11 @@ static const char *const *build_argv(struct job *job)
     add(&args, "--iidfile");
     add(&args, job->image_id_file);
     add(&args, "--file");
-    add(&args, job->dockerfile_path);
+    add(&args, job->marked_path ? job->marked_path : job->dockerfile_path);
+    if (job->marked_path && job->ignore_path) {
+        add(&args, "--ignorefile");
+        add(&args, job->ignore_path);
+    }
     if (run->spec && run->spec->target && run->spec->target[0]) {
         add(&args, "--target");
         add(&args, run->spec->target);
@@ -228,9 +235,11 @@ static const char *const *build_argv(struct job *job)
     add(&args, "--label");
     add(&args,
         ec_arena_format(args.arena, "org.opencontainers.image.revision=%s", run->commit->sha));
-    /* The tag keeps this service's layers for its next build; prune takes what has none. */
+    /* The tag keeps this service's layers for its next build; prune takes what has none. Nobody
+     * else can name it in a FROM. */
     add(&args, "--tag");
-    add(&args, ec_arena_format(args.arena, "localhost/enclii/%s:cache", run->service->service_id));
+    add(&args, ec_arena_format(args.arena, "localhost/enclii/%s/%s:cache", layers_mark(job),
+                               run->service->service_id));
     add(&args, job->context_path);
     return args.list;
 }
@@ -285,6 +294,6 @@ const struct engine engine_buildah = {
     .images_argv = images_argv,
     .push_argv = push_argv,
     .size_argv = size_argv,
-    .untrusted_env = untrusted_env,
+    .job_env = buildah_job_env,
     .images_dir = "overlay-images",
 };

@@ -65,7 +65,7 @@ struct ec_err job_run(struct job *job, const struct command *command)
 const char *const *job_env(struct job *job)
 {
     const struct engine *engine = &job->builder->engine;
-    return job->run->trusted || !engine->untrusted_env ? engine->env : engine->untrusted_env(job);
+    return engine->job_env ? engine->job_env(job) : engine->env;
 }
 
 uint32_t job_deadline_ms(const struct job *job, int64_t own_ms)

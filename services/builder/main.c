@@ -41,8 +41,9 @@ static const struct ec_setting settings[] = {
     {"ENCLII_BUILD_PIDS_MAX", EC_SETTING_INT, S(pids_max), "4096", "Processes of a build.", "4096",
      16, 1000000},
     {"ENCLII_CACHE_MAX", EC_SETTING_BYTES, S(cache_max_bytes), "20GiB",
-     "Disk for git caches and image storage; the least recently used goes first.", "20GiB", 1 << 26,
-     1024 * 1024 * GIB},
+     "Disk for git caches and cache mounts (a quarter each) and image storage; the least recently "
+     "used goes first.",
+     "20GiB", 1 << 26, 1024 * 1024 * GIB},
     {"ENCLII_REGISTRY_INSECURE", EC_SETTING_BOOL, S(registry_insecure), "false",
      "Plain HTTP to the registry; registries on loopback only.", "true", 0, 0},
     {"ENCLII_REGISTRY_AUTH_FILE", EC_SETTING_TEXT, S(registry_auth_file), "",

@@ -49,14 +49,31 @@ static const char *const *find_markers(struct job *job)
     return found;
 }
 
-static void read_bases(struct job *job)
+/* Buildah looks for it beside the Dockerfile, which it is given a copy of. */
+static const char *find_ignore(struct job *job)
+{
+    static const char *const ends[] = {".containerignore", ".dockerignore"};
+    const Enclii__V1__BuildSpec *spec = job->run->spec;
+    for (size_t i = 0; i < EC_LEN(ends); i++) {
+        const char *path =
+            real_inside(job, ec_arena_format(job->arena, "%s/%s%s", build_context_of(spec),
+                                             build_dockerfile_of(spec), ends[i]));
+        if (is_kind(path, S_IFREG)) {
+            return path;
+        }
+    }
+    return NULL;
+}
+
+static void read_dockerfile(struct job *job)
 {
     int fd = open(job->dockerfile_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     char *content = ec_alloc(DOCKERFILE_MAX_BYTES);
     ssize_t n = fd < 0 ? -1 : read(fd, content, DOCKERFILE_MAX_BYTES);
     if (n > 0) {
-        job->base_count = dockerfile_bases(job->arena, (struct ec_span){content, (size_t)n},
-                                           job->run->spec, job->bases);
+        struct ec_span text = {content, (size_t)n};
+        job->base_count = dockerfile_bases(job->arena, text, job->run->spec, job->bases);
+        layers_prepare(job, text, text.len < DOCKERFILE_MAX_BYTES);
     }
     if (fd >= 0) {
         close(fd);
@@ -84,7 +101,8 @@ struct ec_err start_detect(void *arg)
                                               false, job->plan.detail});
     }
     build_log_say(&job->log, job->step, "building by %s", job->plan.detected_by);
-    read_bases(job);
+    job->ignore_path = find_ignore(job);
+    read_dockerfile(job);
     job_step_done(job, ec_ok());
     return ec_ok();
 }

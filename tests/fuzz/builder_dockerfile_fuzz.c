@@ -18,5 +18,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
             check(strcmp(bases[i], bases[k]) != 0);
         }
     }
+    struct ec_span text = span_of_input(bytes, len);
+    const char *marked = dockerfile_marked(arena, text, "m4rk");
+    check(!marked || memchr(bytes, 0, len) || strlen(marked) >= len); /* nothing is lost */
+    (void)dockerfile_mounts(text);
     return 0;
 }

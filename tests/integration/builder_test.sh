@@ -16,13 +16,19 @@ printf 'FROM %s\nRUN x=$(head -c 400000000 /dev/zero | tr "\\\\0" x); echo ${#x}
 printf 'FROM %s\nRUN echo processes $(ls -d /proc/[0-9]* | wc -l) .\n' "$base" >"$lab/repo/alone/Dockerfile"
 printf 'FROM %s\nRUN --mount=type=cache,target=/kept cat /kept/note || echo nothing kept; echo left by a build >/kept/note\n' \
     "$base" >"$lab/repo/mounted/Dockerfile"
-# The builder's own image storage, where the service's cache is kept under a name that one can know.
-printf 'FROM containers-storage:[overlay@%s+%s]localhost/enclii/%s:cache\nRUN cat /page\n' \
-    "$lab/scratch/storage" "$lab/scratch/run" svc-1 >"$lab/repo/thief/Dockerfile"
+mkdir -p "$lab/repo/binding" "$lab/repo/same"
+printf 'FROM %s\nRUN --mount=type=bind,target=/src cp /src/page /page && cat /page\n' "$base" >"$lab/repo/binding/Dockerfile"
+printf 'FROM %s\nRUN echo made once\nCOPY . /ctx\nRUN ls /ctx\n' "$base" >"$lab/repo/same/Dockerfile"
+echo page-1 >"$lab/repo/binding/page"
+echo secret >"$lab/repo/same/ignored"
+echo ignored >"$lab/repo/same/Dockerfile.dockerignore"
 sha1=$(make_commit first)
 echo app-2 >"$lab/repo/app.txt"
+echo page-2 >"$lab/repo/binding/page"
 sha2=$(make_commit second)
 publish_repo
+git clone -q --bare "$lab/repo" "$lab/www/other.git"
+git -C "$lab/www/other.git" config uploadpack.allowFilter true
 
 start_drive
 start_builder
@@ -100,7 +106,13 @@ ok $? "an untrusted build uses no shared cache ($(($(now_ms) - began)) ms)"
 shared >"$lab/shared.after"
 [ -s "$lab/shared.before" ] && grep -q overlay-images "$lab/shared.before" && cmp -s "$lab/shared.before" "$lab/shared.after"
 ok $? "and leaves what is shared as it was ($(wc -l <"$lab/shared.before") files)"
-run 20 "$sha1" thief 1024 60000 untrusted
+# The builder's own image storage, where the service's layers are kept, by the name that its own log tells.
+kept=$(sed -n "s/.*log $(id 1) .*COMMIT \(localhost[^ ]*\).*/\1/p" "$lab/events")
+printf 'FROM containers-storage:[overlay@%s+%s]%s\nRUN cat /page\n' "$lab/scratch/storage" "$lab/scratch/run" "$kept" >"$lab/repo/thief/Dockerfile"
+sha3=$(make_commit thief) && git -C "$lab/repo" push -q "$lab/www/shop.git" HEAD:main
+buildah --root "$lab/scratch/storage" --runroot "$lab/scratch/run" inspect --type=image "$kept" >/dev/null
+ok $? "the kept image is there ($kept)"
+run 20 "$sha3" thief 1024 60000 untrusted
 ends 60 20 "failed.v1 $(id 20) .*reason=3 retryable=0" && event "log $(id 20) .*is rejected by policy"
 ok $? "another service's cache is no base image for it"
 run 22 "$sha1" alone 1024 60000 untrusted
@@ -112,6 +124,28 @@ for step in '23 untrusted' '24 trusted' '25 untrusted'; do # the first might lea
     ends 60 "${step% *}" "succeeded.v1 $(id "${step% *}")" && event "log $(id "${step% *}") .*nothing kept"
     ok $? "a cache mount is not shared with untrusted builds ($step)"
 done
+
+run 30 "$sha1" binding 1024 60000 trusted
+ends 60 30 "succeeded.v1 $(id 30)" && event "log $(id 30) .*build: page-1" && event "log $(id 30) .*every step runs anew"
+ok $? "a RUN line reads what it mounts of the commit"
+run 31 "$sha2" binding 1024 60000 trusted
+ends 60 31 "succeeded.v1 $(id 31)" && event "log $(id 31) .*build: page-2" && [ "$(digest_of 31)" != "$(digest_of 30)" ]
+ok $? "of the next commit the next, although the Dockerfile is the same"
+run 32 "$sha1" same 1024 60000 trusted
+ends 60 32 "succeeded.v1 $(id 32)" && event "log $(id 32) .*build: made once"
+run 33 "$sha1" same 1024 60000 trusted
+ends 60 33 "succeeded.v1 $(id 33)" && event "log $(id 33) .*Using cache" && ! event "log $(id 33) .*build: made once"
+ok $? "unchanged steps of the same repository come from the cache"
+event "log $(id 32) .*build: Dockerfile$" && ! event "log $(id 32) .*build: ignored$"
+ok $? "the Dockerfile's own .dockerignore counts"
+saved=$url && url=file://$lab/www/other.git
+run 34 "$sha1" same 1024 60000 trusted
+ends 60 34 "succeeded.v1 $(id 34)" && ! event "log $(id 34) .*Using cache" && event "log $(id 34) .*build: made once"
+ok $? "another repository with the same Dockerfile gets none of its layers"
+run 35 "$sha1" mounted 1024 60000 trusted
+ends 60 35 "succeeded.v1 $(id 35)" && event "log $(id 35) .*nothing kept"
+ok $? "and nothing of its cache mounts"
+url=$saved
 
 run 11 "$sha1" slow 1024 60000 trusted
 until_true 30 event "log $(id 11) .*slow-begins"

@@ -36,7 +36,7 @@ static Enclii__V1__BuildSpec__ArgsEntry arg = ENCLII__V1__BUILD_SPEC__ARGS_ENTRY
 static int set_up(void **state)
 {
     static char sha[] = "abc", id[] = "svc-1", repo[] = "r/x", key[] = "NPM_TOKEN",
-                value[] = "hunter2";
+                value[] = "hunter2", url[] = "https://h/acme/shop.git";
     static Enclii__V1__BuildSpec__ArgsEntry *args[] = {&arg};
     (void)state;
     arena = ec_arena_new(1 << 20);
@@ -50,6 +50,8 @@ static int set_up(void **state)
     run.service = &service;
     run.spec = &spec;
     run.image_repo = repo;
+    run.clone_url = url;
+    builder.layers_key = ec_secret_new(EC_SPAN("key"));
     run.build_id = id;
     return 0;
 }
@@ -57,6 +59,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
+    ec_secret_free(EC_TAKE(builder.layers_key));
     ec_arena_free(arena);
     return 0;
 }
@@ -110,7 +113,7 @@ static void test_a_fork_builds_with_nothing_of_ours(void **state)
     assert_string_equal(pull, "buildah --root /builder/jobs/1/storage --runroot "
                               "/builder/jobs/1/run pull --signature-policy "
                               "/builder/strict-policy.json -- debian:12 ");
-    const char *env = joined(engine_buildah.untrusted_env(&job));
+    const char *env = joined(engine_buildah.job_env(&job));
     assert_non_null(strstr(env, "HOME=/builder/jobs/1/home "));
     assert_non_null(strstr(env, "TMPDIR=/builder/jobs/1/home "));
     assert_null(strstr(env, "hunter2"));
@@ -221,12 +224,28 @@ static void test_trusted_code_shares_and_may_pull(void **state)
 {
     (void)state;
     struct job job = job_of(true);
+    job.layered = true;
+    job.marked_path = "/builder/jobs/1/home/Dockerfile";
+    job.ignore_path = "/builder/jobs/1/src/Dockerfile.dockerignore";
     const char *build = joined(engine_buildah.build_argv(&job));
     assert_int_equal(strncmp(build, "buildah bud ", 12), 0);
     assert_non_null(strstr(build, "--authfile /run/auth.json "));
     assert_non_null(strstr(build, "--build-arg NPM_TOKEN=hunter2 "));
     assert_non_null(strstr(build, "--layers=true "));
     assert_null(strstr(build, "--root"));
+    assert_non_null(strstr(build, "--file /builder/jobs/1/home/Dockerfile --ignorefile "
+                                  "/builder/jobs/1/src/Dockerfile.dockerignore "));
+    /* The name of its image, and the folder of its cache mounts, are its repository's. */
+    const char *tag = strstr(build, "--tag localhost/enclii/");
+    const char *mounts = strstr(joined(engine_buildah.job_env(&job)), "TMPDIR=");
+    assert_non_null(tag);
+    assert_non_null(strstr(build, "/svc-1:cache "));
+    static char other[] = "https://h/eve/shop.git";
+    run.clone_url = other;
+    assert_null(strstr(joined(engine_buildah.build_argv(&job)),
+                       ec_arena_text(arena, (struct ec_span){tag, 60})));
+    assert_null(strstr(joined(engine_buildah.job_env(&job)),
+                       ec_arena_text(arena, (struct ec_span){mounts, strcspn(mounts, " ")})));
 }
 
 /* Our own environment holds the credentials of Kafka; Buildah gets a list of its own. */
@@ -235,7 +254,7 @@ static void test_the_environment_is_not_handed_down(void **state)
     (void)state;
     setenv("ENCLII_KAFKA_PASSWORD", "hunter2", 1);
     struct job job = job_of(false);
-    assert_null(strstr(joined(engine_buildah.untrusted_env(&job)), "hunter2"));
+    assert_null(strstr(joined(engine_buildah.job_env(&job)), "hunter2"));
     assert_null(strstr(joined(tool_env(arena, "/builder/home", NULL)), "hunter2"));
 }
 
