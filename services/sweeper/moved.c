@@ -108,9 +108,13 @@ static void on_repo(void *arg, struct ec_err err, const struct ec_githost_repo *
 void moved_ask(struct look *look, void (*stays)(struct look *look))
 {
     look->stays = stays;
-    if (!*look->host_repo_id || !ec_githost_has_api(look->sw->hosts, look->repo_key) ||
-        ec_failed(
-            ec_githost_repo(look->sw->hosts, look->repo_key, look->host_repo_id, on_repo, look))) {
+    if (!*look->host_repo_id || !ec_githost_has_api(look->sw->hosts, look->repo_key)) {
         stays(look);
+        return;
+    }
+    struct ec_err err =
+        ec_githost_repo(look->sw->hosts, look->repo_key, look->host_repo_id, on_repo, look);
+    if (ec_failed(err)) { /* the host's limit is used up, or the id is none */
+        on_repo(look, err, NULL);
     }
 }

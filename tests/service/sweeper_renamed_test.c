@@ -178,6 +178,10 @@ static void what_stands_under_the_old_name_is_not_ours(void **state)
     int had = push_count, moves = moved_count;
     make("three");
     const char *before = head();
+    /* Not even while the host's limit lets nobody ask whose it is. */
+    github_double_limit(
+        github, 1,
+        &(struct github_double_limit){.status = 429, .retry_after = "3", .message = "rate limit"});
     rename_it("three", "tre");
     sh("cd %1$s/acme; git clone -q --bare tre.git three.git; rm -rf foreign;"
        "git clone -q three.git foreign; cd foreign; echo x > evil.c; git add -A;"
