@@ -54,7 +54,7 @@ static bool take_over(struct world *world, const Enclii__V1__PushReceived *push)
 {
     bool any = false;
     for (struct delivery *row = world->first_delivery; row; row = row->next) {
-        if (row->cell.state != DELIVERY_COMPARING || row->push.len == 0 ||
+        if (row->cell.state != DELIVERY_COMPARING || row->pull_request > 0 ||
             strcmp(row->repo_key, push->repo_key) != 0 || strcmp(row->ref, push->ref) != 0) {
             continue;
         }
@@ -92,7 +92,7 @@ void decide_compared(struct world *world, const void *body)
     if (!row || row->cell.state != DELIVERY_COMPARING) {
         return; /* nobody waits for it (any more) */
     }
-    if (row->push.len == 0) {
+    if (row->pull_request > 0) {
         decide_pull_compared(world, row, word);
         return;
     }
@@ -111,7 +111,7 @@ void decide_delivery_overdue(struct world *world, struct delivery *row)
     world->cause.id =
         ec_arena_format(world->arena, "deadline/delivery/%s/%lld", row->id, (long long)row->cas);
     world->cause.trace = row->trace;
-    if (row->push.len == 0) {
+    if (row->pull_request > 0) {
         decide_pull_compared(world, row, NULL);
         return;
     }

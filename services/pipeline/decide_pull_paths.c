@@ -44,8 +44,8 @@ static void ask(struct world *world, const struct delivery *row, const struct pu
 
 static bool waits(const struct delivery *row, const struct pull *pull)
 {
-    return row->cell.state == DELIVERY_COMPARING && row->push.len == 0 &&
-           is(row->repo_key, pull->repo_key) && is(row->ref, pull->ref);
+    return row->cell.state == DELIVERY_COMPARING && row->pull_request == pull->number &&
+           is(row->repo_key, pull->repo_key);
 }
 
 bool decide_pull_waits(struct world *world, struct delivery *row, const struct pull *pull)

@@ -63,6 +63,7 @@ static void learn(struct world *world, struct pull *pull,
     bool closed = is(word->delivery->action, "closed");
     if (!is(pull->head_sha, word->head_sha)) {
         approval_end(world, pull, "superseded", "a newer commit took its place");
+        decide_pull_waits_end(world, pull, "newer_head", "the pull request has a newer head");
     }
     pull->state = closed ? word->merged ? "MERGED" : "CLOSED" : "open";
     pull->title = world_text(world, word->title);
@@ -306,6 +307,7 @@ void decide_pull_request(struct world *world, const void *body)
     } else if (brings_head(word, old_base)) {
         row->ref = *pull->ref ? pull->ref : "";
         row->commit_sha = pull->head_sha;
+        row->pull_request = pull->number;
         decide_pull_waits_end(world, pull, "newer_head", "a later word about its head counts");
         if (!decide_pull_waits(world, row, pull)) {
             pull_take(world, row, pull);

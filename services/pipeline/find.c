@@ -22,8 +22,8 @@ static const char overdue_sql[] =
     "order by deadline_at limit 200) union all "
     "(select 'domain', hostname, service_id::text, '' from enclii.domain where deadline_at < now() "
     "order by deadline_at limit 200) union all "
-    "(select 'delivery', id, repo_key, case when push is null or push = '' then commit_sha else '' "
-    "end from enclii.delivery where deadline_at < now() order by deadline_at limit 200)";
+    "(select 'delivery', id, repo_key, case when pull_request > 0 then commit_sha else '' end "
+    "from enclii.delivery where deadline_at < now() order by deadline_at limit 200)";
 static const char silent_sql[] =
     "select 'build' as kind, id::text, service_id as owner, '' as commit from enclii.build where "
     "state in "

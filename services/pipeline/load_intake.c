@@ -3,11 +3,13 @@
 
 const char deliveries_sql[] =
     "select id, repo_key, ref, commit_sha, pusher, state, reason, detail, duplicates, trace, push, "
-    "cas, enclii.ms(received_at) as received, enclii.ms(deadline_at) as deadline from "
+    "pull_request, cas, enclii.ms(received_at) as received, enclii.ms(deadline_at) as deadline "
+    "from "
     "enclii.delivery "
     "where id = any($1::text[]) union all select id, repo_key, ref, commit_sha, pusher, state, "
     "reason, "
-    "detail, duplicates, trace, push, cas, enclii.ms(received_at), enclii.ms(deadline_at) from "
+    "detail, duplicates, trace, push, pull_request, cas, enclii.ms(received_at), "
+    "enclii.ms(deadline_at) from "
     "enclii.delivery where "
     "repo_key = any($2::text[]) and deadline_at is not null";
 const char repos_sql[] =
@@ -39,6 +41,7 @@ void take_delivery(const struct row *row)
         .event = "",
         .action = "",
         .duplicates = (int32_t)row_number(row, "duplicates"),
+        .pull_request = (int32_t)row_number(row, "pull_request"),
         .received_ms = row_number(row, "received"),
         .cas = row_number(row, "cas"),
     };

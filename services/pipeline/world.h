@@ -177,6 +177,7 @@ struct delivery {
     const char *reason, *detail, *trace;
     const char *host, *event, *action; /* as the host names them */
     struct ec_span push;               /* PushReceived, packed; empty = it was none */
+    int32_t pull_request;              /* whose head it told; 0 = of none */
     int32_t duplicates;
     bool recovered;
     int64_t received_ms;

@@ -20,7 +20,7 @@ bool write_add_seen(struct ec_batch *batch, const struct world *world)
 bool write_add_deliveries(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 17);
+    ec_columns_init(&cols, 18);
     for (const struct delivery *row = world->first_delivery; row; row = row->next) {
         if (row->mark != ROW_NEW) {
             continue;
@@ -42,20 +42,23 @@ bool write_add_deliveries(struct ec_batch *batch, const struct world *world)
         ec_columns_flag(&cols, row->recovered);
         ec_columns_bytes(&cols, row->push);
         ec_columns_int(&cols, row->cell.deadline_unix_ms);
+        ec_columns_int(&cols, row->pull_request);
     }
     return ec_columns_flush(
         &cols, batch,
-        COUNTED("insert into enclii.delivery (id, repo_key, ref, commit_sha, pusher, "
-                "state, reason, detail, trace, received_at, duplicates, host, event, action, "
-                "recovered, push, deadline_at) select c1, c2, c3, c4, c5, c6, c7, c8, c9, "
-                "enclii.at(c10), c11, "
-                "c12, c13, c14, c15, c16, enclii.at(c17) from unnest($1::text[], "
-                "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
-                "$8::text[], $9::text[], $10::bigint[], $11::int[], $12::text[], $13::text[], "
-                "$14::text[], $15::boolean[], $16::bytea[], $17::bigint[]) as c(c1, c2, c3, c4, "
-                "c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17) on conflict do "
-                "nothing ",
-                18),
+        COUNTED(
+            "insert into enclii.delivery (id, repo_key, ref, commit_sha, pusher, "
+            "state, reason, detail, trace, received_at, duplicates, host, event, action, "
+            "recovered, push, deadline_at, pull_request) select c1, c2, c3, c4, c5, c6, c7, c8, "
+            "c9, "
+            "enclii.at(c10), c11, "
+            "c12, c13, c14, c15, c16, enclii.at(c17), c18 from unnest($1::text[], "
+            "$2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], "
+            "$8::text[], $9::text[], $10::bigint[], $11::int[], $12::text[], $13::text[], "
+            "$14::text[], $15::boolean[], $16::bytea[], $17::bigint[], $18::int[]) as c(c1, c2, "
+            "c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14, c15, c16, c17, c18) on "
+            "conflict do nothing ",
+            19),
         true);
 }
 

@@ -212,8 +212,31 @@ static void test_a_head_that_moved_unannounced(void **state)
     const struct delivery *first = tell(w, pull(w, "opened", SHA_1));
     tell(w, pull(w, "labeled", SHA_2));
     compared(w, first->id, "src/main.c", true);
-    assert_string_equal(first->reason, "older_word");
+    assert_string_equal(first->reason, "newer_head");
     assert_int_equal(ec_map_count(w->builds), 0);
+    world_free(w);
+}
+
+/* Where the host keeps no ref of heads, two pull requests of one branch have the same one. */
+static void test_two_of_one_branch_wait_for_themselves(void **state)
+{
+    (void)state;
+    struct world *w = watching("all");
+    const struct delivery *rows[2];
+    for (int i = 0; i < 2; i++) {
+        Enclii__V1__PullRequestChanged *pr = pull(w, "opened", SHA_1);
+        pr->delivery->host = world_text(w, "bitbucket");
+        pr->from_fork = false;
+        pr->number = 7 + i;
+        rows[i] = tell(w, pr);
+    }
+    assert_int_equal(rows[0]->cell.state, DELIVERY_COMPARING);
+    assert_int_equal(rows[1]->cell.state, DELIVERY_COMPARING);
+    compared(w, rows[0]->id, "docs/a.md", true);
+    assert_string_equal(rows[0]->reason, "paths_not_watched");
+    compared(w, rows[1]->id, "src/main.c", true);
+    assert_int_equal(rows[1]->cell.state, DELIVERY_ACCEPTED);
+    assert_int_equal(w->first_build->pull_request, 8);
     world_free(w);
 }
 
@@ -310,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_a_silent_sweeper_means_build),
         cmocka_unit_test(test_what_comes_meanwhile_ends_the_wait),
         cmocka_unit_test(test_a_head_that_moved_unannounced),
+        cmocka_unit_test(test_two_of_one_branch_wait_for_themselves),
         cmocka_unit_test(test_somebody_is_told_once_per_head),
         cmocka_unit_test(test_an_approval_is_told_and_ends_it),
         cmocka_unit_test(test_nobody_is_asked_for_nothing),
