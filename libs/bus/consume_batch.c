@@ -215,6 +215,9 @@ void ec_offsets_loaded(void *token, struct ec_err err)
         free_load(load);
         return;
     }
+    if (b->base.killed) {
+        return; /* too late: its bus is gone */
+    }
     if (err.fate == EC_FATE_FATAL) {
         bus_fatal(b->base.bus, err);
         return;
@@ -271,6 +274,9 @@ void ec_batch_in_finish(struct ec_batch_in *batch, struct ec_err err)
 {
     struct batcher *b = batch->owner;
     assert(b->phase == HANDLING);
+    if (b->base.killed) {
+        return; /* too late: its bus is gone */
+    }
     bus_source_wake(&b->base.source);
     if (!ec_failed(err)) {
         ec_metric_add(&bus_events, "ok", (double)batch->count);

@@ -147,6 +147,9 @@ void ec_event_finish(struct ec_event *ev, struct ec_err err)
 {
     struct group *g = (struct group *)ev->consumer;
     assert(ev->state == BUS_RUNNING); /* finished twice, or not ours to finish */
+    if (g->base.killed) {
+        return; /* too late: its bus is gone, it comes again after the restart */
+    }
     g->running--;
     ec_metric_add(&bus_events, ec_fate_name(err.fate), 1);
     if (!ec_failed(err) || stale(ev)) {

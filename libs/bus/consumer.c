@@ -318,8 +318,12 @@ void bus_consumer_stop(struct ec_consumer *c)
 
 /* Handlers that never finished may still hold their events: those and the consumer stay allocated,
  * the process is about to end. */
+static struct ec_consumer *killed_ones; /* only so that nobody takes them for forgotten */
+
 void bus_consumer_kill(struct ec_consumer *c)
 {
+    c->next = killed_ones;
+    killed_ones = c;
     ec_log(EC_LOG_WARN, NULL, "bus.killed",
            "a consumer did not stop in time; its events come again", EC_T("group", c->group));
     c->killed = true;

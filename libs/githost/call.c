@@ -191,6 +191,9 @@ static struct ec_err judge(struct api_call *call, const struct ec_fetch_result *
 {
     struct git_host *host = call->host;
     bool failed = result->status >= 400;
+    /* Of calls that were under way together, the first refusal tells; the others are the same. */
+    int64_t blocked_ms = host->blocked_until_mono_ms - ec_mono_ms();
+    bool known = blocked_ms > 0;
     const char *words = failed ? words_of(call, result) : "";
     struct limit_verdict verdict = decide_limit(&(struct limit_facts){
         .status = result->status,
@@ -199,9 +202,11 @@ static struct ec_err judge(struct api_call *call, const struct ec_fetch_result *
         .reset = header(result, "x-ratelimit-reset", "ratelimit-reset"),
         .says_limit = strcasestr(words, "rate limit") != NULL,
         .now_unix_s = ec_unix_ms() / 1000,
-        .strikes = host->strikes});
-    host->strikes = verdict.refused ? host->strikes + 1 : 0;
-    if (verdict.wait_ms > 0) {
+        .strikes = known && host->strikes > 0 ? host->strikes - 1 : host->strikes});
+    if (!known) {
+        host->strikes = verdict.refused ? host->strikes + 1 : 0;
+    }
+    if (verdict.wait_ms > blocked_ms) {
         host->blocked_until_mono_ms = ec_mono_ms() + verdict.wait_ms;
     }
     ec_metric_add(&requests, verdict.refused ? "limited" : failed ? "refused" : "ok", 1);

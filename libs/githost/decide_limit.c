@@ -30,7 +30,9 @@ struct limit_verdict decide_limit(const struct limit_facts *facts)
     if (refused && after_s >= 0) {
         return (struct limit_verdict){true, bounded_ms(after_s)};
     }
-    if (used_up && reset_s >= 0) { /* also of an answer that still came through */
+    /* Also of an answer that still came through. Refused behind the time that it names: clocks
+     * differ, and it would be asked again every second. */
+    if (used_up && reset_s >= 0 && !(refused && reset_s <= facts->now_unix_s)) {
         return (struct limit_verdict){refused, bounded_ms(reset_s - facts->now_unix_s)};
     }
     if (refused) {

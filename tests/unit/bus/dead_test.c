@@ -1,6 +1,7 @@
 /* Dead letters on an in-process cluster: what is bad costs itself only, for all three kinds of
  * consumers; the letter says why and keeps the record as it came; a replay is for one group.
  * (Records above 5 MB do not fit the mock: tests/integration/dead_test.sh has them.) */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,6 +40,7 @@ struct seen {
     int64_t stored;
     char unreadable[256]; /* keys of a table, each with ";" */
     bool caught_up;
+    struct ec_event *held; /* its handler ends later than everything */
 };
 
 static void setup(struct seen *seen)
@@ -203,6 +205,10 @@ static struct ec_err on_build(void *state, struct ec_event *ev)
     struct seen *seen = state;
     if (strcmp(ec_event_id(ev), "refused") == 0) {
         return ec_reject("nobody knows this build");
+    }
+    if (strcmp(ec_event_id(ev), "held") == 0) {
+        seen->held = ev;
+        return ec_ok();
     }
     seen->good++;
     ec_event_finish(ev, ec_ok());
@@ -428,6 +434,27 @@ static void the_end_does_not_wait_for_a_letter(void **state)
     ec_loop_free(seen.loop); /* ends the process when a timer is left */
 }
 
+/* What a handler waits for may come when the bus has been closed under it. */
+static void a_handler_may_end_after_the_bus(void **state)
+{
+    (void)state;
+    struct seen seen;
+    bool closed = false;
+    setup(&seen);
+    read_as_group(&seen, "one");
+    put(&seen, ec_span_of("other"), packed("other"), HEADERS("held", TYPE));
+    put_good(&seen, "good");
+    wait_for(&seen, 0, 1);
+    assert_non_null(seen.held);
+    mallopt(M_PERTURB, 0x55); /* what is freed is not readable any more */
+    ec_bus_close(seen.bus, 100, set_closed, &closed);
+    assert_true(test_run_until(seen.loop, 5000, test_is_true, &closed));
+    ec_event_finish(seen.held, ec_ok());
+    mallopt(M_PERTURB, 0);
+    test_kafka_stop(seen.kafka);
+    ec_loop_free(seen.loop);
+}
+
 static void a_replay_is_for_one_group(void **state)
 {
     (void)state;
@@ -518,6 +545,7 @@ int main(void)
         cmocka_unit_test(a_table_goes_on),
         cmocka_unit_test(a_table_knows_whose_row_is_unreadable),
         cmocka_unit_test(the_end_does_not_wait_for_a_letter),
+        cmocka_unit_test(a_handler_may_end_after_the_bus),
         cmocka_unit_test(a_replay_is_for_one_group),
         cmocka_unit_test(a_letter_is_never_refused),
         cmocka_unit_test(packed_headers_survive_damage),

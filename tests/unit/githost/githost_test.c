@@ -399,6 +399,24 @@ static void put_hook(const char *hook_id, const char *url, const char *secret)
     expect_fate(EC_FATE_OK);
 }
 
+/* Refusals of calls that were under way together are one refusal. */
+static void calls_refused_together_wait_once(void **state)
+{
+    (void)state;
+    open_with_token();
+    github_double_limit(
+        fx.github, 6,
+        &(struct github_double_limit){.status = 403, .message = "a secondary rate limit"});
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(ec_githost_hooks(fx.hosts, SHOP, on_hooks, NULL).fate, EC_FATE_OK);
+    }
+    wait_for(6);
+    expect_fate(EC_FATE_RETRY);
+    int64_t wait_ms = ec_githost_wait_ms(fx.hosts, SHOP);
+    assert_true(wait_ms > 50000 && wait_ms <= 60000);
+    no_fault();
+}
+
 static void a_webhook_is_made_and_repaired(void **state)
 {
     (void)state;
@@ -568,6 +586,7 @@ int main(void)
         T(after_a_404_the_installation_is_asked_for_anew),
         T(an_app_that_is_not_installed_says_so),
         T(a_limit_holds_back_further_calls),
+        T(calls_refused_together_wait_once),
         T(a_webhook_is_made_and_repaired),
         T(a_repository_is_found_under_its_new_name),
         T(who_may_push_is_asked),
