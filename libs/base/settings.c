@@ -169,6 +169,8 @@ static const char *file_variable(const struct reader *reader, const char *name)
     return path != NULL && path[0] != '\0' ? path : NULL;
 }
 
+/* An empty file says as little as an empty variable: whoever mounts a file for each service leaves
+ * those empty that are not wanted. */
 static void read_from_file(struct reader *reader, const struct ec_setting *row, void *settings,
                            const char *path)
 {
@@ -180,8 +182,12 @@ static void read_from_file(struct reader *reader, const struct ec_setting *row, 
         return;
     }
     struct ec_span value = ec_secret_use(content);
-    if (value.len == 0 || !store(row, settings, reader->arena, value)) {
-        fault_form(reader, row, row->name, value.len == 0 ? "" : NULL);
+    bool empty = value.len == 0;
+    if (empty && row->fallback != NULL) {
+        value = ec_span_of(row->fallback);
+    }
+    if ((empty && row->fallback == NULL) || !store(row, settings, reader->arena, value)) {
+        fault_form(reader, row, row->name, empty ? "" : NULL);
     }
 }
 

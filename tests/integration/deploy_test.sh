@@ -68,6 +68,15 @@ docker/make-secrets "$lab/secrets" > "$lab/out" 2>&1 && cp -r "$lab/secrets" "$l
     docker/make-secrets "$lab/secrets" >> "$lab/out" 2>&1 && diff -r "$lab/secrets" "$lab/first" >> "$lab/out" &&
     [ "$(stat -c %a "$lab/secrets")" = 700 ] && openssl pkey -pubin -in "$lab/secrets/signing_pub" -noout 2>> "$lab/out"
 ok $? "docker/make-secrets makes the secrets once, in a closed folder"
+if [ "$(id -u)" != 0 ]; then
+    skip "docker/make-secrets again, not as root" "is run by root only"
+else # root may write to files of mode 0444, others may not
+    chmod 711 "$lab" && install -d -o 65534 -g 65534 "$lab/of-nobody" && cp docker/make-secrets "$lab/make-secrets"
+    as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups sh -c "$1" > "$lab/out" 2>&1; }
+    as_nobody "cd $lab && ./make-secrets of-nobody && ./make-secrets of-nobody && echo ghp_x > of-nobody/github_token &&
+        ./make-secrets of-nobody && grep -q ghp_x of-nobody/github_token"
+    ok $? "docker/make-secrets again, not as root, with a token written into its file"
+fi
 
 # ---- images ----
 if [ -z "${ENCLII_TEST_IMAGES:-}" ]; then

@@ -138,6 +138,26 @@ static void files_hold_values(void **state)
     assert_non_null(strstr(read_all().what, "ENCLII_KEY_FILE names /nonexistent/file: "));
 }
 
+/* docker/make-secrets leaves the file of a token empty that nobody has written yet. */
+static void an_empty_file_is_not_set(void **state)
+{
+    (void)state;
+    for (int newline = 0; newline < 2; newline++) {
+        write_file(newline ? "\n" : "");
+        setenv("ENCLII_KEY_FILE", file_path, 1);
+        setenv("ENCLII_TEXT_FILE", file_path, 1);
+        setenv("ENCLII_NUMBER_FILE", file_path, 1);
+        assert_false(ec_failed(read_all()));
+        assert_null(values.secret);
+        assert_string_equal(values.text, "dflt");
+        assert_int_equal(values.number, 5);
+    }
+    unsetenv("ENCLII_NEEDED");
+    setenv("ENCLII_NEEDED_FILE", file_path, 1);
+    assert_non_null(strstr(read_all().what, "ENCLII_NEEDED must be a text"));
+    unsetenv("ENCLII_NEEDED_FILE");
+}
+
 static void bad_values_are_named(void **state)
 {
     (void)state;
@@ -234,6 +254,7 @@ int main(void)
         TEST(test_the_table_is_told_to_programs),
         TEST(values_are_read),
         TEST(files_hold_values),
+        TEST(an_empty_file_is_not_set),
         TEST(bad_values_are_named),
         TEST(secrets_are_not_shown),
         TEST(all_faults_are_told_at_once),
