@@ -70,10 +70,13 @@ void print_command_help(const struct command *command);
 
 /* ---- config.c ---- */
 /* Options, then environment (ENCLII_API_URL, ENCLII_API_TOKEN, ENCLII_PROJECT), then the file of
- * `enclii login`, then a local platform on this machine. */
+ * `enclii login`, then a local platform on this machine. A token that was kept for one address is
+ * not sent to another. */
 EC_RESULT config_load(struct cli *cli);
 EC_RESULT config_save(struct cli *cli, const char *url, const char *token, const char *project);
 const char *config_path(struct cli *cli);
+/* "https://host//" is "https://host": paths are added behind it. */
+char *config_plain_url(struct cli *cli, const char *url);
 
 /* ---- sse.c: server-sent events, out of bytes as they come ---- */
 #define SSE_EVENT_MAX_BYTES (2 << 20)

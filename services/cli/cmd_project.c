@@ -26,7 +26,7 @@ int cmd_login(struct cli *cli)
 {
     const char *token = option(cli, "token");
     if (cli->arg_count) {
-        cli->api_url = cli->args[0];
+        cli->api_url = config_plain_url(cli, cli->args[0]);
     }
     if (!token || strcmp(token, "-") == 0) {
         token = read_token(cli);

@@ -26,6 +26,42 @@ static const char *first(const char *a, const char *b, const char *c)
     return a && a[0] ? a : b && b[0] ? b : c ? c : "";
 }
 
+char *config_plain_url(struct cli *cli, const char *url)
+{
+    char *copy = ec_arena_strdup(cli->arena, url);
+    for (size_t len = strlen(copy); len > 0 && copy[len - 1] == '/'; len--) {
+        copy[len - 1] = '\0';
+    }
+    return copy;
+}
+
+static bool is_local(struct cli *cli, const struct local *local, const char *url)
+{
+    const char *by_name =
+        ec_arena_format(cli->arena, "http://localhost:%d", local->ports[PORT_API]);
+    return strcmp(url, local_api_url(local)) == 0 || strcmp(url, by_name) == 0;
+}
+
+/* What was given for one platform is told to no other: a kept token goes to the address that it was
+ * kept with, the local administrator's to the platform of this machine. */
+static const char *token_for(struct cli *cli, const struct local *local, const json_t *kept,
+                             const char *url)
+{
+    const char *token = getenv("ENCLII_API_TOKEN");
+    const char *kept_url = config_plain_url(cli, ec_json_text(kept, "url"));
+    bool local_kept = !kept_url[0] && is_local(cli, local, url);
+    if (token && token[0]) {
+        return token;
+    }
+    if (ec_json_text(kept, "token")[0] && (local_kept || strcmp(url, kept_url) == 0)) {
+        return ec_json_text(kept, "token");
+    }
+    bool platform_here = access(local_path(local, "local.json"), R_OK) == 0;
+    return platform_here && is_local(cli, local, url)
+               ? first(local_secret(local, "admin_token"), NULL, NULL)
+               : "";
+}
+
 EC_RESULT config_load(struct cli *cli)
 {
     struct local local = {0};
@@ -38,17 +74,10 @@ EC_RESULT config_load(struct cli *cli)
                             "`enclii login`",
                             config_path(cli));
     }
-    bool platform_here = access(local_path(&local, "local.json"), R_OK) == 0;
     const char *url =
         first(option(cli, "api"), getenv("ENCLII_API_URL"), ec_json_text(kept, "url"));
-    const char *token = first(getenv("ENCLII_API_TOKEN"), ec_json_text(kept, "token"), NULL);
-    if (!url[0]) {
-        url = local_api_url(&local);
-    }
-    if (!token[0] && platform_here) {
-        token = first(local_secret(&local, "admin_token"), NULL, NULL);
-    }
-    cli->api_url = ec_arena_strdup(cli->arena, url);
+    cli->api_url = config_plain_url(cli, url[0] ? url : local_api_url(&local));
+    const char *token = token_for(cli, &local, kept, cli->api_url);
     cli->token = token[0] ? ec_secret_new(ec_span_of(token)) : NULL;
     const char *project =
         first(option(cli, "project"), getenv("ENCLII_PROJECT"), ec_json_text(kept, "project"));
