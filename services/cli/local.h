@@ -116,6 +116,8 @@ void local_probe_start(const struct local *local, const struct component *compon
 /* Takes the lock; -1 when somebody holds it. Lives as long as the descriptor. */
 int local_lock(const struct local *local);
 bool local_running(const struct local *local);
+/* The process that holds it; 0 when nobody does, or it cannot be told who. */
+pid_t local_supervisor(const struct local *local);
 json_t *local_state_read(const struct local *local); /* NULL when there is none */
 EC_RESULT local_state_write(const struct local *local, json_t *state);
 /* Start time of a process, from /proc, so that a reused pid is not taken for the old process. */

@@ -95,6 +95,19 @@ static void check_disk(const struct local *local, struct ec_buf *faults)
     }
 }
 
+/* Configuration files of HAProxy, nginx and others have no common way to quote. */
+static void check_letters(const struct local *local, struct ec_buf *faults)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-";
+    if (local->home[strspn(local->home, plain)]) {
+        ec_buf_addf(faults,
+                    "  the folder's name may have letters, digits and / . _ + - only, is \"%s\"\n"
+                    "    choose another:  ENCLII_HOME=/other/folder\n",
+                    local->home);
+    }
+}
+
 /* PostgreSQL runs as a user of its own and must be able to walk to its folder. */
 static void check_way(const struct local *local, struct ec_buf *faults)
 {
@@ -223,6 +236,7 @@ EC_RESULT local_check_machine(const struct local *local)
     check_tools(local, &faults);
     check_programs(local, &faults);
     check_disk(local, &faults);
+    check_letters(local, &faults);
     check_way(local, &faults);
     check_ports(local, &faults);
     struct ec_err err = ec_ok();

@@ -165,6 +165,16 @@ static EC_RESULT read_ports(struct local *local)
     return ec_ok();
 }
 
+/* Without slashes at its end: the kernel lists mounts without, too. */
+static char *plain_folder(struct ec_arena *arena, const char *path)
+{
+    char *copy = ec_arena_strdup(arena, path);
+    for (size_t len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--) {
+        copy[len - 1] = '\0';
+    }
+    return copy;
+}
+
 EC_RESULT local_open(struct local *local, struct ec_arena *arena)
 {
     char self[4096];
@@ -178,7 +188,7 @@ EC_RESULT local_open(struct local *local, struct ec_arena *arena)
     const char *level = getenv("ENCLII_LOCAL_LOG_LEVEL");
     *local = (struct local){
         .arena = arena,
-        .home = home && home[0] ? ec_arena_strdup(arena, home) : default_home(arena),
+        .home = home && home[0] ? plain_folder(arena, home) : default_home(arena),
         .cache = cache && cache[0] ? ec_arena_strdup(arena, cache) : default_cache(arena),
         .programs = ec_arena_strdup(arena, self),
         .log_level = level && level[0] ? ec_arena_strdup(arena, level) : "info",

@@ -42,6 +42,10 @@ static void become_ready(struct member *member)
         member->took_ms = member->ready_ms - member->began_ms;
     }
     member->detail[0] = '\0';
+    member->early_exits = 0;
+    if (member->sup->failed == member->component->name) {
+        member->sup->failed = NULL; /* it came after all */
+    }
     set_state(member, READY);
 }
 

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,25 +22,71 @@
 
 #define MOUNTS_MAX 1024
 
+/* Who only looks holds it for a moment, too. */
+#define LOCK_WITHIN_MS 1000
+
+/* For whoever wants to end the holder, also when there is no state file (a full disk, a start that
+ * has not come so far). */
+static void write_holder(int fd)
+{
+    char text[64];
+    int len = snprintf(text, sizeof text, "%d %lld\n", (int)getpid(),
+                       (long long)local_process_start(getpid()));
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len) {
+        perror("run/lock"); /* state.json says it, too */
+    }
+}
+
 int local_lock(const struct local *local)
 {
     int fd = open(local_path(local, "run/lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        close(fd);
-        return -1;
+    int64_t until = ec_mono_ms() + LOCK_WITHIN_MS;
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (ec_mono_ms() > until) {
+            close(fd);
+            return -1;
+        }
+        usleep(10000);
+    }
+    if (fd >= 0) {
+        write_holder(fd);
     }
     return fd;
 }
 
+/* Shared, so that two that look at once do not take each other for the platform. */
 bool local_running(const struct local *local)
 {
     int fd = open(local_path(local, "run/lock"), O_RDWR | O_CLOEXEC);
     if (fd < 0) {
         return false;
     }
-    bool held = flock(fd, LOCK_EX | LOCK_NB) != 0;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0;
     close(fd);
     return held;
+}
+
+static pid_t still_the_one(int64_t pid, int64_t start)
+{
+    bool good = pid > 1 && pid <= INT32_MAX && start > 0;
+    return good && local_process_start((pid_t)pid) == start ? (pid_t)pid : 0;
+}
+
+pid_t local_supervisor(const struct local *local)
+{
+    long long pid = 0, start = -1;
+    const char *text = local_read_file(local, local_path(local, "run/lock"));
+    if (!local_running(local)) {
+        return 0;
+    }
+    if (text && sscanf(text, "%lld %lld", &pid, &start) == 2 && still_the_one(pid, start)) {
+        return (pid_t)pid;
+    }
+    json_t *state = local_state_read(local);
+    pid = ec_json_int(state, "supervisor.pid", 0);
+    start = ec_json_int(state, "supervisor.start", -1);
+    json_decref(state);
+    return still_the_one(pid, start);
 }
 
 json_t *local_state_read(const struct local *local)
@@ -163,11 +210,14 @@ static void unmount_all(const struct local *local)
         return;
     }
     const char *under[MOUNTS_MAX];
-    size_t count = 0, len = strlen(local->home);
-    char line[8192], path[4096];
+    char line[8192], path[4096], home[PATH_MAX];
+    if (!realpath(local->home, home)) { /* mounts are listed by their real names */
+        snprintf(home, sizeof home, "%s", local->home);
+    }
+    size_t count = 0, len = strlen(home);
     while (fgets(line, sizeof line, list) && count < MOUNTS_MAX) {
-        if (sscanf(line, "%*s %*s %*s %*s %4095s", path) == 1 &&
-            strncmp(path, local->home, len) == 0 && path[len] == '/') {
+        if (sscanf(line, "%*s %*s %*s %*s %4095s", path) == 1 && strncmp(path, home, len) == 0 &&
+            path[len] == '/') {
             under[count++] = ec_arena_strdup(local->arena, path);
         }
     }

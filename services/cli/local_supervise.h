@@ -26,7 +26,7 @@ struct member {
     int64_t began_ms, ready_ms; /* mono: of this round; ready_ms 0 = not yet */
     int64_t took_ms;            /* began → ready of the first round */
     int restarts;
-    int early_exits; /* before it was ever ready */
+    int early_exits; /* since it was ready last */
     char detail[256];
 };
 

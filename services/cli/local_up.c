@@ -130,6 +130,7 @@ struct watch_up {
     const char *shown[64]; /* components that have their line */
     size_t shown_count;
     int64_t began_ms;
+    bool ours; /* started by this command, which stops it when it does not come up */
 };
 
 static bool has_line(struct watch_up *watch, const char *name)
@@ -162,7 +163,7 @@ static void show_new(struct watch_up *watch, const json_t *state)
     }
 }
 
-static int stop_platform(struct cli *cli, const struct local *local);
+static void stop_platform(const struct local *local);
 
 static int up_failed(struct watch_up *watch, const char *name, const char *why)
 {
@@ -171,7 +172,13 @@ static int up_failed(struct watch_up *watch, const char *name, const char *why)
     printf("  %s %-14s %s\n", paint(watch->cli, "failed", "red"), name, why);
     printf("  last lines of %s:\n", log);
     print_tail(log, 15, "    ");
-    stop_platform(watch->cli, local);
+    if (!watch->ours) {
+        return give_up(EXIT_ERROR,
+                       "%s is not up. The platform, which was started before, is left "
+                       "as it is. See:  enclii local status",
+                       name);
+    }
+    stop_platform(local);
     return give_up(EXIT_ERROR, "%s did not come up, everything was stopped again", name);
 }
 
@@ -201,7 +208,7 @@ static bool follow_once(struct watch_up *watch, pid_t supervisor, int *ret_statu
             up_failed(watch, name, ec_arena_strdup(watch->cli->arena, why_failed(state, name)));
     } else if (ec_json_bool(state, "ready", false)) {
         *ret_status = EXIT_OK;
-    } else if (supervisor > 0 && kill(supervisor, 0) != 0) {
+    } else if (supervisor > 0 ? kill(supervisor, 0) != 0 : !local_running(watch->local)) {
         *ret_status = up_failed(watch, "supervisor", "ended");
     } else if (ec_mono_ms() - watch->began_ms > UP_WITHIN_MS) {
         *ret_status = up_failed(watch, "supervisor", "not everything was ready in 3 minutes");
@@ -214,7 +221,8 @@ static bool follow_once(struct watch_up *watch, pid_t supervisor, int *ret_statu
 
 static int follow_up(struct cli *cli, const struct local *local, pid_t supervisor)
 {
-    struct watch_up watch = {.cli = cli, .local = local, .began_ms = ec_mono_ms()};
+    struct watch_up watch = {
+        .cli = cli, .local = local, .began_ms = ec_mono_ms(), .ours = supervisor > 0};
     signal(SIGCHLD, SIG_IGN); /* so that kill(pid, 0) sees the end of it */
     int status = EXIT_OK;
     while (!follow_once(&watch, supervisor, &status)) {
@@ -225,6 +233,20 @@ static int follow_up(struct cli *cli, const struct local *local, pid_t superviso
         print_addresses(cli, local);
     }
     return status;
+}
+
+/* One that is just going away is not the one that is wanted. */
+static void wait_for_stop(const struct local *local)
+{
+    for (int64_t until = ec_mono_ms() + DOWN_WITHIN_MS; ec_mono_ms() < until;) {
+        json_t *state = local_running(local) ? local_state_read(local) : NULL;
+        bool stopping = ec_json_bool(state, "stopping", false);
+        json_decref(state);
+        if (!stopping) {
+            return;
+        }
+        usleep(LOOK_EVERY_US);
+    }
 }
 
 static int already_up(struct cli *cli, const struct local *local)
@@ -248,6 +270,7 @@ int cmd_local_up(struct cli *cli)
     if (!open_local(cli, &local, &status)) {
         return status;
     }
+    wait_for_stop(&local);
     if (local_running(&local)) {
         return already_up(cli, &local);
     }
@@ -271,27 +294,23 @@ int cmd_local_up(struct cli *cli)
 }
 
 /* ---- down ---- */
-static int stop_platform(struct cli *cli, const struct local *local)
+static void stop_platform(const struct local *local)
 {
-    (void)cli;
-    json_t *state = local_state_read(local);
-    pid_t pid = (pid_t)ec_json_int(state, "supervisor.pid", 0);
-    int64_t start = ec_json_int(state, "supervisor.start", -1);
-    json_decref(state);
-    if (local_running(local)) {
-        if (pid > 1 && local_process_start(pid) == start) {
-            kill(pid, SIGTERM);
-        }
-        for (int64_t until = ec_mono_ms() + DOWN_WITHIN_MS; local_running(local);) {
-            if (ec_mono_ms() > until) {
+    pid_t asked = 0;
+    for (int64_t until = ec_mono_ms() + DOWN_WITHIN_MS; local_running(local);) {
+        pid_t pid = local_supervisor(local);
+        if (ec_mono_ms() > until) {
+            if (pid > 0) {
                 kill(pid, SIGKILL); /* its lock ends with it; the sweep does the rest */
-                break;
             }
-            usleep(LOOK_EVERY_US);
+            break;
         }
+        if (pid > 0 && pid != asked && kill(pid, SIGTERM) == 0) {
+            asked = pid;
+        }
+        usleep(LOOK_EVERY_US);
     }
     local_sweep(local, true);
-    return EXIT_OK;
 }
 
 static int purge(const struct local *local)
@@ -324,7 +343,7 @@ int cmd_local_down(struct cli *cli)
     int64_t began = ec_mono_ms();
     bool was_running = local_running(&local);
     if (access(local.home, F_OK) == 0) {
-        stop_platform(cli, &local);
+        stop_platform(&local);
     }
     if (was_running) {
         printf("stopped in %s; data stays in %s\n", seconds(cli, ec_mono_ms() - began), local.home);

@@ -35,6 +35,28 @@ static size_t place_of(const char *name)
     return 0;
 }
 
+/* "down --purge" compares it with what the kernel lists as mounted. */
+static void test_home_has_no_slash_at_its_end(void **state)
+{
+    (void)state;
+    struct local local = opened();
+    setenv("ENCLII_HOME", "/tmp/home//", 1);
+    assert_false(ec_failed(local_open(&local, local.arena)));
+    assert_string_equal(local.home, "/tmp/home");
+}
+
+/* It comes before any file is written, and says which folder. */
+static void test_a_name_that_cannot_be_quoted_is_refused(void **state)
+{
+    (void)state;
+    struct local local = opened();
+    struct ec_err err = local_check_machine(&local);
+    assert_non_null(strstr(err.what, "is \"/tmp/no such home\""));
+    local.home = "/var/lib/en-clii_2.0+x";
+    err = local_check_machine(&local);
+    assert_true(!ec_failed(err) || !strstr(err.what, "the folder's name"));
+}
+
 /* Needs stand before: so there is no circle, and the display reads in order. */
 static void test_needs_stand_before(void **state)
 {
@@ -147,6 +169,8 @@ static void test_router_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_home_has_no_slash_at_its_end),
+        cmocka_unit_test(test_a_name_that_cannot_be_quoted_is_refused),
         cmocka_unit_test(test_needs_stand_before),
         cmocka_unit_test(test_every_placeholder_is_known),
         cmocka_unit_test(test_spaces_in_home),
