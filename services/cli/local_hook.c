@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/encode.h"
 #include "base/id.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -21,7 +22,7 @@
 #define TRIES 5
 #define FIRST_WAIT_US 300000
 #define ANSWER_WITHIN_MS 10000
-#define COMMITS_MAX "50"
+#define COMMITS_MAX "2048" /* as GitHub: of more the webhook service knows that the list is cut */
 #define OUTPUT_MAX_BYTES (16 << 20)
 #define ZEROS "0000000000000000000000000000000000000000"
 
@@ -57,13 +58,21 @@ static char *output_of(const struct local *local, const char *const *argv)
 }
 
 /* ---- the payload ---- */
-static json_t *person(const char *name, const char *email)
+/* Git keeps names, messages and paths as bytes; JSON is UTF-8. */
+static const char *utf8(const struct local *local, const char *text)
 {
-    return json_pack("{s:s, s:s, s:s}", "name", name, "email", email, "username", name);
+    return ec_text_clean(local->arena, ec_span_of(text), OUTPUT_MAX_BYTES);
+}
+
+static json_t *person(const struct local *local, const char *name, const char *email)
+{
+    name = utf8(local, name);
+    return json_pack("{s:s, s:s, s:s}", "name", name, "email", utf8(local, email), "username",
+                     name);
 }
 
 /* Lines "A\tpath" as git prints them. */
-static void add_paths(json_t *commit, char *lines)
+static void add_paths(const struct local *local, json_t *commit, char *lines)
 {
     json_t *added = json_array(), *removed = json_array(), *modified = json_array();
     for (char *line = lines, *next; line; line = next) {
@@ -74,7 +83,7 @@ static void add_paths(json_t *commit, char *lines)
         char *path = strchr(line, '\t');
         if (path) {
             json_t *list = line[0] == 'A' ? added : line[0] == 'D' ? removed : modified;
-            json_array_append_new(list, json_string(path + 1));
+            json_array_append_new(list, json_string(utf8(local, path + 1)));
         }
     }
     json_object_set_new(commit, "added", added);
@@ -115,14 +124,14 @@ static json_t *commit_of(const struct local *local, char *record, const char *re
     while (len > 0 && fields[MESSAGE][len - 1] == '\n') {
         fields[MESSAGE][--len] = '\0';
     }
-    json_t *commit = json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:o?, s:o?}", "id", fields[ID],
-                               "tree_id", fields[TREE], "distinct", 1, "message", fields[MESSAGE],
-                               "timestamp", fields[TIME], "url",
-                               ec_arena_format(local->arena, "%s/commit/%s", repo_url, fields[ID]),
-                               "author", person(fields[AUTHOR], fields[AUTHOR_EMAIL]), "committer",
-                               person(fields[COMMITTER], fields[COMMITTER_EMAIL]));
+    json_t *commit = json_pack(
+        "{s:s, s:s, s:b, s:s, s:s, s:s, s:o?, s:o?}", "id", fields[ID], "tree_id", fields[TREE],
+        "distinct", 1, "message", utf8(local, fields[MESSAGE]), "timestamp", fields[TIME], "url",
+        ec_arena_format(local->arena, "%s/commit/%s", repo_url, fields[ID]), "author",
+        person(local, fields[AUTHOR], fields[AUTHOR_EMAIL]), "committer",
+        person(local, fields[COMMITTER], fields[COMMITTER_EMAIL]));
     if (commit) {
-        add_paths(commit, paths);
+        add_paths(local, commit, paths);
     }
     return commit;
 }
@@ -167,6 +176,25 @@ static json_t *commits_of(const struct local *local, const char *before, const c
     return commits;
 }
 
+/* It took commits away: of those no commit of the list tells. */
+static bool is_forced(const struct local *local, const char *before, const char *after)
+{
+    const char *const argv[] = {"git", "merge-base", "--is-ancestor", before, after, NULL};
+    return strcmp(before, ZEROS) != 0 && strcmp(after, ZEROS) != 0 && !output_of(local, argv);
+}
+
+/* One for each repository, always the same: by it a host's repository is known after a rename. */
+static json_int_t id_of(const char *full_name)
+{
+    unsigned char digest[EC_SHA256_BYTES];
+    json_int_t id = 0;
+    ec_sha256(ec_span_of(full_name), digest);
+    for (int i = 0; i < 6; i++) {
+        id = id << 8 | digest[i];
+    }
+    return id;
+}
+
 static json_t *repository_of(const struct local *local, const char *full_name)
 {
     const char *url =
@@ -174,10 +202,10 @@ static json_t *repository_of(const struct local *local, const char *full_name)
     const char *owner =
         ec_arena_text(local->arena, (struct ec_span){full_name, strcspn(full_name, "/")});
     json_t *repository =
-        json_pack("{s:i, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "id", 1, "name",
-                  strchr(full_name, '/') + 1, "full_name", full_name, "private", 1, "html_url", url,
-                  "clone_url", ec_arena_format(local->arena, "%s.git", url), "git_url",
-                  ec_arena_format(local->arena, "%s.git", url), "ssh_url",
+        json_pack("{s:I, s:s, s:s, s:b, s:s, s:s, s:s, s:s, s:s, s:s}", "id", id_of(full_name),
+                  "name", strchr(full_name, '/') + 1, "full_name", full_name, "private", 1,
+                  "html_url", url, "clone_url", ec_arena_format(local->arena, "%s.git", url),
+                  "git_url", ec_arena_format(local->arena, "%s.git", url), "ssh_url",
                   ec_arena_format(local->arena, "%s.git", url), "default_branch", "main",
                   "master_branch", "main");
     json_object_set_new(repository, "owner",
@@ -199,7 +227,7 @@ static char *payload_of(const struct local *local, const char *full_name, const 
     json_t *root = json_pack(
         "{s:s, s:s, s:s, s:b, s:b, s:b, s:n, s:s, s:o, s:o, s:o, s:o, s:{s:s, s:i}}", "ref", ref,
         "before", before, "after", after, "created", strcmp(before, ZEROS) == 0, "deleted",
-        strcmp(after, ZEROS) == 0, "forced", 0, "base_ref", "compare",
+        strcmp(after, ZEROS) == 0, "forced", is_forced(local, before, after), "base_ref", "compare",
         ec_arena_format(local->arena, "%s/compare/%.12s...%.12s", url, before, after), "repository",
         repository, "pusher", json_pack("{s:s, s:s}", "name", pusher, "email", email), "commits",
         commits, "head_commit", head, "sender", "login", pusher, "id", 1);
