@@ -47,7 +47,7 @@ static void make_room(struct ec_buf *buf, size_t len)
     while (room < needed) {
         room *= 2;
     }
-    if (room > buf->max_bytes + 1) {
+    if (room - 1 > buf->max_bytes) {
         room = buf->max_bytes + 1;
     }
     buf->ptr = ec_grow(buf->room_bytes > 0 ? buf->ptr : NULL, room, 1);

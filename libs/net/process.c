@@ -132,7 +132,7 @@ static void reap(struct ec_process *process)
     result->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     result->cpu_ms = usage.ru_utime.tv_sec * 1000 + usage.ru_utime.tv_usec / 1000 +
                      usage.ru_stime.tv_sec * 1000 + usage.ru_stime.tv_usec / 1000;
-    bool by_kernel = result->signal == SIGKILL && !process->killed && process->memory_limited;
+    bool by_kernel = result->signal == SIGKILL && !process->killed && process->memory_guessed;
     bool failed = result->exit_code != 0;
     bool told = process->group && ec_cgroup_oom_kills(process->group) > 0;
     result->out_of_memory = !process->stopping && (by_kernel || (failed && told));
@@ -236,7 +236,7 @@ static void set_limits(struct ec_process *process, const struct ec_process_spec 
     bool memory = false, pids = false;
     launch->cpu_s_max = spec->cpu_s_max;
     launch->file_max = spec->file_max_bytes;
-    process->memory_limited = spec->memory_max_bytes > 0;
+    process->memory_guessed = spec->memory_max_bytes > 0;
     if (spec->memory_max_bytes == 0 && spec->pids_max == 0) {
         return;
     }
@@ -244,6 +244,7 @@ static void set_limits(struct ec_process *process, const struct ec_process_spec 
     if (process->group) {
         launch->join_count = ec_cgroup_join_fds(process->group, launch->join_fds);
     }
+    process->memory_guessed &= !memory;
     launch->data_max = memory ? 0 : spec->memory_max_bytes;
     launch->nproc_max = pids ? 0 : spec->pids_max;
     if ((launch->data_max || launch->nproc_max) && !told) {

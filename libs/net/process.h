@@ -18,7 +18,7 @@ struct ec_process_result {
     int signal;    /* 0 if none */
     bool timed_out;
     bool cancelled;
-    bool out_of_memory; /* SIGKILL that we did not send, under a memory limit */
+    bool out_of_memory; /* the control group says so; without one: SIGKILL that we did not send */
     int64_t duration_ms;
     int64_t cpu_ms; /* user + system, children included, when known; else 0 */
 };

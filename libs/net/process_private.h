@@ -26,7 +26,7 @@ struct ec_process {
     struct ec_timer *deadline, *killer, *closer;
     uint32_t kill_grace_ms;
     struct ec_cgroup *group; /* NULL = none */
-    bool memory_limited;     /* by the group or by RLIMIT_DATA */
+    bool memory_guessed;     /* limited, and no group tells whether the limit was met */
     unsigned remove_tries;
     int64_t began_ms;
     bool paused;

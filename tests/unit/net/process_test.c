@@ -248,6 +248,11 @@ static void test_limits(void **state)
                 run.result.exit_code > 0); /* RLIMIT_DATA where no group */
     if (access("/sys/fs/cgroup/memory", W_OK) == 0) {
         assert_true(run.result.out_of_memory);
+        /* Killed by somebody else: the control group knows better. */
+        sh("kill -9 $$", (struct ec_process_spec){.memory_max_bytes = 64 << 20});
+        finish(3000);
+        assert_int_equal(run.result.signal, SIGKILL);
+        assert_false(run.result.out_of_memory);
     }
     sh("for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.3 & done; wait; echo all",
        (struct ec_process_spec){.pids_max = 4});
