@@ -68,15 +68,17 @@ bool ec_amount_duration_ms(const char *text, int64_t *ret_ms)
     };
     double sum = 0, number = 0, factor = 1000;
     const char *at = text;
+    bool first = true;
     do {
         if (!ec_amount_decimal(&at, &number)) {
             return false;
         }
-        bool bare = *at == '\0' && sum == 0; /* seconds */
+        bool bare = *at == '\0' && first; /* seconds */
         if (!bare && !take_unit(&at, units, EC_LEN(units), &factor)) {
             return false;
         }
         sum += number * factor;
+        first = false;
     } while (*at != '\0');
     return to_int64(sum, ret_ms);
 }
