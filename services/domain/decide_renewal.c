@@ -3,6 +3,7 @@
 
 #define FIRST_TRY_MS 5000
 #define TRY_CAP_MS 3600000
+#define LOOK_LEAST_MS 1000
 
 static uint32_t hash(const char *text)
 {
@@ -21,6 +22,13 @@ int64_t decide_renew_at(const char *hostname, int64_t not_before_unix_ms, int64_
     }
     int64_t jitter_ms = (life_ms / 20) * (int64_t)(hash(hostname) % 1000) / 1000;
     return not_before_unix_ms + life_ms / 3 * 2 + jitter_ms;
+}
+
+int64_t decide_next_look_ms(int64_t now_unix_ms, int64_t renew_at_unix_ms, int64_t look_every_ms)
+{
+    int64_t wait_ms = renew_at_unix_ms - now_unix_ms;
+    wait_ms = wait_ms < look_every_ms ? wait_ms : look_every_ms;
+    return wait_ms > LOOK_LEAST_MS ? wait_ms : LOOK_LEAST_MS;
 }
 
 int64_t decide_next_try_ms(uint32_t failures)

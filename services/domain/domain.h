@@ -35,6 +35,8 @@ struct domain {
     const struct issuer *issuer; /* the only one for now: "local" */
     struct ec_map *sites;        /* hostname → struct site */
     bool caught_up;              /* the whole topic was read: unknown files may be removed */
+    struct site *loading;        /* HAProxy takes one certificate at a time */
+    struct site *first_waiting, *last_waiting; /* to be loaded */
 };
 
 /* The certificate in a site's file. */
@@ -53,8 +55,10 @@ struct site {
     bool busy;                       /* a flow runs */
     bool again;                      /* something changed meanwhile: run once more */
     bool served;                     /* the router serves exactly the file's certificate */
+    bool listed;                     /* crt.list, as last written, has it */
     bool announced;                  /* DomainIssued was published for `cert` by this process */
     struct site_cert cert;
+    struct site *next_waiting;
     struct ec_flow flow;
     struct ec_arena *arena; /* of the running flow */
     struct ec_timer *timer; /* next look, renewal or next try */

@@ -91,8 +91,7 @@ static void domain_stop(struct ec_service *svc, void *state)
 {
     (void)svc;
     struct domain *dom = state;
-    ec_haproxy_close(dom->hap);
-    dom->hap = NULL;
+    ec_haproxy_close(dom->hap); /* lives until the last answer; refuses what comes with it */
     sites_stop(dom);
 }
 

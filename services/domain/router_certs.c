@@ -1,7 +1,8 @@
 /* Certificates in a running HAProxy: new or known, they are set and committed over the runtime
  * socket; crt.list and the files beside it say the same to one that starts. Each step sends its
  * commands in order and looks at the last answer: HAProxy repeats the first fault in those that
- * follow. */
+ * follow. What is set and not committed is HAProxy's one transaction for all certificates, so that
+ * sites are loaded one after another. */
 #include "domain.h"
 
 #include <errno.h>
@@ -19,6 +20,11 @@ static const char *list_path(struct ec_arena *arena, const struct domain *dom)
     return ec_arena_format(arena, "%s/crt.list", dom->settings.haproxy_dir);
 }
 
+static bool is_for_list(const struct site *site)
+{
+    return site->wanted && site->cert.fingerprint[0];
+}
+
 EC_RESULT router_write_list(const struct domain *dom)
 {
     ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(LIST_MAX_BYTES);
@@ -28,7 +34,7 @@ EC_RESULT router_write_list(const struct domain *dom)
     void *value;
     for (size_t at = 0; ec_map_next(dom->sites, &at, &hostname, &value);) {
         const struct site *site = value;
-        if (site->wanted && site->cert.fingerprint[0]) {
+        if (is_for_list(site)) {
             ec_buf_addf(&text, "%s/certs/%s.pem %s\n", dom->settings.haproxy_dir, hostname,
                         hostname);
         }
@@ -36,7 +42,40 @@ EC_RESULT router_write_list(const struct domain *dom)
     struct ec_span bytes = ec_buf_span(&text);
     int code =
         ec_file_replace(&(struct ec_file_spec){list_path(arena, dom), 0644, false, &bytes, 1});
-    return code ? ec_retry(-code, "crt.list cannot be written in ENCLII_HAPROXY_DIR") : ec_ok();
+    if (code) {
+        return ec_retry(-code, "crt.list cannot be written in ENCLII_HAPROXY_DIR");
+    }
+    for (size_t at = 0; ec_map_next(dom->sites, &at, &hostname, &value);) {
+        struct site *site = value;
+        site->listed = is_for_list(site);
+    }
+    return ec_ok();
+}
+
+/* ---- load: one after another ---- */
+
+static struct ec_err load_begin(struct site *site);
+
+static void load_next(struct domain *dom)
+{
+    while (!dom->loading && dom->first_waiting) {
+        struct site *site = dom->first_waiting;
+        dom->first_waiting = site->next_waiting;
+        site->next_waiting = NULL;
+        struct ec_err err = load_begin(site);
+        if (ec_failed(err)) {
+            ec_flow_done(&site->flow, err);
+        } else {
+            dom->loading = site;
+        }
+    }
+}
+
+static void load_end(struct site *site, struct ec_err err)
+{
+    site->dom->loading = NULL;
+    ec_flow_done(&site->flow, err);
+    load_next(site->dom);
 }
 
 /* ---- load: new (refused when known: fine) → set → commit → crt-list (refused when listed: fine)
@@ -46,25 +85,48 @@ static void on_loaded(void *arg, struct ec_err err, struct ec_span reply)
 {
     struct site *site = arg;
     (void)reply; /* "already exists" is as good; the verify step looks at what is served */
-    ec_flow_done(&site->flow, err);
+    load_end(site, err);
+}
+
+static void on_aborted(void *arg, struct ec_err err, struct ec_span reply)
+{
+    struct site *site = arg;
+    (void)reply;
+    load_end(site, ec_failed(err) ? err : ec_retry(0, "HAProxy had another certificate half set"));
+}
+
+/* Nobody else sets one now: it is left of a run that ended between setting and committing. */
+static const char *abandoned(struct ec_arena *arena, struct ec_span reply)
+{
+    static const char before[] = "ongoing transaction is about '";
+    const char *at = memmem(reply.ptr, reply.len, before, sizeof before - 1);
+    if (!at) {
+        return NULL;
+    }
+    at += sizeof before - 1;
+    const char *end = memchr(at, '\'', (size_t)(reply.ptr + reply.len - at));
+    return end ? ec_arena_text(arena, (struct ec_span){at, (size_t)(end - at)}) : NULL;
 }
 
 static void on_committed(void *arg, struct ec_err err, struct ec_span reply)
 {
     struct site *site = arg;
-    if (!ec_failed(err) && !memmem(reply.ptr, reply.len, "Success", 7)) {
-        err = ec_retry_in(site->arena, 0, "HAProxy did not take the certificate: %s",
-                          ec_arena_text(site->arena, reply));
-    }
     struct ec_arena *arena = site->arena;
-    if (!ec_failed(err)) {
+    const char *other = ec_failed(err) ? NULL : abandoned(arena, reply);
+    if (other) {
+        const char *command = ec_arena_format(arena, "abort ssl cert %s\n", other);
+        err = ec_haproxy_send(site->dom->hap, ec_span_of(command), on_aborted, site);
+    } else if (!ec_failed(err) && !memmem(reply.ptr, reply.len, "Success", 7)) {
+        err = ec_retry_in(arena, 0, "HAProxy did not take the certificate: %s",
+                          ec_arena_text(arena, reply));
+    } else if (!ec_failed(err)) {
         const char *command =
             ec_arena_format(arena, "add ssl crt-list %s <<\n%s %s\n\n", list_path(arena, site->dom),
                             cert_path(arena, site->dom, site->hostname), site->hostname);
         err = ec_haproxy_send(site->dom->hap, ec_span_of(command), on_loaded, site);
     }
     if (ec_failed(err)) {
-        ec_flow_done(&site->flow, err);
+        load_end(site, err);
     }
 }
 
@@ -78,7 +140,7 @@ static void on_set(void *arg, struct ec_err err, struct ec_span reply)
         err = ec_haproxy_send(site->dom->hap, ec_span_of(command), on_committed, site);
     }
     if (ec_failed(err)) {
-        ec_flow_done(&site->flow, err);
+        load_end(site, err);
     }
 }
 
@@ -104,20 +166,40 @@ static void on_new(void *arg, struct ec_err err, struct ec_span reply)
         ec_buf_done(&command);
     }
     if (ec_failed(err)) {
-        ec_flow_done(&site->flow, err);
+        load_end(site, err);
     }
+}
+
+static struct ec_err load_begin(struct site *site)
+{
+    struct domain *dom = site->dom;
+    if (ec_service_stopping(dom->svc)) {
+        return ec_retry(0, "the service ends");
+    }
+    EC_TRY(router_write_list(dom));
+    const char *command = ec_arena_format(site->arena, "new ssl cert %s\n",
+                                          cert_path(site->arena, dom, site->hostname));
+    return ec_haproxy_send(dom->hap, ec_span_of(command), on_new, site);
 }
 
 EC_RESULT router_load(struct site *site)
 {
+    struct domain *dom = site->dom;
     if (site->served) {
-        ec_flow_done(&site->flow, ec_ok());
-        return ec_ok();
+        struct ec_err err = site->listed ? ec_ok() : router_write_list(dom);
+        if (!ec_failed(err)) {
+            ec_flow_done(&site->flow, err);
+        }
+        return err;
     }
-    EC_TRY(router_write_list(site->dom));
-    const char *command = ec_arena_format(site->arena, "new ssl cert %s\n",
-                                          cert_path(site->arena, site->dom, site->hostname));
-    return ec_haproxy_send(site->dom->hap, ec_span_of(command), on_new, site);
+    if (dom->first_waiting) {
+        dom->last_waiting->next_waiting = site;
+    } else {
+        dom->first_waiting = site;
+    }
+    dom->last_waiting = site;
+    load_next(dom);
+    return ec_ok();
 }
 
 /* ---- unload ---- */

@@ -236,16 +236,15 @@ static void on_kept(struct site *site, struct ec_err err, const struct ec_step *
     }
     int64_t renew_at = decide_renew_at(site->hostname, site->cert.not_before_unix_ms,
                                        site->cert.not_after_unix_ms);
-    int64_t until_renewal_ms = renew_at - ec_unix_ms();
-    int64_t look_ms = site->dom->settings.look_every_ms;
     site->failures = 0;
     if (!site->announced) {
         announce_issued(site, renew_at);
         ec_log(EC_LOG_INFO, site->trace, "domain.issued", "the certificate is served",
                EC_T("hostname", site->hostname), EC_T("fingerprint", site->cert.fingerprint));
     }
-    ec_timer_start(site->timer, (uint64_t)(until_renewal_ms < look_ms ? until_renewal_ms : look_ms),
-                   0);
+    int64_t look_ms =
+        decide_next_look_ms(ec_unix_ms(), renew_at, site->dom->settings.look_every_ms);
+    ec_timer_start(site->timer, (uint64_t)look_ms, 0);
 }
 
 static void on_end(void *job, struct ec_err err, const struct ec_step *step)

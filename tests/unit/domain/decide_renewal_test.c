@@ -36,6 +36,15 @@ static void test_an_expired_or_odd_certificate_is_renewed_now(void **state)
     assert_int_equal(decide_renew_at("a.test", 5000, 1000), 5000);
 }
 
+static void test_a_certificate_that_became_due_is_looked_at_soon(void **state)
+{
+    (void)state;
+    assert_int_equal(decide_next_look_ms(1000000, 9000000, 600000), 600000);
+    assert_int_equal(decide_next_look_ms(1000000, 1300000, 600000), 300000);
+    assert_int_equal(decide_next_look_ms(1000000, 1000000, 600000), 1000);
+    assert_int_equal(decide_next_look_ms(1000004, 1000000, 600000), 1000); /* not never */
+}
+
 static void test_tries_back_off_to_an_hour(void **state)
 {
     (void)state;
@@ -51,6 +60,7 @@ int main(void)
         cmocka_unit_test(test_renewal_is_between_two_thirds_and_the_end),
         cmocka_unit_test(test_hosts_do_not_renew_all_at_once),
         cmocka_unit_test(test_an_expired_or_odd_certificate_is_renewed_now),
+        cmocka_unit_test(test_a_certificate_that_became_due_is_looked_at_soon),
         cmocka_unit_test(test_tries_back_off_to_an_hour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
