@@ -322,8 +322,8 @@ void decide_build_again(struct world *world, struct build *build, Enclii__V1__Bu
     }
     if (ends_here(world, build, lost)) {
         const char *text =
-            lost ? ec_arena_format(world->arena, "%s; the builder was lost %s, no more is tried",
-                                   detail, times(world, build->losses))
+            lost ? ec_arena_format(world->arena, "the builder was lost %s, no more is tried: %s",
+                                   times(world, build->losses), detail)
                  : ec_arena_format(world->arena, "%s (%d attempts)", detail,
                                    build->attempt - build->losses);
         fail(world, build, reason, text);
@@ -335,11 +335,11 @@ void decide_build_again(struct world *world, struct build *build, Enclii__V1__Bu
     build->steps_replace = true;
     const char *again =
         lost ? ec_arena_format(world->arena,
-                               "%s; the builder was lost %s (of at most %d), which is no attempt "
-                               "of the build",
-                               detail, times(world, build->losses), world->rules->losses_max)
-             : ec_arena_format(world->arena, "%s; attempt %d of %d has failed", detail,
-                               build->attempt - build->losses, world->rules->attempts_max);
+                               "the builder was lost %s (of at most %d), no attempt of the build: "
+                               "%s",
+                               times(world, build->losses), world->rules->losses_max, detail)
+             : ec_arena_format(world->arena, "attempt %d of %d has failed: %s",
+                               build->attempt - build->losses, world->rules->attempts_max, detail);
     tell_queued(world, build, again);
     struct why why = why_of(build, lost ? "builder_lost" : "next_attempt");
     world_why(world, &why, "%s", again);

@@ -6,13 +6,15 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 if [ -z "${ENCLII_TEST_APART:-}" ]; then
     unshare --net --mount true 2>/dev/null || { printf 'ok 1 - builder network # SKIP may not make network namespaces\n1..1\n'; exit 0; }
+    command -v slirp4netns >/dev/null && [ -c /dev/net/tun ] ||
+        { printf 'ok 1 - builder network # SKIP no slirp4netns (make setup) or no /dev/net/tun\n1..1\n'; exit 0; }
     ENCLII_TEST_APART=1 exec unshare --net --mount -- "$0"
 fi
 ip link set lo up
 
 # ---- the world: this machine, a neighbour in its private network, and behind that one the outside ----
 own_public=198.51.100.1 own_private=10.250.77.1 neighbour=10.250.77.2 outside=192.0.2.10
-unshare --net sleep 600 &
+unshare --net sleep 900 &
 other_pid=$!
 other() { nsenter --net="/proc/$other_pid/ns/net" "$@"; }
 until [ "$(readlink "/proc/$other_pid/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done

@@ -97,14 +97,14 @@ static void test_losses_cost_no_attempt(void **state)
     assert_int_equal(build->attempt, 2); /* the fencing token counts leases, as ever */
     assert_int_equal(build->losses, 2);
     assert_string_equal(last_reason("builder_lost"),
-                        "builder b1 said nothing of it for 12 s; the builder was lost twice (of "
-                        "at most 5), which is no attempt of the build");
+                        "the builder was lost twice (of at most 5), no attempt of the build: "
+                        "builder b1 said nothing of it for 12 s");
     assert_int_equal(last_queued()->losses, 2);
     assert_string_equal(last_queued()->again, last_reason("builder_lost"));
     lose();
     lose();
     report(ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_PUSH, "registry down");
-    assert_string_equal(last_reason("next_attempt"), "registry down; attempt 1 of 3 has failed");
+    assert_string_equal(last_reason("next_attempt"), "attempt 1 of 3 has failed: registry down");
     report(ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_FETCH, "git host down");
     assert_int_equal(build->cell.state, BUILD_QUEUED);
     report(ENCLII__V1__BUILD_FAILURE__BUILD_FAILURE_PUSH, "registry down");
@@ -125,8 +125,8 @@ static void test_losses_have_an_end(void **state)
     lose();
     assert_int_equal(build->cell.state, BUILD_FAILED);
     assert_string_equal(build->reason, "LOST");
-    assert_string_equal(build->detail, "builder b1 said nothing of it for 12 s; the builder was "
-                                       "lost 5 times, no more is tried");
+    assert_string_equal(build->detail, "the builder was lost 5 times, no more is tried: builder b1 "
+                                       "said nothing of it for 12 s");
     bool told = false;
     for (const struct fact *f = w->first_fact; f; f = f->next) {
         told = told || strcmp(f->type, "dev.enclii.build.failed.v1") == 0;
