@@ -89,6 +89,37 @@ printf 'FROM %s\nRUN echo devices $(cd /dev && ls) end; chroot / true || echo no
 printf 'FROM %s AS trap\nRUN ln -s / /way\nFROM %s\nRUN --mount=type=bind,from=trap,source=/way,target=/machine,rw cat /machine%s/marker; echo sees $(ls /machine /machine%s/scratch) end\n' \
     "$base" "$base" "$lab" "$lab" >"$lab/repo/trap/Dockerfile"
 printf 'FROM %s\nRUN echo built\n' "$base" >"$lab/repo/plain/Dockerfile"
+# A socket that is bound to the way out asks no route (the kernel takes every address for a neighbour then).
+cat >"$lab/probe.c" <<'END'
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+int main(int argc, char **argv)
+{
+    int s = socket(AF_INET, SOCK_STREAM, 0), code = 1;
+    socklen_t len = sizeof(code);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[3]))};
+    inet_pton(AF_INET, argv[2], &to.sin_addr);
+    if (argc != 4 || setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, "tap0", 5) != 0) {
+        printf("unbound %s\n", argv[1]);
+        return 0;
+    }
+    fcntl(s, F_SETFL, O_NONBLOCK);
+    connect(s, (struct sockaddr *)&to, sizeof(to));
+    if (poll(&(struct pollfd){s, POLLOUT, 0}, 1, 4000) == 1) {
+        getsockopt(s, SOL_SOCKET, SO_ERROR, &code, &len);
+    }
+    printf("%s %s\n", code ? "closed" : "reached", argv[1]);
+    return 0;
+}
+END
+mkdir -p "$lab/repo/bound"
+gcc -O1 -static -o "$lab/repo/bound/probe" "$lab/probe.c" || { echo "Bail out! no static probe"; exit 1; }
+grep -E '^(own|neighbour|outside|gateway )' "$lab/tries" >"$lab/repo/bound/tries"
+printf 'FROM %s\nCOPY probe tries /\nRUN while read -r what at port; do /probe $what $at $port; done </tries\n' "$base" >"$lab/repo/bound/Dockerfile"
 sha=$(make_commit all)
 publish_repo
 reached() { sed -n "s/.*log $(id "$1") .* build: reached //p" "$lab/events" | tr '\n' ' '; }
@@ -126,6 +157,8 @@ ok $? "a stranger's reaches the outside, by name too: $(reached 2)"
 ok $? "and neither this machine nor private networks"
 event "succeeded.v1 $(id 2) .*base=$base@sha256:"
 ok $? "its base image came from a registry that its code does not reach"
+build 14 bound untrusted && [ "$(reached 14)" = "outside " ] && [ "$(closed 14)" = "own-public own-private gateway neighbour " ]
+ok $? "nor does a socket that goes around the routes: $(reached 14)"
 build 3 add trusted && event "succeeded.v1 $(id 3)"
 ok $? "ADD of an address of this machine works for trusted code"
 build 4 add untrusted && event "failed.v1 $(id 4) .*reason=3 retryable=0 .*refused"
