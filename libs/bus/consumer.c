@@ -202,7 +202,8 @@ static void tell_lag(struct ec_consumer *c)
             }
             /* A partition nothing came from yet goes on at its committed offset: no lag we know of.
              */
-            behind += part->next >= 0 && high > part->next ? (double)(high - part->next) : 0;
+            int64_t at = part->head ? part->head->offset : part->next;
+            behind += at >= 0 && high > at ? (double)(high - at) : 0;
         }
         ec_metric_set(&bus_lag, c->parts[i]->topic, behind);
     }

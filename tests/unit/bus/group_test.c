@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -70,6 +71,54 @@ static bool all_handled(void *arg)
 {
     const struct seen *seen = arg;
     return seen->handled >= seen->want;
+}
+
+/* ---- lag ---- */
+
+static struct ec_event *stuck;
+
+static struct ec_err on_stuck(void *state, struct ec_event *ev)
+{
+    (void)state;
+    if (stuck) {
+        ec_event_finish(ev, ec_ok());
+    } else {
+        stuck = ev;
+    }
+    return ec_ok();
+}
+
+static bool lag_is_five(void *arg)
+{
+    (void)arg;
+    ec_cleanup(ec_buf_done) struct ec_buf text;
+    ec_buf_init(&text, 1 << 20);
+    ec_metrics_print(&text);
+    return strstr(text.ptr, "enclii_bus_consumer_lag{topic=\"t\"} 5\n") != NULL;
+}
+
+/* Nothing was ever finished, so no offset is known: that is when somebody must see it. */
+static void a_consumer_that_is_stuck_from_the_start_shows_its_lag(void **state)
+{
+    (void)state;
+    struct seen seen;
+    setup(&seen);
+    for (int i = 0; i < 5; i++) {
+        publish(&seen, "k1", "id", i);
+    }
+    static const struct ec_route routes[] = {
+        {TYPE, &enclii__v1__push_received__descriptor, on_stuck}};
+    static const char *const topics[] = {"t", NULL};
+    assert_false(ec_failed(ec_bus_consume(
+        seen.bus,
+        &(struct ec_consume_spec){
+            .group = "g", .topics = topics, .routes = routes, .route_count = 1, .state = &seen},
+        NULL)));
+    bool shown = test_run_within(seen.loop, 12000, lag_is_five, NULL);
+    assert_non_null(stuck);
+    ec_event_finish(stuck, ec_ok());
+    teardown(&seen);
+    assert_true(shown);
 }
 
 /* ---- order per key, keys in parallel ---- */
@@ -260,6 +309,7 @@ static void limits_of_what_is_published(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_consumer_that_is_stuck_from_the_start_shows_its_lag),
         cmocka_unit_test(events_of_a_key_stay_in_order),
         cmocka_unit_test(what_fails_is_retried_or_dead_lettered),
         cmocka_unit_test(fatal_ends_the_bus),
