@@ -23,6 +23,7 @@ static const struct {
     {"22", EC_FATE_REJECT},    /* data exceptions */
     {"23", EC_FATE_REJECT},    /* constraint violations */
     {"44", EC_FATE_REJECT},    /* check option */
+    {"54", EC_FATE_REJECT},    /* limits of the server: a text too long for its index */
     {"P0001", EC_FATE_REJECT}, /* raised by one of our functions */
 };
 

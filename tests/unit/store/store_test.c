@@ -240,6 +240,13 @@ static void test_fates(void **state)
     fixture_open(&fx, 1, 0, 0);
     ask(&fx, "select $1::int as a", "twelve");
     assert_int_equal(fx.err.fate, EC_FATE_REJECT);
+    ask(&fx, "drop table if exists named", NULL);
+    ask(&fx, "create table named (name text primary key)", NULL);
+    ask(&fx, /* too long for an index: the text is at fault, not the statement */
+        "insert into named select string_agg(gen_random_uuid()::text, '') "
+        "from generate_series(1, 200)",
+        NULL);
+    assert_int_equal(fx.err.fate, EC_FATE_REJECT);
     ask(&fx, "selec 1", NULL);
     assert_int_equal(fx.err.fate, EC_FATE_FATAL);
     ask(&fx, "select nowhere from t", NULL);
