@@ -33,7 +33,7 @@ check "a spec that is not there" fails_saying 1 'nowhere.yaml' "$enclii" service
 check "a good first version" commit shop "good"
 check "it is served" within 60 serves shop "good"
 check "what the app prints" says 'shop listens on port' "$enclii" logs shop
-check "live, too" says 'shop listens on port' bash -c "timeout -s INT 3 $enclii logs shop -f || true"
+check "live, too" says 'shop listens on port' bash -c "timeout -s INT 8 $enclii logs shop -f || true"
 check "only what is new" fails_saying 1 'no "shop listens' says 'shop listens' "$enclii" logs shop --since 1ms
 check "and what its build printed" says 'COPY shop' "$enclii" logs shop --build latest
 git -C "$work/shop" mv Dockerfile Dockerfile.gone

@@ -14,7 +14,7 @@ moment() {
 }
 wait_for_moment() {
     case $1 in
-    builder) moment builds '.state == "running"' ;;
+    builder) moment builds '.state == "running" or .state == "SUCCEEDED"' ;; # it may be over already
     signer) moment releases 'true' ;;
     reconciler) moment deployments 'true' ;;
     domain | notifier) moment releases 'true' ;;

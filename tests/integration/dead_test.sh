@@ -49,7 +49,7 @@ check "it serves" within 30 serves shop one
 check "pipeline's letters are there: all but one type it has no use for" within 30 equal 15 letters --group pipeline
 check "so are the notifier's" within 30 at_least 12 letters --group notifier
 check "no service was restarted" equal "$before" pids
-check "the metrics tell: given up" at_least 27 metric enclii_bus_dead_letters_total
+check "the metrics tell: given up" within 15 at_least 27 metric enclii_bus_dead_letters_total
 check "the metrics tell: waiting for a person" within 15 at_least 27 metric enclii_dead_letters_open
 reasons=$(jq='.dead_letters[].reason' letters --group pipeline)
 for reason in 'not a protobuf message' 'is not one of topic enclii.build.events' 'of a version that this program does not know' \
@@ -75,7 +75,7 @@ before_restart=$(taken)
 kill "$(part_pid reconciler)"
 check "the reconciler reads the same records again" within 30 at_least $((before_restart + 14)) taken
 check "they are the same letters, and stay let go" equal 0 letters --group reconciler
-check "a state that cannot be read is held" at_least 1 metric enclii_desired_held
+check "a state that cannot be read is held" within 15 at_least 1 metric enclii_desired_held
 check "another push is rolled out" eval 'commit shop two && watch shop'
 
 # ---- show, replay ----

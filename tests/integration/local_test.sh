@@ -84,7 +84,10 @@ check "no process and no mount is left" nothing_left
 check "down again says so" says 'not running' "$enclii" local down
 python3 -m http.server --bind 127.0.0.1 $((ENCLII_LOCAL_PORT_BASE + 4)) > /dev/null 2>&1 &
 thief=$!
-sleep 0.5
+for _ in $(seq 200); do
+    curl -so /dev/null "http://127.0.0.1:$((ENCLII_LOCAL_PORT_BASE + 4))/" && break
+    sleep 0.1
+done
 check "a taken port is named with its holder and its setting" \
     fails_saying "port $((ENCLII_LOCAL_PORT_BASE + 4)) .*python3|ENCLII_LOCAL_REGISTRY_PORT" "$enclii" local up
 kill "$thief"
