@@ -16,9 +16,11 @@
 #include "base/mem.h"
 #include "net/fetch.h"
 #include "net/http_server.h"
+#include "support/kafka.h"
 #include "support/raw.h"
 
-#define LOOKUP_US 1500000
+#define LOOKUP_US 3000000
+#define PROMPT_MS 2000 /* not held up by the lookup, on a busy machine */
 #define DEADLINE_MS 200
 
 /* As a resolver does whose server is silent. */
@@ -65,6 +67,12 @@ static void on_never(void *state, struct ec_request *req)
     held = req;
 }
 
+static bool is_held(void *arg)
+{
+    (void)arg;
+    return held;
+}
+
 static void on_tick(void *arg)
 {
     (void)arg;
@@ -103,9 +111,8 @@ static void test_deadline_while_no_connection_is_free(void **state)
     char url[64];
     struct got first, second;
     snprintf(url, sizeof(url), "http://127.0.0.1:%u/never", ec_http_server_port(server));
-    struct ec_fetch *holder = start(&first, url, 5000);
-    loop_for(loop, 50);
-    assert_non_null(held);
+    struct ec_fetch *holder = start(&first, url, 20000);
+    assert_true(test_run_until(loop, 3000, is_held, NULL));
     start(&second, url, DEADLINE_MS);
     loop_until(loop, &second.done, 2000);
     assert_true(second.done);
@@ -124,8 +131,8 @@ static void test_a_slow_lookup_stops_nobody_else(void **state)
     start(&got, "http://slow.test/", DEADLINE_MS);
     loop_until(loop, &got.done, 3000);
     assert_int_equal(got.err.fate, EC_FATE_RETRY);
-    assert_in_range(worst_gap_ms, 0, 400);
-    assert_in_range(got.took_ms, DEADLINE_MS - 20, 800);
+    assert_in_range(worst_gap_ms, 0, PROMPT_MS);
+    assert_in_range(got.took_ms, DEADLINE_MS - 20, PROMPT_MS);
 }
 
 static void test_cancelling_a_slow_lookup_stops_nobody_else(void **state)
@@ -138,7 +145,7 @@ static void test_cancelling_a_slow_lookup_stops_nobody_else(void **state)
     ec_fetch_cancel(fetch);
     loop_until(loop, &got.done, 3000);
     assert_string_equal(got.err.what, "cancelled");
-    assert_in_range(worst_gap_ms, 0, 400);
+    assert_in_range(worst_gap_ms, 0, PROMPT_MS);
 }
 
 static void on_closed(void *arg)
