@@ -107,12 +107,6 @@ static void wait_rebuilt(struct seen *seen)
     assert_null(test_kafka_fatal(seen->kafka));
 }
 
-static bool never(void *arg)
-{
-    (void)arg;
-    return false;
-}
-
 /* ---- who reads ---- */
 
 static struct ec_err on_one(void *state, struct ec_event *ev)
@@ -233,8 +227,8 @@ static void a_batch_in_hand_counts_once(void **state)
     assert_true(test_run_until(seen.loop, 15000, is_held, &seen));
     fence(&seen);
     publish(&seen, 5);
-    test_run_until(seen.loop, 2500, never, NULL); /* the heartbeat was long ago */
-    assert_false(is_rebuilt(&seen));              /* its transaction may still change the offsets */
+    test_run_for(seen.loop, 2500);   /* the heartbeat was long ago */
+    assert_false(is_rebuilt(&seen)); /* its transaction may still change the offsets */
     assert_true(seen.consumer->life == BUS_LETTING_GO);
     seen.hold = false;
     commit(&seen, seen.held);
@@ -254,7 +248,7 @@ static void a_batch_that_waits_comes_anew(void **state)
     seen.fail = true;
     publish(&seen, 5);
     read_as_batch(&seen);
-    test_run_until(seen.loop, 1000, never, NULL);
+    test_run_for(seen.loop, 1000);
     fence(&seen);
     wait_rebuilt(&seen);
     seen.fail = false;
@@ -285,7 +279,7 @@ static void too_often_ends_the_process(void **state)
     assert_false(is_rebuilt(&seen));
     int64_t began = ec_mono_ms();
     teardown(&seen); /* a handle that broke does not hold up the end */
-    assert_in_range(ec_mono_ms() - began, 0, 5000);
+    assert_in_range(ec_mono_ms() - began, 0, 15000);
 }
 
 static void an_end_while_it_rests(void **state)
@@ -300,11 +294,11 @@ static void an_end_while_it_rests(void **state)
     seen.consumer->broken_mono_ms[BUS_REBUILDS_MAX - 1] = ec_mono_ms() - 1000;
     fence(&seen);
     for (int i = 0; i < 100 && seen.consumer->life != BUS_RESTING; i++) {
-        test_run_until(seen.loop, 50, never, NULL);
+        test_run_for(seen.loop, 50);
     }
     int64_t began = ec_mono_ms();
     teardown(&seen);
-    assert_in_range(ec_mono_ms() - began, 0, 5000);
+    assert_in_range(ec_mono_ms() - began, 0, 15000);
 }
 
 static void how_often_is_too_often(void **state)

