@@ -8,8 +8,6 @@
 #include "base/metric.h"
 #include "store/internal.h"
 
-#define BATCH_MAX_BYTES (64u << 20)
-
 static struct ec_metric batches =
     EC_COUNTER("enclii_store_batches_total", "Database transactions by outcome.", "fate");
 static struct ec_metric batch_seconds = EC_HISTOGRAM(

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/encode.h"
+#include "store/internal.h"
 
 #define ARRAY_MAX_BYTES ((size_t)64 << 20)
 
@@ -111,12 +112,17 @@ bool ec_columns_flush(struct ec_columns *cols, struct ec_batch *batch, const cha
     assert(cols->at == 0);
     const char *args[EC_COLUMNS_MAX + 1];
     char count[24];
+    size_t bytes = ec_arena_used_bytes(batch->arena) + strlen(sql);
     for (size_t i = 0; i < cols->width; i++) {
         ec_buf_add(&cols->arrays[i], "}", 1);
         if (cols->arrays[i].overflowed) {
             return false;
         }
         args[i] = cols->arrays[i].ptr;
+        bytes += cols->arrays[i].len;
+    }
+    if (bytes > BATCH_MAX_BYTES - BATCH_SPARE_BYTES) {
+        return false;
     }
     snprintf(count, sizeof count, "%zu", cols->rows);
     args[cols->width] = count;

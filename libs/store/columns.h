@@ -25,6 +25,7 @@ void ec_columns_flag(struct ec_columns *cols, bool flag);
 void ec_columns_bytes(struct ec_columns *cols, struct ec_span bytes);
 void ec_columns_null(struct ec_columns *cols);
 /* Adds the statement with one array per column; nothing when there are no rows. With `counted` the
- * number of rows follows as the last parameter, for ec_expect. False: a column is too large. */
+ * number of rows follows as the last parameter, for ec_expect. False: they do not fit into one
+ * transaction any more. */
 bool ec_columns_flush(struct ec_columns *cols, struct ec_batch *batch, const char *sql,
                       bool counted);

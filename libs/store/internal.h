@@ -50,6 +50,10 @@ struct statement {
     struct ec_rows rows;
 };
 
+/* Of everything in a batch. Columns leave some of it for texts of errors and small statements. */
+#define BATCH_MAX_BYTES ((size_t)64 << 20)
+#define BATCH_SPARE_BYTES ((size_t)1 << 20)
+
 struct ec_batch {
     struct ec_store *store;
     struct ec_arena *arena;

@@ -6,11 +6,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "store/columns.h"
 #include "store/store.h"
 #include "support/pg.h"
 
@@ -495,6 +497,29 @@ static void test_ten_thousand_inserts(void **state)
     fixture_close(&fx);
 }
 
+/* Each column is within its limit, together they are not: to be refused, not to be died of. */
+static void test_too_much_for_one_batch_is_refused(void **state)
+{
+    (void)state;
+    enum { TEXT_BYTES = 24 << 20 };
+    char *text = ec_alloc(TEXT_BYTES + 1);
+    memset(text, 'x', TEXT_BYTES);
+    struct ec_batch *batch = ec_batch_new(NULL);
+    bool fits = true;
+    for (int i = 0; i < 2; i++) {
+        assert_true(fits);
+        ec_cleanup(ec_columns_done) struct ec_columns cols;
+        ec_columns_init(&cols, 2);
+        ec_columns_text(&cols, text);
+        ec_columns_text(&cols, i == 0 ? "" : text);
+        fits = ec_columns_flush(&cols, batch, "select $1::text[], $2::text[]", false);
+    }
+    assert_false(fits);
+    assert_int_equal(ec_batch_count(batch), 1);
+    ec_batch_free(batch);
+    free(text);
+}
+
 static void test_bad_url_is_fatal_and_silent(void **state)
 {
     (void)state;
@@ -537,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_broken_migration_leaves_nothing),
         cmocka_unit_test(test_migrations_race),
         cmocka_unit_test(test_ten_thousand_inserts),
+        cmocka_unit_test(test_too_much_for_one_batch_is_refused),
         cmocka_unit_test(test_bad_url_is_fatal_and_silent),
     };
     pg = test_pg_start();
