@@ -56,7 +56,7 @@ static int deploy_commit(struct cli *cli, const json_t *service, const char *com
         return status;
     }
     if (option(cli, "wait")) {
-        return follow_commit(cli, service, commit);
+        return follow_build(cli, service, commit, reply.body);
     }
     return cli->json ? print_json(reply.body)
                      : (printf("%.7s is being built. See:  enclii watch %s --commit %.7s\n", commit,

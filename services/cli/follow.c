@@ -19,8 +19,10 @@ struct follow {
     const char *query;      /* of the stream: with what happened already, or only from now on */
     const char *commit;     /* followed by commit: full or its beginning; "" = the next push */
     const char *deployment; /* followed by deployment; "" = not known yet */
+    const char *asked;      /* build that was asked for, and nothing before it; NULL = any */
     const char *build, *release; /* ids, once known; "" before */
     struct stream *logs;         /* output of the build */
+    const char *logs_of;         /* which one's */
     int64_t began_unix_ms;       /* the push's arrival */
     int64_t ended_ms;            /* mono: when the final state came; 0 = not yet */
     bool notified;
@@ -159,7 +161,12 @@ static bool on_log(void *arg, const struct sse_event *event)
 
 static void open_logs(struct follow *follow)
 {
+    bool other = follow->logs && strcmp(follow->logs_of, follow->build) != 0;
+    if (follow->wants_logs && other) { /* the commit is built once more */
+        stream_close(EC_TAKE(follow->logs));
+    }
     if (follow->wants_logs && !follow->logs && !follow->cli->json) {
+        follow->logs_of = follow->build;
         follow->logs = stream_open(
             follow->cli, api_path(follow->cli, "/v1/builds/%s/logs/stream", follow->build),
             FOLLOW_DEADLINE_MS, on_log, follow);
@@ -182,8 +189,29 @@ static const char *keep(struct follow *follow, const char *text)
     return ec_arena_strdup(follow->cli->arena, text);
 }
 
+/* What this build, its release and their deployment say; what an earlier build of the same commit
+ * came to is of no concern. */
+static bool of_asked(struct follow *follow, const json_t *body)
+{
+    const char *build = ec_json_text(body, "build_id"), *release = ec_json_text(body, "release_id");
+    const char *deployment = ec_json_text(body, "deployment_id");
+    const char *about = ec_json_text(body, "subject_id"); /* of a notification */
+    if (same(follow->asked, build)) {
+        follow->build = follow->asked;
+    }
+    if (same(follow->release, release) && deployment[0] && !follow->deployment[0]) {
+        follow->deployment = keep(follow, deployment);
+    }
+    return same(follow->build, build) || same(follow->release, release) ||
+           same(follow->deployment, deployment) || same(follow->deployment, about) ||
+           same(follow->build, about);
+}
+
 static bool ours(struct follow *follow, const char *type, const json_t *body)
 {
+    if (follow->asked && strncmp(type, "domain.", 7) != 0) {
+        return of_asked(follow, body);
+    }
     const char *sha = ec_json_text(body, "commit.sha"), *build = ec_json_text(body, "build_id");
     const char *release = ec_json_text(body, "release_id");
     const char *deployment = ec_json_text(body, "deployment_id");
@@ -205,8 +233,13 @@ static bool ours(struct follow *follow, const char *type, const json_t *body)
     if (by_commit && !follow->commit[0]) {
         follow->commit = keep(follow, sha); /* "the next push" is the first one seen */
     }
-    if (by_commit && build[0] && strcmp(type, "build.queued") == 0) {
+    if (by_commit && build[0] && strcmp(type, "build.queued") == 0 &&
+        strcmp(follow->build, build) != 0) {
         follow->build = keep(follow, build);
+        follow->release = "";
+        follow->deployment = "";
+        follow->ended_ms = 0; /* an end that was told before was that of an earlier build */
+        follow->status = EXIT_OK;
     }
     if (follow->commit && same(follow->build, build) && release[0]) {
         follow->release = keep(follow, release);
@@ -371,6 +404,19 @@ int follow_commit(struct cli *cli, const json_t *service, const char *commit)
         .deployment = "",
         .build = "",
         .release = ""};
+    return run(&follow);
+}
+
+int follow_build(struct cli *cli, const json_t *service, const char *commit, const json_t *answer)
+{
+    struct follow follow = {.cli = cli,
+                            .service = service,
+                            .commit = commit,
+                            .query = api_path(cli, "?commit=%s", commit),
+                            .asked = ec_json_text(answer, "build_id"),
+                            .deployment = "",
+                            .build = "",
+                            .release = ec_json_text(answer, "id")};
     return run(&follow);
 }
 
