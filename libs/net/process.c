@@ -168,6 +168,10 @@ static void process_stop(struct ec_process *process)
 static void on_deadline(void *arg)
 {
     struct ec_process *process = arg;
+    on_child_exit(process, 0, 0); /* if we stood still meanwhile, it may have ended in time */
+    if (process->exited) {
+        return;
+    }
     process->result.timed_out = !process->stopping;
     process_stop(process);
 }

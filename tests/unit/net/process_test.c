@@ -267,6 +267,17 @@ static void test_limits(void **state)
     assert_false(run.result.timed_out);
 }
 
+/* The loop stood still while the child ended and its deadline passed. */
+static void test_a_child_that_has_ended_is_not_late(void **state)
+{
+    (void)state;
+    sh("exit 3", (struct ec_process_spec){.deadline_ms = 300});
+    usleep(600000);
+    finish(3000);
+    assert_false(run.result.timed_out);
+    assert_int_equal(run.result.exit_code, 3);
+}
+
 static void test_output_file(void **state)
 {
     (void)state;
@@ -295,6 +306,7 @@ int main(void)
         cmocka_unit_test(test_exit_while_paused),
         cmocka_unit_test(test_grandchild_keeps_pipe),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_a_child_that_has_ended_is_not_late),
         cmocka_unit_test(test_output_file),
     };
     ec_log_setup("test", EC_LOG_WARN);
