@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "support/notifier_fixture.h"
 #include "trust/digest.h"
+#include "trust/seal.h"
 
 #define SHA "2222222222222222222222222222222222222222"
 
@@ -171,6 +172,66 @@ static void a_private_address_is_refused(void **state)
     no.settings.private_addresses = true;
 }
 
+static struct ec_err on_letter(void *state, struct ec_event *ev)
+{
+    snprintf(state, 256, "%s", ec_event_letter(ev)->reason);
+    ec_event_finish(ev, ec_ok());
+    return ec_ok();
+}
+
+static bool has_text(void *text)
+{
+    return *(char *)text;
+}
+
+static void set_channel(const char *sealed_for)
+{
+    Enclii__V1__ChannelSet set = ENCLII__V1__CHANNEL_SET__INIT;
+    struct ec_span sealed;
+    set.channel_id = (char[]){"c2"};
+    set.project_id = (char[]){"p2"};
+    set.kind = (char[]){"webhook"};
+    set.url = (char[]){"https://hooks.example.org/x"};
+    set.enabled = true;
+    assert_false(ec_failed(
+        ec_seal(nf_arena, no.settings.seal_key, sealed_for, EC_SPAN("a secret"), &sealed)));
+    set.sealed_secret = (ProtobufCBinaryData){sealed.len, (uint8_t *)(uintptr_t)sealed.ptr};
+    nf_publish(EC_TOPIC_CHANNELS, "c2", "dev.enclii.channel.set.v1", sealed_for, &set.base);
+}
+
+static bool is_enabled(void *want)
+{
+    const struct channel *channel = ec_map_get(no.channels, "c2");
+    return channel && channel->enabled == *(bool *)want;
+}
+
+/* It sends nothing rather than unsigned; and a person hears of it. */
+static void a_secret_that_cannot_be_read_is_a_dead_letter(void **state)
+{
+    (void)state;
+    static const char *const topics[] = {"^enclii\\..*\\.dead$", NULL};
+    static const struct ec_route any[] = {{NULL, NULL, on_letter}};
+    static char reason[256];
+    bool no_more = false, again = true;
+    if (!nf_pg) {
+        skip();
+    }
+    assert_false(ec_failed(ec_bus_consume(no.bus,
+                                          &(struct ec_consume_spec){.group = "letters",
+                                                                    .topics = topics,
+                                                                    .routes = any,
+                                                                    .route_count = 1,
+                                                                    .state = reason,
+                                                                    .letters = true},
+                                          NULL)));
+    set_channel("channel/another");
+    assert_true(test_run_until(nf_loop, 10000, is_enabled, &no_more));
+    assert_true(test_run_until(nf_loop, 10000, has_text, reason));
+    assert_non_null(strstr(reason, "the channel's secret cannot be read, nothing is sent to it"));
+    set_channel("channel/c2");
+    assert_true(test_run_until(nf_loop, 10000, is_enabled, &again));
+}
+
 static int start(void **state)
 {
     static const struct ec_http_route routes[] = {
@@ -204,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(final_states_reach_github_and_webhooks),
         cmocka_unit_test(a_private_address_is_refused),
+        cmocka_unit_test(a_secret_that_cannot_be_read_is_a_dead_letter),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -135,8 +135,9 @@ void nf_open(const struct ec_http_route *routes, size_t count)
     nf_arena = ec_arena_new(1 << 20);
     nf_loop = ec_loop_new();
     kafka = test_kafka_start(nf_loop, EC_TOPIC_INTAKE ":1", EC_TOPIC_BUILD_EVENTS ":1",
-                             EC_TOPIC_RELEASE_EVENTS ":1", EC_TOPIC_DEPLOYMENT_EVENTS ":1",
-                             EC_TOPIC_CHANNELS ":1", EC_TOPIC_NOTIFICATION_EVENTS ":1", NULL);
+                             EC_TOPIC_CHANNELS ".notifier.dead:1", EC_TOPIC_RELEASE_EVENTS ":1",
+                             EC_TOPIC_DEPLOYMENT_EVENTS ":1", EC_TOPIC_CHANNELS ":1",
+                             EC_TOPIC_NOTIFICATION_EVENTS ":1", NULL);
     bus = test_kafka_bus(kafka, "test");
     assert_false(ec_failed(
         ec_http_server_open(nf_loop,
