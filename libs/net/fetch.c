@@ -233,7 +233,9 @@ static void on_deadline(void *arg)
 {
     struct ec_fetch *fetch = arg;
     if (!fetch->ending) {
-        fetch_finish(fetch, ec_retry(ETIMEDOUT, "no connection was free in time"), 0);
+        fetch_finish(
+            fetch, ec_retry(ETIMEDOUT, "no answer in time, waiting for a free connection included"),
+            0);
     }
 }
 
@@ -263,7 +265,7 @@ EC_RESULT ec_fetch_start(struct ec_fetcher *fetcher, const struct ec_fetch_spec 
         return err;
     }
     fetch->deadline = ec_timer_new(fetcher->loop, on_deadline, fetch);
-    ec_timer_start(fetch->deadline, ec_fetch_deadline_ms(spec) + EC_FETCH_LATE_MS, 0);
+    ec_timer_start(fetch->deadline, (uint64_t)ec_fetch_deadline_ms(spec) + EC_FETCH_LATE_MS, 0);
     fetch->next = fetcher->running;
     if (fetcher->running) {
         fetcher->running->prev = fetch;
