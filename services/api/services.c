@@ -218,11 +218,35 @@ static void on_service_changed(struct call *call, const struct ec_batch *batch)
     reply_service(call, batch, 200, "saved; it takes effect with the next release");
 }
 
+/* The repository as the spec until now names it; "" when it cannot be said. */
+static const char *key_said_before(struct call *call, const char *yaml)
+{
+    struct ec_spec *spec = ec_arena_alloc(call->arena, sizeof(*spec));
+    ec_spec_parse(call->arena, ec_span_of(yaml), spec);
+    const char *key = spec->fault_count ? NULL : ec_repo_key(call->arena, spec->service->repo_url);
+    return key ? key : "";
+}
+
+/* A repository that was renamed on its host is bound by its new name; a spec that still says the
+ * old one, as before, means no other repository. Letting the new name go would lose its secret. */
+static void keep_renamed(struct call *call, struct change *change, const struct ec_rows *rows)
+{
+    const char *key = ec_rows_text(rows, 0, "repo_key");
+    const char *before = key_said_before(call, ec_rows_text(rows, 0, "spec_yaml"));
+    if (strcmp(change->repo_key, key) != 0 && strcmp(change->repo_key, before) == 0) {
+        change->repo_key = ec_arena_strdup(call->arena, key);
+        change->spec.service->repo_url =
+            ec_arena_strdup(call->arena, ec_rows_text(rows, 0, "repo_url"));
+        change->packed = pack_spec(call, change->spec.service);
+    }
+}
+
 static void write_change(struct call *call, const struct ec_rows *rows)
 {
     struct change *change = call->more;
     const Enclii__V1__ServiceSpec *service = change->spec.service;
     const char *old_key = ec_arena_strdup(call->arena, ec_rows_text(rows, 0, "repo_key"));
+    keep_renamed(call, change, rows);
     bool moved = strcmp(old_key, change->repo_key) != 0;
     struct ec_batch *batch = ec_batch_new(call->api->store);
     /* Both locks in one order, so that two moves in opposite directions cannot block each other. */
@@ -273,7 +297,7 @@ void on_service_patch(void *state, struct ec_request *req)
         return;
     }
     call->more = change;
-    call_query(call, "select repo_key from enclii.service where id = $1::uuid",
+    call_query(call, "select repo_key, repo_url, spec_yaml from enclii.service where id = $1::uuid",
                ARGS(call->service_id), write_change);
 }
 

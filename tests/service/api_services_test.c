@@ -135,6 +135,33 @@ static void test_service_life(void **state)
                      201);
 }
 
+static void test_a_renamed_repository_stays_bound(void **state)
+{
+    (void)state;
+    char id[EC_ID_SIZE];
+    const char *spec = api_spec("old-name", "http://git.test/acme/before");
+    assert_int_equal(api_ask(&fx, "POST", "/v1/projects/shop/services", ADMIN_TOKEN, spec), 201);
+    snprintf(id, sizeof(id), "%s", api_text(&fx, "id"));
+    /* What the pipeline does when the host says that it was renamed. */
+    api_sql(&fx,
+            "update enclii.service set repo_key = 'git.test/acme/after',"
+            " repo_url = 'http://git.test/acme/after' where repo_key = 'git.test/acme/before'");
+    api_sql(&fx,
+            "insert into enclii.repo (repo_key, host_repo_id, clone_url, full_name)"
+            " values ('git.test/acme/after', '7', 'http://git.test/acme/after', 'acme/after')");
+    assert_int_equal(api_ask(&fx, "PATCH", at("/v1/services/", id, ""), ADMIN_TOKEN, spec), 200);
+    assert_string_equal(api_text(&fx, "service.git_repo"), "http://git.test/acme/after");
+    assert_string_equal(
+        count("topic = 'enclii.repos' and key = 'git.test/acme/after' and body is null"), "0");
+    /* Another one is another one. */
+    assert_int_equal(api_ask(&fx, "PATCH", at("/v1/services/", id, ""), ADMIN_TOKEN,
+                             api_spec("old-name", "http://git.test/acme/other")),
+                     200);
+    assert_string_equal(api_text(&fx, "service.git_repo"), "http://git.test/acme/other");
+    assert_string_equal(
+        count("topic = 'enclii.repos' and key = 'git.test/acme/after' and body is null"), "1");
+}
+
 static void test_a_shared_repository_stays_bound(void **state)
 {
     (void)state;
@@ -437,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_project_life),
         cmocka_unit_test(test_spec_faults_have_positions),
         cmocka_unit_test(test_service_life),
+        cmocka_unit_test(test_a_renamed_repository_stays_bound),
         cmocka_unit_test(test_a_shared_repository_stays_bound),
         cmocka_unit_test(test_service_from_fields),
         cmocka_unit_test(test_build_names_its_ids),
