@@ -22,6 +22,7 @@
 /* The one place that names it: image names without a registry mean this one. */
 #define DOCKER_HUB "docker.io"
 
+/* 0711 of ca: its certificate is for everybody, who trusts it; its key has 0600. */
 static const struct {
     const char *path;
     mode_t mode;
@@ -29,7 +30,7 @@ static const struct {
     {"secrets", 0700},  {"run", 0711},          {"conf", 0755},       {"logs", 0755},
     {"postgres", 0700}, {"kafka", 0700},        {"kafka/logs", 0700}, {"registry", 0700},
     {"engine", 0700},   {"builder", 0700},      {"git", 0755},        {"objects", 0700},
-    {"router", 0755},   {"router/certs", 0700}, {"ca", 0700},         {"signer", 0700},
+    {"router", 0755},   {"router/certs", 0700}, {"ca", 0711},         {"signer", 0700},
 };
 
 static const char kafka_properties[] =

@@ -69,6 +69,9 @@ check "status says that nothing runs" fails_saying 'not running' "$enclii" local
 check "the platform comes up" "$enclii" local up
 check "a second up does nothing" says 'already up, nothing to do' "$enclii" local up
 check "secrets are for their owner only" test -z "$(find "$ENCLII_HOME/secrets" -type f ! -perm 0600 ! -name '*.pub')"
+as_other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+check "whoever trusts the local CA can read its certificate" as_other test -r "$ENCLII_HOME/ca/ca.crt"
+check "and nobody else its key" eval '! as_other test -r "$ENCLII_HOME/ca/ca.key" && [ -s "$ENCLII_HOME/ca/ca.key" ]'
 kill -9 "$(pid_of api)"
 check "a killed service is started again" ready_again
 kill -9 "$(pid_of postgres)"
