@@ -4,6 +4,9 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "net/address.h"
+
+#define BROKER_MAX_BYTES 300
 #define FIELD(name) offsetof(struct service_common, name)
 
 const struct ec_setting service_common_settings[] = {
@@ -32,15 +35,15 @@ const struct ec_setting service_common_settings[] = {
     {0},
 };
 
-static bool is_loopback(const char *host, size_t len)
+static bool is_loopback(const char *broker, size_t len)
 {
-    static const char *const names[] = {"127.", "localhost:", "[::1]"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (len > strlen(names[i]) && strncmp(host, names[i], strlen(names[i])) == 0) {
-            return true;
-        }
+    char host[BROKER_MAX_BYTES + 1];
+    if (len > BROKER_MAX_BYTES) {
+        return false;
     }
-    return false;
+    memcpy(host, broker, len);
+    host[len] = '\0';
+    return ec_host_loopback(host);
 }
 
 EC_RESULT service_check_brokers(const struct service_common *common)

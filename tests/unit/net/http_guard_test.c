@@ -64,6 +64,8 @@ static void test_target(void **state)
     assert_int_equal(target_status("http://other/x", &target), 400);
     assert_int_equal(target_status("/a/%00/b", &target), 400);
     assert_int_equal(target_status("/a/%0a", &target), 400);
+    assert_int_equal(target_status("/a?text=one%0atwo", &target), 0);
+    assert_int_equal(target_status("/a?text=one%0atwo%07", &target), 400);
     assert_int_equal(target_status("/a/%zz", &target), 400);
     assert_int_equal(target_status("/a/..", &target), 400);
     assert_int_equal(target_status("/a/%2e%2e/b", &target), 400);
