@@ -89,6 +89,7 @@ bool write_update_deliveries(struct ec_batch *batch, const struct world *world)
         true);
 }
 
+/* What the api writes meanwhile stays: another repository, a removal. */
 bool write_update_services(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
@@ -112,10 +113,12 @@ bool write_update_services(struct ec_batch *batch, const struct world *world)
         &cols, batch,
         COUNTED(
             "update enclii.service t set releases = c.releases, builds = c.builds, "
-            "repo_key = c.repo_key, repo_url = c.repo_url, branch = case when c.branch = "
-            "'' then t.branch else c.branch end, spec = case when c.branch = '' then "
-            "t.spec else c.spec end, "
-            "removed_at = case when c.removed then coalesce(t.removed_at, now()) end "
+            "repo_key = case when c.branch = '' then t.repo_key else c.repo_key end, "
+            "repo_url = case when c.branch = '' then t.repo_url else c.repo_url end, "
+            "branch = case when c.branch = '' then t.branch else c.branch end, "
+            "spec = case when c.branch = '' then t.spec else c.spec end, "
+            "removed_at = case when c.removed then coalesce(t.removed_at, now()) "
+            "else t.removed_at end "
             "from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], "
             "$6::boolean[], $7::text[], $8::text[], $9::text[], $10::bytea[]) as c(id, "
             "releases_before, builds_before, "

@@ -194,7 +194,8 @@ static void test_a_secret_set_meanwhile_is_not_forgotten(void **state)
     }
     test_pg_sql(fix->pg,
                 "truncate enclii.repo; insert into enclii.repo (repo_key, clone_url) values "
-                "('" REPO "', 'http://" REPO ".git'); create sequence slow; create function "
+                "('" REPO "', 'http://" REPO
+                ".git'); create sequence slow; create or replace function "
                 "slow() returns trigger language plpgsql as $$ begin if nextval('slow') = "
                 "1 then perform pg_sleep(1); end if; return new; end $$; create trigger "
                 "slow before insert on enclii.delivery for each row execute function "
@@ -214,6 +215,31 @@ static void test_a_secret_set_meanwhile_is_not_forgotten(void **state)
     test_pg_sql(fix->pg, "drop trigger slow on enclii.delivery; drop sequence slow cascade");
 }
 
+/* The api removes a service, or gives it another repository, after the batch was read and before it
+ * is written: a build of it that is counted in that batch changes nothing of this. */
+static void test_what_the_api_changed_meanwhile_stays(void **state)
+{
+    struct pl_fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    test_pg_sql(fix->pg, "create sequence slow; create or replace function "
+                         "slow() returns trigger language plpgsql as $$ begin if nextval('slow') = "
+                         "1 then perform pg_sleep(1); end if; return new; end $$; create trigger "
+                         "slow before insert on enclii.delivery for each row execute function "
+                         "slow()");
+    pl_push(fix, "slow-2", SHA_C);
+    test_run_for(fix->loop, 500);
+    test_pg_sql(fix->pg, "update enclii.service set repo_key = 'git.test/acme/other',"
+                         " repo_url = 'http://git.test/acme/other', removed_at = now()");
+    pl_becomes(fix, BUILD_OF(SHA_C, "number::text"), "1");
+    pl_becomes(fix, "select builds || ' ' || repo_key || ' ' || repo_url from enclii.service",
+               "1 git.test/acme/other http://git.test/acme/other");
+    pl_becomes(fix, "select removed_at is not null from enclii.service", "t");
+    test_pg_sql(fix->pg, "drop trigger slow on enclii.delivery; drop sequence slow cascade;"
+                         " drop function slow()");
+}
+
 int main(void)
 {
     ec_log_setup("test", EC_LOG_ERROR);
@@ -223,6 +249,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_cut_list_waits_for_the_sweeper, pl_one_service),
         cmocka_unit_test_setup(test_secrets_move_along, pl_one_service),
         cmocka_unit_test_setup(test_a_secret_set_meanwhile_is_not_forgotten, pl_one_service),
+        cmocka_unit_test_setup(test_what_the_api_changed_meanwhile_stays, pl_one_service),
     };
     return cmocka_run_group_tests(tests, pl_set_up, pl_tear_down);
 }
