@@ -28,6 +28,7 @@ enum exit_status {
 };
 
 #define CLI_ARGS_MAX 16
+#define LIST_MAX 500 /* the API gives no more at once, and far fewer when it is not asked */
 
 struct cli;
 

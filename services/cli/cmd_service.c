@@ -26,8 +26,8 @@ static int print_service(struct cli *cli, const json_t *project, const struct ec
 static const char *existing(struct cli *cli, const char *slug, const char *name, int *ret_exit)
 {
     struct reply reply;
-    if (!api_call(cli, "GET", api_path(cli, "/v1/projects/%s/services", slug), NULL, &reply,
-                  ret_exit)) {
+    if (!api_call(cli, "GET", api_path(cli, "/v1/projects/%s/services?limit=%d", slug, LIST_MAX),
+                  NULL, &reply, ret_exit)) {
         return NULL;
     }
     size_t i;
@@ -85,6 +85,12 @@ int cmd_service_create(struct cli *cli)
         return give_up(EXIT_ERROR, "%s has %zu fault%s, nothing was sent", file, spec.fault_count,
                        spec.fault_count == 1 ? "" : "s");
     }
+    if (spec.documents > 1) { /* the API, too, would take the first and pass over the others */
+        return give_up(EXIT_ERROR,
+                       "%s has %zu documents of kind Service, nothing was sent: write a file for "
+                       "each",
+                       file, spec.documents);
+    }
     if (!cli->project[0] && spec.project) {
         cli->project = spec.project;
     }
@@ -98,10 +104,10 @@ int cmd_service_list(struct cli *cli)
     int status = EXIT_OK;
     struct reply reply;
     json_t *project = find_project(cli, &status);
-    if (!project ||
-        !api_call(cli, "GET",
-                  api_path(cli, "/v1/projects/%s/services", ec_json_text(project, "slug")), NULL,
-                  &reply, &status)) {
+    if (!project || !api_call(cli, "GET",
+                              api_path(cli, "/v1/projects/%s/services?limit=%d",
+                                       ec_json_text(project, "slug"), LIST_MAX),
+                              NULL, &reply, &status)) {
         return status;
     }
     static const struct column columns[] = {{"SERVICE", "name", PLAIN},

@@ -18,8 +18,9 @@ static bool meant(const json_t *release, const char *name)
 json_t *find_release(struct cli *cli, const json_t *service, const char *name, int *ret_exit)
 {
     struct reply reply;
-    if (!api_call(cli, "GET", api_path(cli, "/v1/services/%s/releases", service_id(service)), NULL,
-                  &reply, ret_exit)) {
+    if (!api_call(cli, "GET",
+                  api_path(cli, "/v1/services/%s/releases?limit=%d", service_id(service), LIST_MAX),
+                  NULL, &reply, ret_exit)) {
         return NULL;
     }
     size_t i;

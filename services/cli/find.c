@@ -82,10 +82,10 @@ json_t *find_service(struct cli *cli, const char *name, int *ret_exit)
 {
     json_t *project = find_project(cli, ret_exit);
     struct reply reply;
-    if (!project ||
-        !api_call(cli, "GET",
-                  api_path(cli, "/v1/projects/%s/services", ec_json_text(project, "slug")), NULL,
-                  &reply, ret_exit)) {
+    if (!project || !api_call(cli, "GET",
+                              api_path(cli, "/v1/projects/%s/services?limit=%d",
+                                       ec_json_text(project, "slug"), LIST_MAX),
+                              NULL, &reply, ret_exit)) {
         return NULL;
     }
     const json_t *services = ec_json_at(reply.body, "services");

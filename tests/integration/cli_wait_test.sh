@@ -45,7 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/v1/projects/test":
             self.answer({"slug": "test"})
-        elif self.path == "/v1/projects/test/services":
+        elif self.path == "/v1/projects/test/services?limit=500":
             self.answer({"services": [{"id": "s1", "name": "shop"}]})
         elif self.path == f"/v1/services/s1/events?commit={sha}":
             self.send_response(200)

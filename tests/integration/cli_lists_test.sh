@@ -1,0 +1,73 @@
+#!/bin/bash
+# What enclii finds by name in long lists: the API is one of our own with the real one's limits. TAP.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+work=$(mktemp -d /tmp/enclii-lists-test.XXXXXX)
+enclii=$PWD/build/bin/enclii
+count=0 api=''
+finish() {
+    [ -z "$api" ] || kill "$api"
+    rm -rf "$work"
+    echo "1..$count"
+}
+trap finish EXIT
+says() { # what, pattern, command...
+    local what=$1 pattern=$2
+    shift 2
+    count=$((count + 1))
+    "$@" > "$work/out" 2>&1
+    if grep -qE "$pattern" "$work/out"; then echo "ok $count - $what"; else
+        echo "not ok $count - $what"; head -5 "$work/out" | sed 's/^/# /'; fi
+}
+
+cat > "$work/api.py" << 'PY'
+import http.server, json, os, sys, urllib.parse
+work = sys.argv[1]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, body, status=200):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+    def newest(self, query, otherwise, count, make):
+        limit = min(int(query.get("limit", [otherwise])[0]), 500)
+        return [make(n) for n in range(count, 0, -1)][:limit]
+    def do_POST(self):
+        with open(work + "/sent", "w") as f:
+            f.write(self.path)
+        self.answer({}, 201)
+    def do_GET(self):
+        path, _, query = self.path.partition("?")
+        query = urllib.parse.parse_qs(query)
+        if path == "/v1/projects/test":
+            self.answer({"slug": "test"})
+        elif path == "/v1/projects/test/services":
+            self.answer({"services": self.newest(query, 100, 300, lambda n: {"id": f"s{n}", "name": f"app{n}"})})
+        elif path == "/v1/services/s1/releases":
+            self.answer({"releases": self.newest(query, 20, 40, lambda n: {
+                "id": f"r{n}", "version": f"v{n}", "status": "ready" if n == 1 else "rejected"})})
+        elif path == "/v1/releases/r1/verify":
+            self.answer({"verified": True, "image": "r/app1@sha256:0"})
+        else:
+            self.answer({"detail": "no such path"}, 404)
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+with open(work + "/port.new", "w") as f:
+    f.write(str(server.server_port))
+os.rename(work + "/port.new", work + "/port")
+server.serve_forever()
+PY
+python3 "$work/api.py" "$work" &
+api=$!
+for _ in $(seq 200); do [ ! -s "$work/port" ] || break; sleep 0.05; done
+export ENCLII_API_URL ENCLII_PROJECT=test ENCLII_HOME=$work/home XDG_CONFIG_HOME=$work/config NO_COLOR=1
+ENCLII_API_URL=http://127.0.0.1:$(cat "$work/port")
+says "the oldest of 40 releases of the oldest of 300 services is found by its version" '^v1 verified' \
+    "$enclii" verify app1 --release v1
+says "and as the newest one that is ready" '^v1 verified' "$enclii" verify app1
+for name in one two; do
+    printf -- '---\napiVersion: enclii.dev/v1\nkind: Service\nmetadata: {name: %s}\nspec: {}\n' $name
+done > "$work/two.yaml"
+says "a file of two services is refused, not half of it taken" 'has 2 documents of kind Service' \
+    "$enclii" service create -f "$work/two.yaml"
+says "and nothing was sent" '^no$' eval '[ -e "$work/sent" ] || echo no'
