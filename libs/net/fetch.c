@@ -62,7 +62,8 @@ static int on_want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
         watch->fd = fd;
         if (ec_failed(ec_poll_new(pool->fetcher->loop, fd, on_socket_ready, watch, &watch->poll))) {
             free(watch);
-            return -1; /* curl fails the exchange */
+            return 0; /* its deadline ends it; -1 would end every exchange of this client for ever
+                       */
         }
         curl_multi_assign(pool->multi, fd, watch);
     }
