@@ -43,6 +43,7 @@ static void test_home_has_no_slash_at_its_end(void **state)
     setenv("ENCLII_HOME", "/tmp/home//", 1);
     assert_false(ec_failed(local_open(&local, local.arena)));
     assert_string_equal(local.home, "/tmp/home");
+    ec_arena_free(local.arena);
 }
 
 /* It comes before any file is written, and says which folder. */
@@ -55,6 +56,7 @@ static void test_a_name_that_cannot_be_quoted_is_refused(void **state)
     local.home = "/var/lib/en-clii_2.0+x";
     err = local_check_machine(&local);
     assert_true(!ec_failed(err) || !strstr(err.what, "the folder's name"));
+    ec_arena_free(local.arena);
 }
 
 /* Needs stand before: so there is no circle, and the display reads in order. */
