@@ -28,8 +28,9 @@ static bool well_formed(struct ec_span ref)
 {
     for (size_t i = 0; i < ref.len; i++) {
         unsigned char c = (unsigned char)ref.ptr[i];
-        if (c <= ' ' || c == 0x7f || strchr("~^:?*[\\", c)) {
-            return false;
+        unsigned char next = i + 1 < ref.len ? (unsigned char)ref.ptr[i + 1] : 0;
+        if (c <= ' ' || c == 0x7f || strchr("~^:?*[\\", c) || (c == 0xc2 && next < 0xa0)) {
+            return false; /* the last: control characters, too (U+0080 to U+009F) */
         }
     }
     return ref.len <= REF_MAX_BYTES && ec_utf8_valid(ref);

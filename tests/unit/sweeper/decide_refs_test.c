@@ -122,6 +122,8 @@ static void only_whole_branches_and_tags_are_followed(void **state)
         A "\trefs/heads/",
         A "\trefs/heads/a b",
         A "\trefs/heads/\x1b[31m",
+        A "\trefs/heads/\xc2\x9b"
+          "31m", /* the same, as one character */
         A "\trefs/tags/v1^{}",
         A "\trefs/pull/1/head",
         A "\tHEAD",
