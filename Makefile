@@ -1,7 +1,7 @@
 # Verbs, the same for people and CI:
 #   make demo    installs what is missing, builds, runs the whole platform on real parts  (KEEP=1 leaves it running)
 #   make test    installs what is missing, runs all tests
-#   make build   all programs into build/bin            make check   unit and service tests, under a minute (T=store: one)
+#   make build   all programs into build/bin            make check   unit and service tests, three minutes (T=store: one)
 #   make run     the platform without the sample        make bench   numbers   make chaos   kill -9 everywhere
 #   make bench-webhook  webhook beside its peers
 #   make images  the container images, by docker, podman or buildah (docker/build)

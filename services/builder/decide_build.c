@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/git_ref.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/span.h"
@@ -31,16 +32,10 @@ static bool is_plain(const char *text, const char *more)
     return text[0] && text[0] != '-' && strlen(text) <= 512;
 }
 
-/* As git-check-ref-format has it, and no refspec of more than one name. */
+/* And no refspec that forces. */
 static bool is_ref(const char *ref)
 {
-    for (const char *c = ref; *c; c++) {
-        if ((unsigned char)*c <= ' ' || *c == 0x7f || strchr("~^:?*[\\", *c)) {
-            return false;
-        }
-    }
-    return ref[0] != '-' && ref[0] != '+' && strlen(ref) <= 1024 && !strstr(ref, "..") &&
-           !strstr(ref, "@{");
+    return ref[0] != '+' && ec_git_ref_valid(ec_span_of(ref));
 }
 
 /* "git@host:path" is ssh in another form. */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/encode.h"
+#include "base/git_ref.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "sweeper.h"
@@ -23,29 +23,17 @@ bool decide_is_sha(const char *sha)
     return (len == 40 || len == 64) && strspn(sha, "0123456789abcdef") == len;
 }
 
-/* A ref reaches git, events and pages. A peeled tag ("^{}") is none: '^' is in no ref's name. */
-static bool well_formed(struct ec_span ref)
-{
-    for (size_t i = 0; i < ref.len; i++) {
-        unsigned char c = (unsigned char)ref.ptr[i];
-        unsigned char next = i + 1 < ref.len ? (unsigned char)ref.ptr[i + 1] : 0;
-        if (c <= ' ' || c == 0x7f || strchr("~^:?*[\\", c) || (c == 0xc2 && next < 0xa0)) {
-            return false; /* the last: control characters, too (U+0080 to U+009F) */
-        }
-    }
-    return ref.len <= REF_MAX_BYTES && ec_utf8_valid(ref);
-}
-
+/* A peeled tag ("^{}") is none: no name of a ref has a "^". */
 static bool followed(struct ec_span ref)
 {
     bool named = (ec_span_starts(ref, HEADS) && ref.len > strlen(HEADS)) ||
                  (ec_span_starts(ref, TAGS) && ref.len > strlen(TAGS));
-    return named && well_formed(ref);
+    return named && ec_git_ref_valid(ref);
 }
 
 bool decide_is_ref(const char *ref)
 {
-    return strncmp(ref, "refs/", 5) == 0 && ref[5] && well_formed(ec_span_of(ref));
+    return strncmp(ref, "refs/", 5) == 0 && ec_git_ref_valid(ec_span_of(ref));
 }
 
 void decide_listed(struct ec_arena *arena, struct listing *listing, struct ec_span line)

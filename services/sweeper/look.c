@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/git_ref.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -287,7 +288,7 @@ static void on_listed_line(void *arg, struct ec_span line)
 static const char *digest_of(struct look *look)
 {
     ec_cleanup(ec_buf_done) struct ec_buf text;
-    ec_buf_init(&text, (size_t)REFS_MAX * (REF_MAX_BYTES + 70));
+    ec_buf_init(&text, (size_t)REFS_MAX * (EC_GIT_REF_MAX_BYTES + 70));
     for (size_t i = 0; i < look->sweep.listing.count; i++) {
         ec_buf_add_text(&text, look->sweep.listing.refs[i].sha);
         ec_buf_add_text(&text, look->sweep.listing.refs[i].ref);

@@ -21,8 +21,7 @@
 
 #define SWEEPER_GROUP "sweeper"
 #define BATCH_MAX 500
-#define REFS_MAX 20000 /* of one repository; what is behind is not looked at */
-#define REF_MAX_BYTES 1024
+#define REFS_MAX 20000    /* of one repository; what is behind is not looked at */
 #define RECOVERED_MAX 100 /* pushes of one look; the rest with the next one */
 #define PATHS_MAX 10000   /* changed paths in one event, as in services/webhook */
 #define PATH_MAX_BYTES 4096

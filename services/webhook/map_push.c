@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/git_ref.h"
 #include "base/mem.h"
 #include "webhook.h"
 
@@ -27,23 +28,12 @@ Enclii__V1__PushReceived *push_new(const struct mapping *m)
     return push;
 }
 
-/* A ref reaches git: no spaces, no control characters. */
-static bool ref_usable(const char *ref)
-{
-    for (const char *c = ref; *c; c++) {
-        if ((unsigned char)*c <= ' ' || *c == 0x7f) {
-            return false;
-        }
-    }
-    return strncmp(ref, "refs/", 5) == 0 && strlen(ref) <= TEXT_MAX_BYTES;
-}
-
 struct fault push_ref(const struct mapping *m, Enclii__V1__PushReceived *push, const char *ref,
                       const char *before, const char *after)
 {
     static const char need_sha[] = "must be 40 or 64 lower-case hex digits";
-    if (!ref_usable(ref)) {
-        return (struct fault){"ref", "must begin with refs/ and have no spaces"};
+    if (strncmp(ref, "refs/", 5) != 0 || !ec_git_ref_valid(ec_span_of(ref))) {
+        return (struct fault){"ref", "must begin with refs/ and be a name that git allows"};
     }
     if (!map_is_sha(before)) {
         return (struct fault){"before", need_sha};

@@ -1,5 +1,6 @@
 /* What a git host lists: whatever it says, only refs that are fit for git, events and pages are
  * followed, and holding the list against itself changes nothing. */
+#include "base/git_ref.h"
 #include "base/mem.h"
 #include "fuzz.h"
 #include "sweeper.h"
@@ -9,7 +10,7 @@ static void check_followed(const struct listed *listed)
     check(decide_is_sha(listed->sha) && !decide_all_zeros(listed->sha));
     check(strncmp(listed->ref, "refs/heads/", 11) == 0 ||
           strncmp(listed->ref, "refs/tags/", 10) == 0);
-    check_shown(listed->ref, REF_MAX_BYTES, false);
+    check_shown(listed->ref, EC_GIT_REF_MAX_BYTES, false);
     check(!strpbrk(listed->ref, " ~^:?*[\\\t"));
 }
 
