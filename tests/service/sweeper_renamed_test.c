@@ -13,25 +13,22 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
-#include "base/file.h"
-#include "support/git_server.h"
 #include "support/github_double.h"
-#include "support/sweeper_fixture.h"
+#include "support/sweeper_host.h"
 
 #define TOKEN "ghp_4711"
 
-static struct test_git_server *server;
 static struct github_double *github;
-static char secrets[] = "/tmp/enclii-sweeper-hosts.XXXXXX", hosts_file[64], repo_id[32];
+static char repo_id[32];
 
 static const char *key_of(const char *name)
 {
-    return text_of("%s/acme/%s", test_git_server_host(server), name);
+    return text_of("%s/acme/%s", test_git_server_host(host), name);
 }
 
 static const char *url_of(const char *name)
 {
-    return text_of("http://%s/acme/%s.git", test_git_server_host(server), name);
+    return text_of("http://%s/acme/%s.git", test_git_server_host(host), name);
 }
 
 static void bind_as(const char *name, const char *renamed_from)
@@ -60,7 +57,7 @@ static void make(const char *name)
     sh("git clone -q --bare shop.git %1$s/acme/%2$s.git;"
        "git -C %1$s/acme/%2$s.git config uploadpack.allowFilter true;"
        "cd work; git remote set-url origin %1$s/acme/%2$s.git; git push -qf origin HEAD:main",
-       test_git_server_root(server), name);
+       test_git_server_root(host), name);
     bind_as(name, "");
     wait_for(text_of("select count(*) from sweeper.repo where baselined and repo_key = '%s'",
                      key_of(name)),
@@ -72,7 +69,7 @@ static void rename_it(const char *from, const char *to)
 {
     sh("cd %1$s/acme; mv %2$s.git %3$s.git; cd %4$s/work;"
        "git remote set-url origin %1$s/acme/%3$s.git",
-       test_git_server_root(server), from, to, folder);
+       test_git_server_root(host), from, to, folder);
     github_double_rename(github, text_of("acme/%s", from), text_of("acme/%s", to), url_of(to));
 }
 
@@ -149,8 +146,8 @@ static void an_address_that_leads_elsewhere_is_asked_about(void **state)
     make("two");
     sh("cd %1$s/acme; mv two.git due.git; cd %2$s/work;"
        "git remote set-url origin %1$s/acme/due.git",
-       test_git_server_root(server), folder);
-    test_git_server_redirect(server, "/acme/two.git", "/acme/due.git"); /* git follows that */
+       test_git_server_root(host), folder);
+    test_git_server_redirect(host, "/acme/two.git", "/acme/due.git"); /* git follows that */
     wait_for("select asked_at > now() - interval '1 minute' and failures = 0 from sweeper.repo",
              "t");
     assert_int_equal(moved_count, moves); /* the API says that it is where it was */
@@ -186,7 +183,7 @@ static void what_stands_under_the_old_name_is_not_ours(void **state)
     sh("cd %1$s/acme; git clone -q --bare tre.git three.git; rm -rf foreign;"
        "git clone -q three.git foreign; cd foreign; echo x > evil.c; git add -A;"
        "git commit -qm foreign; git push -q origin HEAD:main; cd ..; rm -rf foreign",
-       test_git_server_root(server));
+       test_git_server_root(host));
     expect_move(moves, "three", "tre");
     nothing_more(had);
     follow("three", "tre");
@@ -240,17 +237,7 @@ static void only_on_the_same_server(void **state)
 static int close_all(void **state)
 {
     github_double_close(github);
-    test_git_server_free(server);
-    ec_file_remove_tree(secrets);
-    return fixture_close(state);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    const struct ec_span part = ec_span_of(text);
-    assert_int_equal(ec_file_replace(&(struct ec_file_spec){
-                         .path = path, .mode = 0600, .parts = &part, .part_count = 1}),
-                     0);
+    return host_close(state);
 }
 
 /* Before the service starts, on its loop. */
@@ -258,20 +245,12 @@ static void open_github(void)
 {
     github = github_double_open(loop);
     github_double_token(github, TOKEN);
-    snprintf(hosts_file, sizeof hosts_file, "%s/hosts.json", secrets);
-    write_file(text_of("%s/token", secrets), TOKEN);
-    write_file(hosts_file,
-               text_of("{\"hosts\": [{\"server\": \"%s\", \"kind\": \"github\", \"api\": \"%s\","
-                       " \"token_file\": \"%s/token\"}]}",
-                       test_git_server_host(server), github_double_url(github), secrets));
-    test_githost.hosts_file = hosts_file;
+    host_known(text_of("\"kind\": \"github\", \"api\": \"%s\"", github_double_url(github)));
 }
 
 static bool open_all(void)
 {
-    server = test_git_server_start("x-access-token", TOKEN);
-    if (!server || !mkdtemp(secrets)) {
-        print_message("SKIP: nginx, fcgiwrap or git is not installed\n");
+    if (!host_open("x-access-token", TOKEN)) {
         return false;
     }
     loop = ec_loop_new();
