@@ -57,20 +57,13 @@ static void a_credential_is_for_its_host_only(void **state)
                         "0");
 }
 
-static bool open_all(void)
-{
-    if (!host_open("deploy", PASSWORD)) {
-        return false;
-    }
-    host_known("\"kind\": \"git\", \"user\": \"deploy\"");
-    return fixture_open();
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_looked_at),
         cmocka_unit_test(a_credential_is_for_its_host_only),
     };
-    return open_all() ? cmocka_run_group_tests(tests, NULL, host_close) : 0;
+    return host_open_git(PASSWORD) && fixture_open()
+               ? cmocka_run_group_tests(tests, NULL, host_close)
+               : 0;
 }

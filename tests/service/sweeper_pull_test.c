@@ -152,15 +152,6 @@ static void what_cannot_be_known_is_said(void **state)
     sh("test -z \"$(ls one/scratch)\"");
 }
 
-static bool open_all(void)
-{
-    if (!host_open("deploy", PASSWORD)) {
-        return false;
-    }
-    host_known("\"kind\": \"git\", \"user\": \"deploy\"");
-    return fixture_open();
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,5 +161,7 @@ int main(void)
         cmocka_unit_test(a_ref_that_comes_late),
         cmocka_unit_test(what_cannot_be_known_is_said),
     };
-    return open_all() ? cmocka_run_group_tests(tests, NULL, host_close) : 0;
+    return host_open_git(PASSWORD) && fixture_open()
+               ? cmocka_run_group_tests(tests, NULL, host_close)
+               : 0;
 }

@@ -44,6 +44,15 @@ void host_known(const char *members)
     test_githost.hosts_file = hosts_file;
 }
 
+bool host_open_git(const char *password)
+{
+    if (!host_open("deploy", password)) {
+        return false;
+    }
+    host_known("\"kind\": \"git\", \"user\": \"deploy\"");
+    return true;
+}
+
 int host_close(void **state)
 {
     test_git_server_free(host);

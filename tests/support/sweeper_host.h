@@ -13,4 +13,5 @@ bool host_open(const char *user, const char *password);
 /* Tells sweeper of it (test_githost), before fixture_open: `members` of its object in the hosts
  * file, beside server and token_file. */
 void host_known(const char *members);
-int host_close(void **state); /* and the fixture */
+bool host_open_git(const char *password); /* both, of a host that has no API */
+int host_close(void **state);             /* and the fixture */

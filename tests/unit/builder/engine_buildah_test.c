@@ -17,7 +17,7 @@
 #include "builder.h"
 
 static struct builder builder = {
-    .settings = {.work_dir = "/work",
+    .settings = {.work_dir = "/builder",
                  .registry_auth_file = "/run/auth.json",
                  .untrusted_network = "isolated",
                  .untrusted_reach = ""},
@@ -105,7 +105,7 @@ static void test_a_fork_builds_with_nothing_of_ours(void **state)
     assert_non_null(strstr(build, "--layers=false "));
     assert_non_null(strstr(build, "--cap-drop=CAP_SYS_CHROOT "));
     assert_non_null(strstr(build, "sh /builder/isolate apart isolated /builder/jobs/1/apart "
-                                  "/builder/strict-policy.json /work/storage.conf "));
+                                  "/builder/strict-policy.json /builder/storage.conf "));
     /* All of Buildah is apart, ADD fetches, too; its bases come before that, without credentials.
      */
     assert_non_null(strstr(build, " -- buildah --root "));
