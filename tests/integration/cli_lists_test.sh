@@ -1,16 +1,7 @@
 #!/bin/bash
 # What enclii finds by name in long lists: the API is one of our own with the real one's limits. TAP.
 set -uo pipefail
-cd "$(dirname "$0")/../.." || exit 1
-work=$(mktemp -d /tmp/enclii-lists-test.XXXXXX)
-enclii=$PWD/build/bin/enclii
-count=0 api=''
-finish() {
-    [ -z "$api" ] || kill "$api"
-    rm -rf "$work"
-    echo "1..$count"
-}
-trap finish EXIT
+. "$(dirname "$0")/../support/cli_api.sh"
 says() { # what, pattern, command...
     local what=$1 pattern=$2
     shift 2
@@ -57,11 +48,7 @@ with open(work + "/port.new", "w") as f:
 os.rename(work + "/port.new", work + "/port")
 server.serve_forever()
 PY
-python3 "$work/api.py" "$work" &
-api=$!
-for _ in $(seq 200); do [ ! -s "$work/port" ] || break; sleep 0.05; done
-export ENCLII_API_URL ENCLII_PROJECT=test ENCLII_HOME=$work/home XDG_CONFIG_HOME=$work/config NO_COLOR=1
-ENCLII_API_URL=http://127.0.0.1:$(cat "$work/port")
+api_start
 says "the oldest of 40 releases of the oldest of 300 services is found by its version" '^v1 verified' \
     "$enclii" verify app1 --release v1
 says "and as the newest one that is ready" '^v1 verified' "$enclii" verify app1

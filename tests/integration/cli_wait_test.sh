@@ -2,16 +2,7 @@
 # enclii deploy --wait and enclii watch, of a commit that was built before: the API is one of our own that sends what
 # the real one keeps (the end of the earlier build), then what happens now. TAP.
 set -uo pipefail
-cd "$(dirname "$0")/../.." || exit 1
-work=$(mktemp -d /tmp/enclii-wait-test.XXXXXX)
-enclii=$PWD/build/bin/enclii
-count=0 api=''
-finish() {
-    [ -z "$api" ] || kill "$api"
-    rm -rf "$work"
-    echo "1..$count"
-}
-trap finish EXIT
+. "$(dirname "$0")/../support/cli_api.sh"
 ends() { # what, expected status, command...
     local what=$1 want=$2 got=0
     shift 2
@@ -67,11 +58,7 @@ with open(work + "/port.new", "w") as f:
 os.rename(work + "/port.new", work + "/port")
 server.serve_forever()
 PY
-python3 "$work/api.py" "$work" &
-api=$!
-for _ in $(seq 200); do [ ! -s "$work/port" ] || break; sleep 0.05; done
-export ENCLII_API_URL ENCLII_PROJECT=test ENCLII_HOME=$work/home XDG_CONFIG_HOME=$work/config NO_COLOR=1
-ENCLII_API_URL=http://127.0.0.1:$(cat "$work/port")
+api_start
 sha=$(printf '5%.0s' $(seq 40))
 ends "deploy --wait ends as the build that it asked for" 0 "$enclii" deploy shop --commit "$sha" --wait
 ends "watch ends as the newest build" 0 "$enclii" watch shop --commit "$sha"

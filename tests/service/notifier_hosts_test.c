@@ -320,13 +320,6 @@ static int start(void **state)
     return 0;
 }
 
-static int stop(void **state)
-{
-    (void)state;
-    nf_close();
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,5 +327,5 @@ int main(void)
         cmocka_unit_test(a_commit_built_once_more_says_how_that_ended),
         cmocka_unit_test(a_fork_waits_for_an_approval),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, nf_close);
 }

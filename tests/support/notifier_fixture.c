@@ -163,8 +163,9 @@ static void set_true(void *flag)
     *(bool *)flag = true;
 }
 
-void nf_close(void)
+int nf_close(void **state)
 {
+    (void)state;
     bool stopped = false, closed = false, store_closed = false;
     if (!nf_pg) {
         return;
@@ -186,4 +187,5 @@ void nf_close(void)
     ec_arena_free(nf_arena);
     test_pg_free(nf_pg);
     ec_file_remove_tree(folder);
+    return 0;
 }
