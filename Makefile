@@ -46,7 +46,7 @@ PROGRAMS := $(foreach s,$(SERVICES),$(call bin_of,$(s)))
 # A service's objects without main.o: what its tests link.
 objs_of   = $(patsubst %.c,$(B)/obj/%.o,$(wildcard services/$(1)/*.c)) $(if $(wildcard services/$(1)/sql),$(B)/obj/gen/sql/$(1).o)
 
-.PHONY: all build check test demo run bench bench-engine bench-webhook chaos chaos-programs intake-programs fuzz asan tsan lint format docs clean setup proto-lock images
+.PHONY: all build check test-programs test demo run bench bench-engine bench-webhook chaos chaos-programs intake-programs fuzz asan tsan lint format docs clean setup proto-lock images
 all: build
 build: $(PROGRAMS)
 
@@ -125,6 +125,7 @@ $(sort $(CHAOS_BIN) $(INTAKE_BIN)):
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+test-programs: build chaos-programs intake-programs $(TESTS) $(BENCH:%.c=$(B)/%)
 check: build $(CHOSEN)
 	tools/run-tests $(CHOSEN)
 setup:

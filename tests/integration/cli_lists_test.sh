@@ -1,7 +1,8 @@
 #!/bin/bash
 # What enclii finds by name in long lists: the API is one of our own with the real one's limits. TAP.
 set -uo pipefail
-. "$(dirname "$0")/../support/cli_api.sh"
+# shellcheck source=tests/support/cli_api.sh
+source "$(dirname "$0")/../support/cli_api.sh"
 says() { # what, pattern, command...
     local what=$1 pattern=$2
     shift 2

@@ -2,7 +2,8 @@
 # enclii deploy --wait and enclii watch, of a commit that was built before: the API is one of our own that sends what
 # the real one keeps (the end of the earlier build), then what happens now. TAP.
 set -uo pipefail
-. "$(dirname "$0")/../support/cli_api.sh"
+# shellcheck source=tests/support/cli_api.sh
+source "$(dirname "$0")/../support/cli_api.sh"
 ends() { # what, expected status, command...
     local what=$1 want=$2 got=0
     shift 2

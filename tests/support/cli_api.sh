@@ -1,5 +1,5 @@
 # The command against an API of the test's own; source it, write $work/api.py, then api_start.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 work=$(mktemp -d /tmp/enclii-cli-test.XXXXXX)
 enclii=$PWD/build/bin/enclii

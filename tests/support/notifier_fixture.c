@@ -168,7 +168,7 @@ int nf_close(void **state)
     (void)state;
     bool stopped = false, closed = false, store_closed = false;
     if (!nf_pg) {
-        return;
+        return 0;
     }
     no.owner.arg = &stopped;
     no.owner.stopped = set_true;
