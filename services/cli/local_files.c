@@ -27,10 +27,11 @@ static const struct {
     const char *path;
     mode_t mode;
 } folders[] = {
-    {"secrets", 0700},  {"run", 0711},          {"conf", 0755},       {"logs", 0755},
-    {"postgres", 0700}, {"kafka", 0700},        {"kafka/logs", 0700}, {"registry", 0700},
-    {"engine", 0700},   {"builder", 0700},      {"git", 0755},        {"objects", 0700},
-    {"router", 0755},   {"router/certs", 0700}, {"ca", 0711},         {"signer", 0700},
+    {"secrets", 0700},  {"run", 0711},    {"conf", 0755},         {"logs", 0755},
+    {"postgres", 0700}, {"kafka", 0700},  {"kafka/logs", 0700},   {"kafka/tmp", 0700},
+    {"registry", 0700}, {"engine", 0700}, {"builder", 0700},      {"git", 0755},
+    {"objects", 0700},  {"router", 0755}, {"router/certs", 0700}, {"ca", 0711},
+    {"signer", 0700},
 };
 
 static const char kafka_properties[] =

@@ -14,7 +14,7 @@
     "java -Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData "             \
     "-XX:+ExitOnOutOfMemoryError -Djava.net.preferIPv4Stack=true -Djava.awt.headless=true "        \
     "-Dlog4j2.disableJmx=true -Dlog4j2.configurationFile={home}/conf/kafka-log4j2.properties "     \
-    "-Dkafka.logs.dir={home}/kafka/logs -Xshare:auto "                                             \
+    "-Dkafka.logs.dir={home}/kafka/logs -Djava.io.tmpdir={home}/kafka/tmp -Xshare:auto "           \
     "-XX:SharedArchiveFile={cache}/kafka/kafka.jsa -cp {classpath} "
 
 /* The password comes by the environment: a command line is for everybody to read. */

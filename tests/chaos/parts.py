@@ -105,7 +105,8 @@ class Platform:
     def java(self, node, *words):
         folder = self.path(f"kafka{node}")
         return ["java", *FLAGS, f"-Dlog4j2.configurationFile={self.path('conf/log4j2.properties')}",
-                f"-Dkafka.logs.dir={folder}", "-Xshare:auto", f"-XX:SharedArchiveFile={self.cache}/kafka/kafka.jsa",
+                f"-Dkafka.logs.dir={folder}", f"-Djava.io.tmpdir={folder}", "-Xshare:auto",
+                f"-XX:SharedArchiveFile={self.cache}/kafka/kafka.jsa",
                 "-cp", self.classpath, *words]
 
     def add_tools(self):
@@ -133,7 +134,8 @@ class Platform:
         self.add("postgres", [*as_postgres, f"{self.pg_bin}/postgres", "-D", self.path("pg/data"), "-p",
                               str(self.port["postgres"]), "-h", "127.0.0.1", "-k", self.path("pg"), "-c",
                               "max_connections=200", "-c", "shared_buffers=64MB", "-c", "jit=off", "-c",
-                              "log_min_messages=warning"], ready=self.database_answers, stop=signal.SIGINT)
+                              "dynamic_shared_memory_type=mmap", "-c", "log_min_messages=warning"],
+                 ready=self.database_answers, stop=signal.SIGINT)
 
     def add_git(self):
         self.add("git", ["git", "daemon", "--reuseaddr", "--listen=127.0.0.1", f"--port={self.port['git']}",

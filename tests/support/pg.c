@@ -105,6 +105,8 @@ void test_pg_up(struct test_pg *pg)
                     "full_page_writes=off",
                     "-c",
                     "shared_buffers=16MB",
+                    "-c", /* a killed test leaves nothing behind in /dev/shm */
+                    "dynamic_shared_memory_type=mmap",
                     "-c",
                     "max_connections=40",
                     "-c",
