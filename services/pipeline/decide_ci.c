@@ -124,12 +124,14 @@ void decide_ci_overdue(struct world *world, struct build *build)
 /* ---- words of the host ---- */
 
 /* A late word about a run that is over, or about an attempt before the last, is no news. Where the
- * host counts no attempts, a run that is over may begin again. */
+ * host counts no attempts, a run that failed may begin again; one that went well is left so: a late
+ * "running" would hold what comes later until its time is up, and a new end is told anyway. */
 static bool is_old(const struct ci_run *run, const Enclii__V1__CiChanged *word)
 {
+    bool stands = word->run_attempt > 0 || is_good(run->conclusion);
     return word->run_attempt < run->attempt ||
-           (word->run_attempt > 0 && word->run_attempt == run->attempt &&
-            is(run->status, "completed") && !is(word->status, "completed"));
+           (word->run_attempt <= run->attempt && stands && is(run->status, "completed") &&
+            !is(word->status, "completed"));
 }
 
 static bool learn(struct world *world, const Enclii__V1__CiChanged *word)

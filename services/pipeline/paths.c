@@ -12,7 +12,8 @@ struct walk {
 };
 
 /* One step of a glob; text and pattern are consumed from the front. Recursion is bounded by the
- * stars of one pattern; fuel bounds the work a hostile pattern can ask for. */
+ * stars of one pattern; fuel bounds the work a hostile pattern can ask for, and is below zero when
+ * it was not enough to tell. */
 static bool glob(const char *pattern, const char *text, struct walk *walk)
 {
     if (--walk->fuel < 0) {
@@ -53,7 +54,9 @@ bool paths_glob(const char *pattern, const char *text)
     return glob(pattern, text, &(struct walk){20000, true});
 }
 
-static bool matches(const char *pattern, size_t len, const char *path)
+enum match { MATCH_NO, MATCH_YES, MATCH_UNKNOWN };
+
+static enum match matches(const char *pattern, size_t len, const char *path)
 {
     char text[1024];
     bool anchored =
@@ -64,24 +67,26 @@ static bool matches(const char *pattern, size_t len, const char *path)
         len--;
     }
     len -= folder;
-    if (len == 0 || len >= sizeof text) {
-        return folder; /* "/" means everything */
+    if (len >= sizeof text) {
+        return MATCH_UNKNOWN;
+    }
+    if (len == 0) {
+        return folder ? MATCH_YES : MATCH_NO; /* "/" means everything */
     }
     memcpy(text, pattern, len);
     text[len] = 0;
     struct walk walk = {20000, false};
     if (glob(text, path, &walk)) {
-        return !folder || strlen(path) > len || strchr(text, '*') || strchr(text, '?');
+        bool below = !folder || strlen(path) > len || strchr(text, '*') || strchr(text, '?');
+        return below ? MATCH_YES : MATCH_NO;
     }
-    if (anchored) {
-        return false;
-    }
-    for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
+    for (const char *slash = anchored ? NULL : strchr(path, '/'); slash;
+         slash = strchr(slash + 1, '/')) {
         if (glob(text, slash + 1, &walk)) {
-            return true;
+            return MATCH_YES;
         }
     }
-    return false;
+    return walk.fuel < 0 ? MATCH_UNKNOWN : MATCH_NO;
 }
 
 bool paths_match(char *const *patterns, size_t pattern_count, const char *path)
@@ -95,8 +100,9 @@ bool paths_match(char *const *patterns, size_t pattern_count, const char *path)
     for (size_t i = 0; i < pattern_count; i++) {
         bool exclude = patterns[i][0] == '!';
         const char *pattern = patterns[i] + exclude;
-        if (matches(pattern, strlen(pattern), path)) {
-            watched = !exclude;
+        enum match match = matches(pattern, strlen(pattern), path);
+        if (match == MATCH_YES || (match == MATCH_UNKNOWN && !exclude)) {
+            watched = !exclude; /* what cannot be told is built rather than missed */
         }
     }
     return watched;

@@ -152,12 +152,42 @@ static void test_the_ci_may_be_first_and_may_fail(void **state)
     world_free(w);
 }
 
+/* GitLab and Bitbucket count no attempts: a word that overtook another must hold no later push, and
+ * a run that failed may still be repeated. */
+static void test_late_words_without_attempts(void **state)
+{
+    (void)state;
+    struct world *w = world_of("trusted", true);
+    ci_run(w, "pipeline", "1", 0, "success");
+    ci_run(w, "pipeline", "1", 0, "in_progress");
+    test_push(w, "p1", SHA_1);
+    assert_int_equal(w->first_build->cell.state, BUILD_QUEUED);
+    world_free(w);
+
+    w = world_of("trusted", true);
+    ci_run(w, "pipeline", "1", 0, "success");
+    ci_run(w, "pipeline", "1", 0, "failure"); /* of a job that was played by hand */
+    assert_int_equal(decide_ci_verdict(w, REPO_KEY, SHA_1).is, CI_BAD);
+    ci_run(w, "pipeline", "1", 0, "in_progress"); /* repeated */
+    assert_int_equal(decide_ci_verdict(w, REPO_KEY, SHA_1).is, CI_RUNNING);
+    ci_run(w, "pipeline", "1", 0, "success");
+    assert_int_equal(decide_ci_verdict(w, REPO_KEY, SHA_1).is, CI_GOOD);
+    world_free(w);
+
+    w = world_of("trusted", true); /* an attempt that is counted begins anew */
+    ci_run(w, "workflow_run", "1", 1, "success");
+    ci_run(w, "workflow_run", "1", 2, "in_progress");
+    assert_int_equal(decide_ci_verdict(w, REPO_KEY, SHA_1).is, CI_RUNNING);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_verdict),
         cmocka_unit_test(test_a_push_waits_for_ci),
         cmocka_unit_test(test_the_ci_may_be_first_and_may_fail),
+        cmocka_unit_test(test_late_words_without_attempts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,15 +69,25 @@ static void test_the_last_match_decides(void **state)
     }
 }
 
+/* What cannot be told within the work a pattern may cost is built rather than missed. */
 static void test_hostile_pattern_ends(void **state)
 {
     (void)state;
     char text[2000];
     memset(text, 'a', sizeof text - 1);
     text[sizeof text - 1] = 0;
-    assert_false(one("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", text));
+    assert_true(one("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", text));
+    assert_true(
+        one("**/**/**/**/**/**/**/**/**/b", "a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a"));
     assert_false(one("**/**/**/**/**/**/**/**/**/b", text));
-    assert_false(one(text, text)); /* longer than any pattern may be */
+    assert_true(one(text, text)); /* longer than any pattern may be */
+    char *patterns[] = {ec_strdup("src/"), ec_strdup("!*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b")};
+    assert_false(paths_match(patterns, 2, text));
+    text[3] = '/';
+    memcpy(text, "src", 3);
+    assert_true(paths_match(patterns, 2, text)); /* nor does an exclusion hold by doubt */
+    free(patterns[0]);
+    free(patterns[1]);
 }
 
 int main(void)
