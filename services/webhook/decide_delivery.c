@@ -96,5 +96,9 @@ struct fault decide_delivery(struct mapping *m)
                             *m->event ? map_cut(m->arena, m->event, 64) : "an event without a name",
                             m->host->name));
     }
-    return row->map(m, row);
+    struct fault fault = row->map(m, row);
+    if (!fault.field && m->out_full) {
+        return (struct fault){"the delivery", "tells of more than 1024 things: tell fewer at once"};
+    }
+    return fault;
 }

@@ -58,10 +58,29 @@ void *map_message(const struct mapping *m, const ProtobufCMessageDescriptor *des
     return message;
 }
 
+static bool has_room(struct mapping *m)
+{
+    if (m->out_count < m->out_room) {
+        return true;
+    }
+    size_t room = m->out_room ? m->out_room * 4 : 1;
+    struct outgoing *out = room <= OUT_MAX ? ec_arena_try(m->arena, room * sizeof *out) : NULL;
+    if (!out) {
+        m->out_full = true;
+        return false;
+    }
+    if (m->out_count > 0) {
+        memcpy(out, m->out, m->out_count * sizeof *out);
+    }
+    m->out = out;
+    m->out_room = room;
+    return true;
+}
+
 /* The first event of a delivery has the step its type names, further ones are numbered. */
 void map_out(struct mapping *m, const char *type, const char *key, const ProtobufCMessage *body)
 {
-    if (m->out_count == OUT_MAX) {
+    if (!has_room(m)) {
         return;
     }
     bool push = strcmp(type, "dev.enclii.push.received.v1") == 0;

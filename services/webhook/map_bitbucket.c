@@ -97,8 +97,8 @@ static struct fault each_change(struct mapping *m, const struct ec_node *list,
     size_t index = 0;
     for (const struct ec_node *n = ec_tape_first(m->tape, list); n;
          n = ec_tape_next(m->tape, list, n)) {
-        if (index == OUT_MAX) {
-            return (struct fault){"changes", "hold more than 64 refs: push fewer at once"};
+        if (m->out_full) {
+            return no_fault; /* which it is not: decide_delivery */
         }
         struct fault fault = map(m, n, index++);
         if (fault.field) {

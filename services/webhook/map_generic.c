@@ -112,7 +112,7 @@ struct fault map_registry(struct mapping *m, const struct event_row *row)
 {
     (void)row;
     const struct ec_node *list = ec_tape_at(m->tape, m->root, "events");
-    for (const struct ec_node *n = ec_tape_first(m->tape, list); n;
+    for (const struct ec_node *n = ec_tape_first(m->tape, list); n && !m->out_full;
          n = ec_tape_next(m->tape, list, n)) {
         const char *type = map_text(m, n, "target.mediaType");
         bool manifest = strstr(type, "manifest") || strstr(type, "image.index");
@@ -137,7 +137,7 @@ struct fault map_harbor(struct mapping *m, const struct event_row *row)
 {
     (void)row;
     const struct ec_node *list = ec_tape_at(m->tape, m->root, "event_data.resources");
-    for (const struct ec_node *n = ec_tape_first(m->tape, list); n;
+    for (const struct ec_node *n = ec_tape_first(m->tape, list); n && !m->out_full;
          n = ec_tape_next(m->tape, list, n)) {
         char *url =
             map_text(m, n, "resource_url"); /* "harbor.example/acme/shop:1" or "...@sha256:" */

@@ -17,7 +17,7 @@
 #define PATHS_MAX 10000  /* changed paths in one event */
 #define COMMITS_MAX 2048 /* GitHub lists no more */
 #define TEXT_MAX_BYTES 1024
-#define OUT_MAX 64            /* events of one delivery */
+#define OUT_MAX 1024          /* events of one delivery */
 #define LOGGED_PER_SECOND 100 /* accepted or ignored deliveries */
 
 struct webhook_settings {
@@ -104,8 +104,9 @@ struct mapping {
     const char *repo_key; /* what the repository is bound as; differs from claim.key once renamed */
     const char *delivery_id;
     int64_t received_ms;
-    struct outgoing out[OUT_MAX];
-    size_t out_count;
+    struct outgoing *out;
+    size_t out_count, out_room;
+    bool out_full;       /* more than OUT_MAX, or than the arena holds: the delivery is refused */
     const char *ignored; /* the reason when nothing follows */
     const char *ignored_detail;
 };

@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "../../../services/webhook/webhook.h"
+#include "base/buf.h"
+#include "base/mem.h"
 #include "spec/spec.h"
 
 #define SHA_A "1111111111111111111111111111111111111111"
@@ -232,9 +234,49 @@ static int close_arena(void **state)
     return 0;
 }
 
+/* A registry tells of many images at once: none is dropped in silence. */
+static struct fault map_images(size_t count, struct mapping *m)
+{
+    ec_cleanup(ec_buf_done) struct ec_buf text;
+    ec_buf_init(&text, 1 << 20);
+    ec_buf_add_text(&text, "{\"events\":[");
+    for (size_t i = 0; i < count; i++) {
+        ec_buf_addf(&text,
+                    "%s{\"action\":\"push\",\"target\":{\"repository\":\"acme/shop\",\"tag\":"
+                    "\"%zu\",\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\"}}",
+                    i ? "," : "", i);
+    }
+    ec_buf_add_text(&text, "]}");
+    struct ec_tape *tape = ec_arena_alloc(arena, sizeof *tape);
+    assert_false(ec_failed(ec_tape_read(arena, ec_arena_copy(arena, ec_buf_span(&text)), tape)));
+    *m = (struct mapping){.arena = arena,
+                          .tape = tape,
+                          .root = ec_tape_root(tape),
+                          .host = &hosts[HOST_REGISTRY],
+                          .event = "notification",
+                          .delivery_id = "d"};
+    return decide_delivery(m);
+}
+
+static void every_image_of_a_notification(void **state)
+{
+    (void)state;
+    struct mapping m;
+    assert_null(map_images(200, &m).field);
+    assert_int_equal(m.out_count, 200);
+    const Enclii__V1__ImagePushed *last = (const void *)m.out[199].body;
+    assert_string_equal(last->tag, "199");
+    assert_string_equal(last->delivery->delivery_id, "d#200");
+    assert_string_equal(m.out[199].step, "dev.enclii.image.pushed.v1#200");
+    assert_null(map_images(OUT_MAX, &m).field);
+    assert_int_equal(m.out_count, OUT_MAX);
+    assert_string_equal(map_images(OUT_MAX + 1, &m).field, "the delivery");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_image_of_a_notification),
         cmocka_unit_test(a_plain_push),
         cmocka_unit_test(kinds_of_pushes),
         cmocka_unit_test(faults_name_the_field),
