@@ -223,7 +223,7 @@ static void delivery_ids(void **state)
 static int open_arena(void **state)
 {
     (void)state;
-    arena = ec_arena_new(1 << 20);
+    arena = ec_arena_new(16 << 20);
     return 0;
 }
 
@@ -254,7 +254,8 @@ static struct fault map_images(size_t count, struct mapping *m)
                           .root = ec_tape_root(tape),
                           .host = &hosts[HOST_REGISTRY],
                           .event = "notification",
-                          .delivery_id = "d"};
+                          .delivery_id = "d",
+                          .claim = claim_paths(arena, &hosts[HOST_REGISTRY], tape)};
     return decide_delivery(m);
 }
 
