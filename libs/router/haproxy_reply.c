@@ -30,9 +30,10 @@ static bool next_line(struct ec_span *text, struct ec_span *ret_line)
 struct ec_err ec_haproxy_check(struct ec_arena *arena, struct ec_span reply)
 {
     static const char *const fine[] = {
-        "New server registered", "Server deleted", "New empty certificate store",
-        "Transaction created",   "Committing ",    "Success!",
-        "Inserting certificate", "Entry '",        "Certificate '",
+        "New server registered", "Server deleted",  "New empty certificate store",
+        "Transaction created",   "Committing ",     "Success!",
+        "Inserting certificate", "Entry '",         "Certificate '",
+        "no need to change the", "IP changed from", "port changed from",
     };
     struct ec_span line;
     while (next_line(&reply, &line)) {

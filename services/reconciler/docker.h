@@ -110,7 +110,8 @@ void docker_log_close(struct target_log *log);
 
 /* docker_traffic.c */
 void docker_route(struct place *place); /* tells the router what this place should have */
-void docker_sync(struct target *dk, target_done_fn done, void *arg); /* done: the router has it */
+/* done: the router has what the key should have. */
+void docker_sync(struct target *dk, const char *key, target_done_fn done, void *arg);
 EC_RESULT docker_shift_traffic(struct target *dk, const char *key,
                                const struct target_share *shares, size_t count, target_done_fn done,
                                void *arg);

@@ -111,11 +111,11 @@ static void on_synced(void *arg, struct ec_err err)
     free(waiting);
 }
 
-void docker_sync(struct target *dk, target_done_fn done, void *arg)
+void docker_sync(struct target *dk, const char *key, target_done_fn done, void *arg)
 {
     struct waiting *waiting = ec_alloc(sizeof *waiting);
     *waiting = (struct waiting){dk, done, arg};
-    router_sync(dk->router, on_synced, waiting);
+    router_sync(dk->router, key, on_synced, waiting);
 }
 
 struct ec_err docker_shift_traffic(struct target *dk, const char *key,
@@ -129,7 +129,7 @@ struct ec_err docker_shift_traffic(struct target *dk, const char *key,
     }
     place->shares_known = true;
     docker_route(place);
-    docker_sync(dk, done, arg);
+    docker_sync(dk, key, done, arg);
     return ec_ok();
 }
 

@@ -1,5 +1,6 @@
 /* What HAProxy has, held against what is wanted: the commands that make the difference go away. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "router_private.h"
@@ -9,6 +10,12 @@ static const struct ec_haproxy_server *find_seen(const struct router *router, co
     return ec_map_get(router->seen, name);
 }
 
+static int port_of(const struct ec_haproxy_server *seen)
+{
+    const char *colon = strrchr(seen->address, ':');
+    return colon ? atoi(colon + 1) : 0;
+}
+
 static void command_for(struct router *router, const char *backend,
                         const struct router_server *wanted)
 {
@@ -16,6 +23,7 @@ static void command_for(struct router *router, const char *backend,
     seen = seen != NULL && strcmp(seen->backend, backend) == 0 ? seen : NULL;
     struct ec_buf *out = &router->commands;
     bool down = seen != NULL && strncmp(seen->status, "MAINT", 5) == 0;
+    bool moved = seen != NULL && port_of(seen) != wanted->port;
     if (seen == NULL) {
         ec_buf_addf(out,
                     "add server %s/%s 127.0.0.1:%d check inter 1s fall 2 rise 1 weight %d\n"
@@ -23,6 +31,10 @@ static void command_for(struct router *router, const char *backend,
                     backend, wanted->name, wanted->port, wanted->weight, backend, wanted->name,
                     backend, wanted->name);
         return;
+    }
+    if (moved) { /* its container was started again; it is told to be well, as a new one is */
+        ec_buf_addf(out, "set server %s/%s addr 127.0.0.1 port %d\nset server %s/%s health up\n",
+                    backend, wanted->name, wanted->port, backend, wanted->name);
     }
     if (down) {
         ec_buf_addf(out, "enable server %s/%s\nenable health %s/%s\n", backend, wanted->name,
@@ -56,12 +68,7 @@ static void compare_servers(struct router *router)
         struct wanted_servers *wanted = value;
         const char *backend = router_files_backend(&router->files, key);
         wanted->compared = true;
-        if (backend == NULL && wanted->count > 0) {
-            snprintf(router->fault, sizeof router->fault,
-                     "all backends of HAProxy's pool are in use: declare more be_NNN");
-            continue;
-        }
-        for (size_t i = 0; i < wanted->count; i++) {
+        for (size_t i = 0; i < wanted->count && backend != NULL; i++) {
             command_for(router, backend, &wanted->servers[i]);
         }
     }
@@ -114,18 +121,38 @@ void router_compare(struct router *router)
     compare_removals(router);
 }
 
-struct ec_err router_check_wanted(struct router *router)
+bool router_compared(const struct router *router, const char *key)
+{
+    const struct wanted_servers *wanted = ec_map_get(router->wanted, key);
+    return wanted == NULL || wanted->compared;
+}
+
+struct ec_err router_check_key(struct router *router, const char *key)
+{
+    const struct wanted_servers *wanted = ec_map_get(router->wanted, key);
+    if (wanted == NULL || wanted->count == 0) {
+        return ec_ok();
+    }
+    if (router_files_backend(&router->files, key) == NULL) {
+        return ec_reject("all backends of HAProxy's pool are in use: declare more be_NNN");
+    }
+    for (size_t i = 0; i < wanted->count; i++) {
+        const struct ec_haproxy_server *seen = find_seen(router, wanted->servers[i].name);
+        if (seen == NULL || seen->weight != wanted->servers[i].weight ||
+            port_of(seen) != wanted->servers[i].port) {
+            return ec_reject(router->fault[0] ? router->fault : "HAProxy did not take a server");
+        }
+    }
+    return ec_ok();
+}
+
+struct ec_err router_check_all(struct router *router)
 {
     const char *key;
     void *value;
     for (size_t at = 0; ec_map_next(router->wanted, &at, &key, &value);) {
-        const struct wanted_servers *wanted = value;
-        for (size_t i = 0; i < wanted->count && wanted->compared; i++) {
-            const struct ec_haproxy_server *seen = find_seen(router, wanted->servers[i].name);
-            if (seen == NULL || seen->weight != wanted->servers[i].weight) {
-                return ec_reject(router->fault[0] ? router->fault
-                                                  : "HAProxy did not take a server");
-            }
+        if (((const struct wanted_servers *)value)->compared) {
+            EC_TRY(router_check_key(router, key));
         }
     }
     return ec_ok();

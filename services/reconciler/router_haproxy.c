@@ -14,7 +14,6 @@
 #define ARENA_MAX_BYTES (16u << 20)
 #define CHUNK_BYTES 8000 /* of one line of commands */
 #define KEYS_MAX 10000
-#define WAITERS_MAX 1024
 
 static struct ec_metric syncs =
     EC_COUNTER("enclii_router_syncs_total", "Looks at the router by result.", "result");
@@ -31,6 +30,13 @@ static void free_wanted(void *value)
 static void on_timer(void *arg)
 {
     run(arg);
+}
+
+static void look_soon(struct router *router)
+{
+    if (!router->running) {
+        ec_timer_start(router->timer, 1, 0);
+    }
 }
 
 struct ec_err router_open(struct ec_loop *loop, const char *socket_path, const char *dir,
@@ -65,19 +71,6 @@ static void free_router(struct router *router)
     free(router);
 }
 
-void router_close(struct router *router)
-{
-    if (router == NULL) {
-        return;
-    }
-    router->closed = true;
-    ec_timer_free(router->timer);
-    ec_haproxy_close(router->hap);
-    if (!router->running) {
-        free_router(router);
-    }
-}
-
 static bool same_servers(const struct wanted_servers *was, const struct router_server *servers,
                          size_t count)
 {
@@ -110,14 +103,14 @@ void router_set_servers(struct router *router, const char *key, const struct rou
     if (was != NULL) {
         free_wanted(was);
     }
-    router_sync(router, NULL, NULL);
+    look_soon(router);
 }
 
 struct ec_err router_set_routes(struct router *router, const char *key, char *const *routes,
                                 size_t count)
 {
     EC_TRY(router_files_set(&router->files, key, routes, count));
-    router_sync(router, NULL, NULL);
+    look_soon(router);
     return ec_ok();
 }
 
@@ -128,14 +121,14 @@ void router_forget(struct router *router, const char *key)
         free_wanted(was);
     }
     router_files_forget(&router->files, key);
-    router_sync(router, NULL, NULL);
+    look_soon(router);
 }
 
 void router_complete(struct router *router)
 {
     router->complete = true;
     router_files_prune(&router->files);
-    router_sync(router, NULL, NULL);
+    look_soon(router);
 }
 
 bool router_find(const struct router *router, const char *server, struct router_seen *ret_seen)
@@ -144,7 +137,13 @@ bool router_find(const struct router *router, const char *server, struct router_
     if (seen == NULL) {
         return false;
     }
-    *ret_seen = (struct router_seen){seen->weight, seen->open, seen->requests, seen->errors};
+    *ret_seen = (struct router_seen){
+        .stopped = strncmp(seen->status, "MAINT", 5) == 0,
+        .weight = seen->weight,
+        .open = seen->open,
+        .requests = seen->requests,
+        .errors = seen->errors,
+    };
     return true;
 }
 
@@ -153,36 +152,52 @@ const char *router_unready(const struct router *router)
     return router->reached ? NULL : "HAProxy does not answer on its runtime socket";
 }
 
-static void answer_waiters(struct router *router, struct ec_err err)
+/* away: HAProxy could not be asked. Else each waiter hears of its own key; what changed since the
+ * comparison waits for the next run. */
+static void answer_waiters(struct router *router, struct ec_err away)
 {
-    struct waiter *waiter = router->served;
-    router->served = NULL;
+    struct waiter *waiter = EC_TAKE(router->served);
     while (waiter != NULL) {
         struct waiter *next = waiter->next;
-        router->waiter_count--;
-        waiter->done(waiter->arg, err);
+        if (!ec_failed(away) && !router_compared(router, waiter->key)) {
+            waiter->next = router->waiting;
+            router->waiting = waiter;
+            waiter = next;
+            continue;
+        }
+        struct ec_err err = ec_failed(away) ? away : router_check_key(router, waiter->key);
+        /* A refusal is about the router, not about the version that waits for it. */
+        waiter->done(waiter->arg, ec_failed(err) ? ec_retry(err.sys, err.what) : err);
+        free(waiter->key);
         free(waiter);
         waiter = next;
     }
 }
 
-static void end_run(struct router *router, struct ec_err err)
+static void log_run(struct router *router, bool reached, struct ec_err err)
 {
-    router->running = false;
-    bool reached = !ec_failed(err) || err.fate == EC_FATE_REJECT;
-    ec_metric_add(&syncs, ec_failed(err) ? "failed" : "ok", 1);
+    const char *fault = reached && ec_failed(err) ? err.what : "";
     if (reached != router->reached) {
         ec_log(reached ? EC_LOG_INFO : EC_LOG_WARN, NULL,
                reached ? "router.reached" : "router.lost",
                reached ? "HAProxy answers" : "HAProxy cannot be reached",
                EC_T("detail", ec_failed(err) ? err.what : ""));
-    } else if (reached && ec_failed(err)) {
+    } else if (fault[0] && strcmp(fault, router->told_fault) != 0) {
         ec_log(EC_LOG_WARN, NULL, "router.refused", "HAProxy refused a change",
-               EC_T("detail", err.what));
+               EC_T("detail", fault));
     }
+    snprintf(router->told_fault, sizeof router->told_fault, "%s", fault);
+}
+
+/* looked: the run came to its end; err says what HAProxy then still lacked. */
+static void end_run(struct router *router, struct ec_err err, bool looked)
+{
+    router->running = false;
+    bool reached = !ec_failed(err) || err.fate == EC_FATE_REJECT;
+    ec_metric_add(&syncs, ec_failed(err) ? "failed" : "ok", 1);
+    log_run(router, reached, err);
     router->reached = reached;
-    /* A refusal is about the router, not about the version that waits for it. */
-    answer_waiters(router, ec_failed(err) ? ec_retry(err.sys, err.what) : ec_ok());
+    answer_waiters(router, looked ? ec_ok() : err);
     if (router->closed) {
         router->served = EC_TAKE(router->waiting);
         answer_waiters(router, ec_retry(0, "the router is closing"));
@@ -190,6 +205,21 @@ static void end_run(struct router *router, struct ec_err err)
         return;
     }
     ec_timer_start(router->timer, router->waiting ? 1 : LOOK_EVERY_MS, 0);
+}
+
+void router_close(struct router *router)
+{
+    if (router == NULL) {
+        return;
+    }
+    router->closed = true;
+    ec_timer_free(router->timer);
+    ec_haproxy_close(router->hap);
+    if (!router->running) {
+        router->served = EC_TAKE(router->waiting);
+        answer_waiters(router, ec_retry(0, "the router is closing"));
+        free_router(router);
+    }
 }
 
 /* ---- one run ---- */
@@ -208,7 +238,7 @@ static void on_servers(void *arg, struct ec_err err, struct ec_span reply)
         err = ec_haproxy_servers(router->arena, reply, &router->servers, &router->server_count);
     }
     if (ec_failed(err) || router->closed) {
-        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"));
+        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"), false);
         return;
     }
     for (size_t i = 0; i < router->server_count; i++) {
@@ -221,15 +251,14 @@ static void on_servers(void *arg, struct ec_err err, struct ec_span reply)
         }
     }
     if (router->second_look) {
-        err = router_check_wanted(router);
-        end_run(router, err);
+        end_run(router, router_check_all(router), true);
         router->changed(router->arg);
         return;
     }
     char *command = ec_arena_format(router->arena, "show map %s", router->map_path);
     err = ec_haproxy_send(router->hap, ec_span_of(command), on_routes, router);
     if (ec_failed(err)) {
-        end_run(router, err);
+        end_run(router, err, false);
     }
 }
 
@@ -240,7 +269,7 @@ static void on_routes(void *arg, struct ec_err err, struct ec_span reply)
         err = ec_haproxy_map(router->arena, reply, &router->routes, &router->route_count);
     }
     if (ec_failed(err) || router->closed) {
-        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"));
+        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"), false);
         return;
     }
     router->fault[0] = '\0';
@@ -251,11 +280,11 @@ static void on_routes(void *arg, struct ec_err err, struct ec_span reply)
         router_files_save(&router->files);
     }
     if (router->commands.len == 0) {
-        err = router_check_wanted(router);
+        err = router_check_all(router);
         uint64_t sum = router_sum(router);
         bool news = sum != router->seen_sum || ec_failed(err);
         router->seen_sum = sum;
-        end_run(router, err);
+        end_run(router, err, true);
         if (news && !router->closed) {
             router->changed(router->arg);
         }
@@ -272,7 +301,7 @@ static void look(struct router *router, bool second)
         router->files.pool_ready ? EC_SPAN("show stat -1 4 -1") : EC_SPAN("show stat -1 6 -1");
     struct ec_err err = ec_haproxy_send(router->hap, command, on_servers, router);
     if (ec_failed(err)) {
-        end_run(router, err);
+        end_run(router, err, false);
     }
 }
 
@@ -280,7 +309,7 @@ static void on_chunk_done(void *arg, struct ec_err err, struct ec_span reply)
 {
     struct router *router = arg;
     if (ec_failed(err) || router->closed) {
-        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"));
+        end_run(router, ec_failed(err) ? err : ec_retry(0, "the router is closing"), false);
         return;
     }
     struct ec_err refused = ec_haproxy_check(router->arena, reply);
@@ -311,7 +340,7 @@ static void send_chunk(struct router *router)
     router->sent += len;
     struct ec_err err = ec_haproxy_send(router->hap, ec_span_of(line), on_chunk_done, router);
     if (ec_failed(err)) {
-        end_run(router, err);
+        end_run(router, err, false);
     }
 }
 
@@ -325,15 +354,12 @@ static void run(struct router *router)
     look(router, false);
 }
 
-void router_sync(struct router *router, router_done_fn done, void *arg)
+void router_sync(struct router *router, const char *key, router_done_fn done, void *arg)
 {
     if (done != NULL) {
         struct waiter *waiter = ec_alloc(sizeof *waiter);
-        *waiter = (struct waiter){done, arg, router->waiting};
+        *waiter = (struct waiter){ec_strdup(key), done, arg, router->waiting};
         router->waiting = waiter;
-        router->waiter_count++;
     }
-    if (!router->running) {
-        ec_timer_start(router->timer, 1, 0);
-    }
+    look_soon(router);
 }

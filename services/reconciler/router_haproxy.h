@@ -21,6 +21,7 @@ struct router_server {
 
 /* One server as HAProxy has it. */
 struct router_seen {
+    bool stopped; /* in maintenance: it gets no request, whatever its weight */
     int weight;
     int open;
     int64_t requests;
@@ -43,9 +44,9 @@ EC_RESULT router_set_routes(struct router *router, const char *key, char *const 
 void router_forget(struct router *router, const char *key);
 /* Every key was told: what HAProxy has beyond that is removed. */
 void router_complete(struct router *router);
-/* Looks now; done when HAProxy has what was wanted at this call, RETRY when it cannot be reached.
- * done may be NULL. */
-void router_sync(struct router *router, router_done_fn done, void *arg);
+/* Looks now; done when HAProxy has what was wanted of the key at this call, RETRY when it cannot be
+ * reached or refuses. Other keys' trouble is not this one's. done may be NULL. */
+void router_sync(struct router *router, const char *key, router_done_fn done, void *arg);
 /* false: HAProxy does not have it. */
 bool router_find(const struct router *router, const char *server, struct router_seen *ret_seen);
 const char *router_unready(const struct router *router); /* NULL or one sentence */

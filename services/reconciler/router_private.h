@@ -9,6 +9,7 @@
 #include "router_haproxy.h"
 
 struct waiter {
+    char *key;
     router_done_fn done;
     void *arg;
     struct waiter *next;
@@ -33,15 +34,15 @@ struct router {
     uint64_t seen_sum;      /* of what callers see, to tell changes */
     struct waiter *waiting; /* came since the run began */
     struct waiter *served;  /* this run answers them */
-    size_t waiter_count;
     struct ec_buf commands; /* of this run; sent in chunks */
     size_t sent;            /* bytes of it so far */
     bool running;
     bool second_look;
     bool complete;
     bool closed;
-    bool reached;    /* HAProxy answered the last time */
-    char fault[256]; /* HAProxy's first complaint in this run */
+    bool reached;         /* HAProxy answered the last time */
+    char fault[256];      /* HAProxy's first complaint in this run */
+    char told_fault[256]; /* the last one that was logged: each is said once */
 };
 
 struct wanted_servers {
@@ -53,6 +54,9 @@ struct wanted_servers {
 
 /* Adds to router->commands what HAProxy has to be told; router->fault: what cannot be told. */
 void router_compare(struct router *router);
-/* Whether HAProxy now has every server that was wanted when it was compared, with its weight. */
-EC_RESULT router_check_wanted(struct router *router);
+/* Whether HAProxy now has what was wanted of the key when it was compared: each server with its
+ * port and weight. */
+EC_RESULT router_check_key(struct router *router, const char *key);
+EC_RESULT router_check_all(struct router *router);
+bool router_compared(const struct router *router, const char *key); /* since it last changed */
 uint64_t router_sum(const struct router *router); /* of what callers see, to tell changes */

@@ -150,7 +150,7 @@ static struct ec_err remove_version(struct target *dk, const char *key,
     }
     struct removal *removal = ec_alloc(sizeof *removal);
     *removal = (struct removal){dk, ec_strdup(key), done, arg};
-    docker_sync(dk, on_unrouted, removal);
+    docker_sync(dk, key, on_unrouted, removal);
     return ec_ok();
 }
 
