@@ -154,6 +154,7 @@ static void one_without_a_backend_holds_up_nobody(void **state)
         skip();
     }
     want("b", "b-0", 20003, 1);
+    assert_false(ec_failed(sync_of("b"))); /* it was first */
     want("c", "c-0", 20004, 1);
     assert_int_equal(sync_of("c").fate, EC_FATE_RETRY);
     want("b", "b-0", 20003, 9);
