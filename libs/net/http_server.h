@@ -94,7 +94,8 @@ void ec_reply_error(struct ec_request *req, struct ec_err err, const char *code)
  */
 struct ec_stream *ec_reply_stream(struct ec_request *req, size_t buffer_max_bytes,
                                   ec_call_fn closed, void *arg);
-/* id and event may be NULL; data is one line or more. */
+/* id and event may be NULL; data is one line or more. Data of NULL only tells the id: no event
+ * comes of it, but a reader that is cut off resumes there. */
 void ec_stream_send(struct ec_stream *stream, const char *id, const char *event,
                     struct ec_span data);
 void ec_stream_end(struct ec_stream *stream); /* flushes what is buffered, then closes */

@@ -120,7 +120,7 @@ void ec_stream_send(struct ec_stream *stream, const char *id, const char *event,
     if (event) {
         ec_buf_addf(&text, "event: %s\n", event);
     }
-    for (size_t at = 0; at <= data.len;) { /* one "data:" per line */
+    for (size_t at = 0; data.ptr && at <= data.len;) { /* one "data:" per line */
         const char *newline = at < data.len ? memchr(data.ptr + at, '\n', data.len - at) : NULL;
         size_t end = newline ? (size_t)(newline - data.ptr) : data.len;
         ec_buf_add_text(&text, "data: ");

@@ -1,8 +1,11 @@
 /* The hub: one reader per api process follows the topics with live facts, keeps the last RING_MAX
  * of them as JSON and hands each to the open streams it concerns. A stream may resume with
- * Last-Event-ID (topic-partition-offset); what is no longer in the ring is announced by an event
- * "gap", after which a client reads the state again. Facts about hosts and repositories carry no
- * service: their services are looked up first. */
+ * Last-Event-ID (topic-partition-offset, or at-<unix ms> where nothing was sent yet); what is no
+ * longer in the ring is announced by an event "gap", after which a client reads the state again.
+ * Rings of two processes, or of one before and after a restart, hold the facts of different topics
+ * in different orders: so a resumed stream begins SLACK_MS before the last fact seen, and a fact
+ * may come twice, with the same id. Facts about hosts and repositories carry no service: their
+ * services are looked up first. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,9 +29,12 @@
 #define STREAM_BUFFER_MAX_BYTES (512u << 10)
 #define SHORT_MAX 128
 #define LOOK_MS 2000
+#define SLACK_MS 2000 /* facts of two topics are apart by no more, for the same reader */
 
 struct hub_event {
     char id[SHORT_MAX];
+    int64_t unix_ms; /* when it happened */
+    bool early;      /* from before this process had read all there was */
     char *json;
     char *services;      /* "id id id": what it concerns */
     char type[64];       /* "build.queued" */
@@ -42,6 +48,7 @@ struct stream {
     char service_id[EC_ID_SIZE]; /* "" = all that the token may see */
     char commit[72];             /* "" = all */
     char type[64];               /* "" = all; "build" = every "build.*" */
+    int64_t since_unix_ms;       /* of early facts: those from then on */
     /* A token of one project sees the events of its services only. */
     char project_id[EC_ID_SIZE]; /* "" = all */
     char *of_project;            /* its services, "id id"; NULL when project_id is "" */
@@ -61,6 +68,7 @@ struct hub {
     struct api *api;
     struct hub_event *ring[RING_MAX];
     size_t first, count;
+    bool caught_up; /* what comes now happens now */
     struct stream *streams;
     struct hub_follower *followers;
 };
@@ -168,7 +176,7 @@ static void ring_add(struct hub *hub, struct hub_event *event)
     }
     hub->ring[(hub->first + hub->count++) % RING_MAX] = event;
     for (struct stream *at = hub->streams; at; at = at->next) {
-        if (concerns(at, event)) {
+        if (concerns(at, event) && (!event->early || event->unix_ms >= at->since_unix_ms)) {
             send_event(at, event);
         }
     }
@@ -195,6 +203,7 @@ static struct hub_event *new_event(const struct ec_event *ev, const json_t *fiel
     struct hub_event *event = ec_alloc(sizeof(*event));
     snprintf(event->id, sizeof(event->id), "%s-%d-%lld", ec_event_topic(ev), ec_event_partition(ev),
              (long long)ec_event_offset(ev));
+    event->unix_ms = ec_event_time_unix_ms(ev);
     const char *commit = ec_json_text(fields, "commit.sha");
     if (!commit[0]) {
         commit = ec_json_text(fields, "head.sha");
@@ -278,6 +287,7 @@ static void on_event(void *state, struct ec_event *ev)
     }
     ec_cleanup(ec_json_freep) json_t *fields = ec_message_json(body);
     struct hub_event *event = new_event(ev, fields);
+    event->early = !hub->caught_up;
     find_commit(hub, event);
     set_json(event, ev, fields);
     if (strcmp(topic, EC_TOPIC_INTAKE) == 0) {
@@ -290,6 +300,12 @@ static void on_event(void *state, struct ec_event *ev)
         event->services = ec_strdup(notified ? service : ec_event_key(ev));
         ring_add(hub, event);
     }
+}
+
+static void on_caught_up(void *state)
+{
+    struct hub *hub = state;
+    hub->caught_up = true;
 }
 
 EC_RESULT hub_open(struct api *api)
@@ -307,6 +323,7 @@ EC_RESULT hub_open(struct api *api)
         .route_count = ec_catalog_count,
         .state = api->hub,
         .on_event = on_event,
+        .on_caught_up = on_caught_up,
         .tail_ms = TAIL_MS,
     };
     return ec_bus_table(api->bus, &spec, NULL);
@@ -345,26 +362,70 @@ static void on_stream_closed(void *arg)
     free_if_done(stream);
 }
 
-/* Sends what came after `last`; without it, everything when asked for. */
-static void replay(struct stream *stream, const char *last, bool all)
+/* The place in the ring behind the fact of that id; 0 = it is not there. */
+static size_t behind(const struct hub *hub, const char *id)
+{
+    size_t from = hub->count;
+    while (from > 0 && strcmp(ring_at(hub, from - 1)->id, id) != 0) {
+        from--;
+    }
+    return from;
+}
+
+static void send_from(struct stream *stream, size_t from, const char *seen)
 {
     const struct hub *hub = stream->hub;
-    size_t from = all ? 0 : hub->count;
-    if (last) {
-        for (from = hub->count; from > 0 && strcmp(ring_at(hub, from - 1)->id, last) != 0; from--) {
-        }
-        if (from == 0) {
-            ec_stream_send(
-                stream->out, NULL, "gap",
-                EC_SPAN("{\"type\":\"gap\",\"message\":\"older events are gone; read the "
-                        "state again\"}"));
+    for (size_t i = 0; i < hub->count; i++) {
+        const struct hub_event *event = ring_at(hub, i);
+        bool wanted = i >= from || event->unix_ms >= stream->since_unix_ms;
+        if (wanted && strcmp(event->id, seen) != 0 && concerns(stream, event)) {
+            send_event(stream, event);
         }
     }
-    for (; from < hub->count; from++) {
-        if (concerns(stream, ring_at(hub, from))) {
-            send_event(stream, ring_at(hub, from));
-        }
+}
+
+/* A new stream: everything when asked for, else what happens from now on. It is told at once where
+ * to resume, should it be cut off before anything happens. */
+static void begin(struct stream *stream, bool all)
+{
+    char id[SHORT_MAX];
+    int64_t now = ec_unix_ms();
+    snprintf(id, sizeof(id), "at-%lld", (long long)now);
+    ec_stream_send(stream->out, id, NULL, (struct ec_span){NULL, 0});
+    stream->since_unix_ms = all ? 0 : now;
+    if (all) {
+        send_from(stream, 0, "");
     }
+}
+
+static void resume(struct stream *stream, const char *last)
+{
+    long long since = 0;
+    size_t from = stream->hub->count;
+    if (sscanf(last, "at-%15lld", &since) != 1) {
+        from = behind(stream->hub, last);
+        since = from > 0 ? ring_at(stream->hub, from - 1)->unix_ms - SLACK_MS : 0;
+    }
+    if (from == 0 && since == 0) {
+        ec_stream_send(stream->out, NULL, "gap",
+                       EC_SPAN("{\"type\":\"gap\",\"message\":\"older events are gone; read the "
+                               "state again\"}"));
+    }
+    stream->since_unix_ms = since;
+    send_from(stream, from, last);
+}
+
+/* False = answered. What was there at the start must be known, or the resumed and the curious are
+ * shown half of it. */
+static bool may_open(struct call *call)
+{
+    if (call->api->hub->caught_up) {
+        return call_stream_room(call);
+    }
+    ec_reply_header(call->req, "Retry-After", "1");
+    call_problem(call, 503, "starting", NULL,
+                 "the latest events are being read after a start; try again in a moment");
+    return false;
 }
 
 /* takes the stream, which says what it wants to see. */
@@ -382,14 +443,17 @@ static void open_stream(struct call *call, struct stream *stream)
     stream->next = api->hub->streams;
     api->hub->streams = stream;
     stream->out = ec_reply_stream(call->req, STREAM_BUFFER_MAX_BYTES, on_stream_closed, stream);
-    replay(stream, last, all);
+    if (last) {
+        resume(stream, last);
+    } else {
+        begin(stream, all);
+    }
 }
 
-/* False = answered. */
 void on_service_events(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
-    if (call_stream_room(call)) {
+    if (may_open(call)) {
         struct stream *stream = ec_alloc(sizeof(*stream));
         copy_short(stream->service_id, sizeof(stream->service_id), call->service_id);
         open_stream(call, stream);
@@ -435,7 +499,7 @@ static struct stream *wanted_stream(const struct call *call)
 
 static void on_services_of_project(struct call *call, const struct ec_rows *rows)
 {
-    if (call_stream_room(call)) { /* it may have filled up meanwhile */
+    if (may_open(call)) { /* it may have filled up meanwhile */
         struct stream *stream = wanted_stream(call);
         stream->of_project = ec_strdup(ec_rows_text(rows, 0, "ids"));
         stream->look = ec_timer_new(call->api->loop, look_for_services, stream);
@@ -456,7 +520,7 @@ void on_events(void *state, struct ec_request *req)
                      "type is an event type like build.queued, or its beginning like build");
     } else if (call->who.project_id[0]) {
         call_query(call, of_project_sql, ARGS(call->who.project_id), on_services_of_project);
-    } else if (call_stream_room(call)) {
+    } else if (may_open(call)) {
         open_stream(call, wanted_stream(call));
     }
 }

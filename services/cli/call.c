@@ -145,96 +145,18 @@ bool api_look(struct cli *cli, const char *path, struct reply *ret_reply, int *r
     return true;
 }
 
-/* ---- streams of events ---- */
-struct stream {
-    struct cli *cli;
-    struct ec_fetch *fetch;
-    sse_fn on_event;
-    void *arg;
-    struct sse_reader reader;
-    bool over, ended_by_us, too_large;
-    struct ec_err err;
-    struct reply reply;
-};
-
-static void on_piece(void *arg, struct ec_span piece)
+int api_refused(struct cli *cli, struct ec_err err, int status, const char *text)
 {
-    struct stream *stream = arg;
-    if (stream->ended_by_us || stream->too_large) {
-        return;
+    struct reply reply = {.status = status, .text = text};
+    if (ec_failed(err)) {
+        return unreachable(cli, err);
     }
-    stream->ended_by_us = !sse_feed(&stream->reader, piece, stream->on_event, stream->arg);
-    stream->too_large = stream->reader.waiting.overflowed;
-}
-
-static void on_stream_end(void *arg, struct ec_err err, const struct ec_fetch_result *result)
-{
-    struct stream *stream = arg;
-    stream->over = true;
-    stream->err = err;
-    stream->fetch = NULL;
-    if (!ec_failed(err)) {
-        stream->reply.status = result->status;
-        stream->reply.text = stream->reader.waiting.ptr;
+    if (status < 300) {
+        return give_up(EXIT_UNREACHABLE,
+                       "the platform at %s ends the connection again and again. Is it well?  "
+                       "enclii local status",
+                       cli->api_url);
     }
-}
-
-struct stream *stream_open(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event,
-                           void *arg)
-{
-    struct stream *stream = ec_arena_alloc(cli->arena, sizeof *stream);
-    *stream = (struct stream){.cli = cli, .on_event = on_event, .arg = arg};
-    sse_init(&stream->reader);
-    const struct ec_header headers[] = {{"Accept", "text/event-stream"}};
-    const struct ec_fetch_spec spec = {
-        .url = ec_arena_format(cli->arena, "%s%s", cli->api_url, path),
-        .headers = headers,
-        .header_count = EC_LEN(headers),
-        .bearer = cli->token,
-        .deadline_ms = deadline_ms,
-        .on_piece = on_piece,
-        .body_max_bytes = ANSWER_MAX_BYTES,
-    };
-    stream->err = ec_fetch_start(cli->fetcher, &spec, on_stream_end, stream, &stream->fetch);
-    stream->over = ec_failed(stream->err);
-    return stream;
-}
-
-bool stream_over(const struct stream *stream)
-{
-    return stream->over || stream->ended_by_us || stream->too_large;
-}
-
-int stream_close(struct stream *stream)
-{
-    struct cli *cli = stream->cli;
-    if (!stream->over && stream->fetch) {
-        stream->ended_by_us = !stream->too_large;
-        ec_fetch_cancel(stream->fetch);
-    }
-    while (!stream->over) {
-        uv_run(ec_loop_uv(cli->loop), UV_RUN_ONCE);
-    }
-    int status = EXIT_OK;
-    if (stream->too_large) {
-        status = give_up(EXIT_ERROR, "the platform at %s sent an event of more than %d MiB",
-                         cli->api_url, SSE_EVENT_MAX_BYTES >> 20);
-    } else if (ec_failed(stream->err) && !stream->ended_by_us) {
-        status = unreachable(cli, stream->err);
-    } else if (!stream->ended_by_us && stream->reply.status >= 300) {
-        ec_ignore(
-            ec_json_parse(cli->arena, ec_buf_span(&stream->reader.waiting), &stream->reply.body));
-        status = refused(cli, &stream->reply);
-    }
-    sse_done(&stream->reader);
-    return status;
-}
-
-int api_stream(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event, void *arg)
-{
-    struct stream *stream = stream_open(cli, path, deadline_ms, on_event, arg);
-    while (!stream_over(stream)) {
-        uv_run(ec_loop_uv(cli->loop), UV_RUN_ONCE);
-    }
-    return stream_close(stream);
+    ec_ignore(ec_json_parse(cli->arena, ec_span_of(text), &reply.body)); /* else it is the text */
+    return refused(cli, &reply);
 }

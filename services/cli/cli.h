@@ -79,8 +79,9 @@ const char *config_path(struct cli *cli);
 /* "https://host//" is "https://host": paths are added behind it. */
 char *config_plain_url(struct cli *cli, const char *url);
 
-/* ---- sse.c: server-sent events, out of bytes as they come ---- */
+/* ---- sse.c: events out of bytes as they come ---- */
 #define SSE_EVENT_MAX_BYTES (2 << 20)
+#define SSE_ID_MAX_BYTES 160 /* a longer one is not resumed from */
 struct sse_event {
     const char *id, *name, *data;
 };
@@ -89,6 +90,8 @@ struct sse_reader {
     struct ec_buf waiting; /* an event that is not complete yet; overflowed: it is too large */
     size_t looked_at;      /* bytes of it that hold no end */
     bool line_empty;       /* up to there, its last line is empty */
+    bool began;            /* something complete came, if only a comment */
+    char last_id[SSE_ID_MAX_BYTES];
 };
 void sse_init(struct sse_reader *reader);
 void sse_done(struct sse_reader *reader);
@@ -108,16 +111,35 @@ bool api_call(struct cli *cli, const char *method, const char *path, const json_
 /* The same, quiet about a 404 (false with ret_exit EXIT_NOT_FOUND). */
 bool api_look(struct cli *cli, const char *path, struct reply *ret_reply, int *ret_exit);
 
-/* Server-sent events until the server or `on_event` (false) ends it. */
+/* What is wrong with an answer that is none, in the same words. */
+int api_refused(struct cli *cli, struct ec_err err, int status, const char *text);
+char *api_path(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- stream.c: server-sent events until they end, or `on_event` (false) ends them ---- */
+struct stream_spec {
+    const char *path;
+    const char *(*path_again)(void *arg); /* after a loss, where ids do not resume; may be NULL */
+    uint32_t deadline_ms;                 /* of one connection */
+    bool quiet;                           /* losses are not told */
+    sse_fn on_event;
+    void *arg;
+};
 struct stream;
-struct stream *stream_open(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event,
-                           void *arg);
+struct stream *stream_open(struct cli *cli, const struct stream_spec *spec);
 bool stream_over(const struct stream *stream);
 /* Ends it if need be, frees it; an exit status, after having said what was wrong. */
 int stream_close(struct stream *stream);
 /* Opens, waits for the end, closes. */
-int api_stream(struct cli *cli, const char *path, uint32_t deadline_ms, sse_fn on_event, void *arg);
-char *api_path(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int api_stream(struct cli *cli, const struct stream_spec *spec);
+
+struct stream_end { /* how a connection ended */
+    bool no_answer; /* none, or cut off */
+    int status;
+    bool wanted_no_more;
+    int64_t lost_for_ms; /* since events stopped coming */
+};
+enum stream_fate { STREAM_OVER, STREAM_AGAIN };
+enum stream_fate decide_stream_end(const struct stream_end *end);
 
 /* ---- find.c: names to objects ---- */
 json_t *find_project(struct cli *cli, int *ret_exit);

@@ -67,7 +67,10 @@ int cmd_events_tail(struct cli *cli)
     const char *path = api_path(cli, "/v1/events?replay=%s%s%s&type=%s",
                                 option(cli, "replay") ? "true" : "false", id[0] ? "&service=" : "",
                                 id, ec_percent(cli->arena, ec_span_of(type ? type : "")));
-    status = api_stream(cli, path, TAIL_DEADLINE_MS, on_event, &tail);
+    status = api_stream(cli, &(struct stream_spec){.path = path,
+                                                   .deadline_ms = TAIL_DEADLINE_MS,
+                                                   .on_event = on_event,
+                                                   .arg = &tail});
     return status == EXIT_OK && tail.left != 0
                ? give_up(EXIT_UNREACHABLE, "the stream of events ended. Say it again to go on")
                : status;

@@ -33,9 +33,47 @@ static void print_log_line(struct cli *cli, struct ec_arena *arena, const json_t
     }
 }
 
+struct log_follow {
+    struct cli *cli;
+    const char *path;       /* of an app */
+    const char *path_again; /* without since; NULL = a build's: its lines have ids */
+    char last_time[40];
+    size_t at_last; /* lines shown that carry last_time */
+    size_t to_skip; /* of those that come again */
+};
+
+/* The app's lines have no ids: after a loss they are asked for from the last one's time on. */
+static bool shown_before(struct log_follow *follow, const char *time)
+{
+    if (strcmp(time, follow->last_time) != 0) {
+        snprintf(follow->last_time, sizeof follow->last_time, "%s", time);
+        follow->at_last = 1;
+        follow->to_skip = 0;
+        return false;
+    }
+    if (follow->to_skip > 0) {
+        follow->to_skip--;
+        return true;
+    }
+    follow->at_last++;
+    return false;
+}
+
+static const char *path_since_last(void *arg)
+{
+    struct log_follow *follow = arg;
+    if (follow->at_last == 0) {
+        return follow->path; /* no line came yet */
+    }
+    follow->to_skip = follow->at_last;
+    return ec_arena_format(follow->cli->arena, "%s&since=%s", follow->path_again,
+                           ec_percent(follow->cli->arena, ec_span_of(follow->last_time)));
+}
+
 static bool on_log_event(void *arg, const struct sse_event *event)
 {
-    struct cli *cli = arg;
+    struct log_follow *follow = arg;
+    struct cli *cli = follow->cli;
     ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(LINE_ARENA_MAX_BYTES);
     ec_cleanup(ec_json_freep) json_t *data = NULL;
     if (ec_failed(ec_json_parse(arena, ec_span_of(event->data), &data))) {
@@ -43,15 +81,17 @@ static bool on_log_event(void *arg, const struct sse_event *event)
     }
     bool end = strcmp(event->name, "end") == 0;
     if (strcmp(event->name, "log") == 0) {
-        print_log_line(cli, arena, data);
-        fflush(stdout);
+        if (!follow->path_again || !shown_before(follow, ec_json_text(data, "time"))) {
+            print_log_line(cli, arena, data);
+            fflush(stdout);
+        }
     } else if (strcmp(event->name, "gap") == 0) {
         fprintf(stderr, "... %lld lines are missing: the app was faster than this connection\n",
                 (long long)ec_json_int(data, "dropped_lines", 0));
     } else if (end && ec_json_text(data, "problem")[0]) {
-        fprintf(stderr, "enclii: %s\n", ec_json_text(data, "problem"));
+        give_up(EXIT_OK, "%s. See:  enclii status   enclii watch", ec_json_text(data, "problem"));
     }
-    return !end;
+    return !end && !ferror(stdout); /* `enclii logs -f | head` is content */
 }
 
 static int print_lines(struct cli *cli, const json_t *body)
@@ -101,8 +141,12 @@ static int build_logs(struct cli *cli, const char *build)
         }
     }
     if (option(cli, "follow")) {
-        return api_stream(cli, api_path(cli, "/v1/builds/%s/logs/stream", build), LOG_DEADLINE_MS,
-                          on_log_event, cli);
+        struct log_follow follow = {.cli = cli};
+        return api_stream(
+            cli, &(struct stream_spec){.path = api_path(cli, "/v1/builds/%s/logs/stream", build),
+                                       .deadline_ms = LOG_DEADLINE_MS,
+                                       .on_event = on_log_event,
+                                       .arg = &follow});
     }
     return api_call(cli, "GET", api_path(cli, "/v1/builds/%s/logs", build), NULL, &reply, &status)
                ? print_lines(cli, reply.body)
@@ -128,6 +172,20 @@ static const char *since_time(struct cli *cli, const char *text)
     return time;
 }
 
+static int follow_app(struct cli *cli, const json_t *service, const char *where, const char *query)
+{
+    const char *path = api_path(cli, "/v1/services/%s/logs/stream", service_id(service));
+    struct log_follow follow = {.cli = cli,
+                                .path = api_path(cli, "%s%s", path, query),
+                                .path_again =
+                                    api_path(cli, "%s?lines=10000&environment=%s", path, where)};
+    return api_stream(cli, &(struct stream_spec){.path = follow.path,
+                                                 .path_again = path_since_last,
+                                                 .deadline_ms = LOG_DEADLINE_MS,
+                                                 .on_event = on_log_event,
+                                                 .arg = &follow});
+}
+
 static int app_logs(struct cli *cli)
 {
     int status = EXIT_OK;
@@ -141,17 +199,15 @@ static int app_logs(struct cli *cli)
     if (!service) {
         return status;
     }
-    char *query = ec_arena_format(
-        cli->arena, "?lines=%s&environment=%s%s%s",
-        lines   ? lines
-        : since ? "10000"
-                : "100",
-        environment ? ec_percent(cli->arena, ec_span_of(environment)) : "", since ? "&since=" : "",
-        since ? ec_percent(cli->arena, ec_span_of(since)) : "");
+    const char *where = environment ? ec_percent(cli->arena, ec_span_of(environment)) : "";
+    char *query = ec_arena_format(cli->arena, "?lines=%s&environment=%s%s%s",
+                                  lines   ? lines
+                                  : since ? "10000"
+                                          : "100",
+                                  where, since ? "&since=" : "",
+                                  since ? ec_percent(cli->arena, ec_span_of(since)) : "");
     if (option(cli, "follow")) {
-        return api_stream(
-            cli, api_path(cli, "/v1/services/%s/logs/stream%s", service_id(service), query),
-            LOG_DEADLINE_MS, on_log_event, cli);
+        return follow_app(cli, service, where, query);
     }
     if (!api_call(cli, "GET", api_path(cli, "/v1/services/%s/logs%s", service_id(service), query),
                   NULL, &reply, &status)) {

@@ -168,8 +168,13 @@ static void open_logs(struct follow *follow)
     if (follow->wants_logs && !follow->logs && !follow->cli->json) {
         follow->logs_of = follow->build;
         follow->logs = stream_open(
-            follow->cli, api_path(follow->cli, "/v1/builds/%s/logs/stream", follow->build),
-            FOLLOW_DEADLINE_MS, on_log, follow);
+            follow->cli,
+            &(struct stream_spec){
+                .path = api_path(follow->cli, "/v1/builds/%s/logs/stream", follow->build),
+                .deadline_ms = FOLLOW_DEADLINE_MS,
+                .quiet = true, /* the events' stream tells it */
+                .on_event = on_log,
+                .arg = follow});
     }
 }
 
@@ -363,8 +368,11 @@ static int run(struct follow *follow)
     const char *limit = option(cli, "timeout");
     int64_t until = ec_mono_ms() + (limit ? atoll(limit) * 1000 : FOLLOW_DEADLINE_MS);
     struct stream *events = stream_open(
-        cli, api_path(cli, "/v1/services/%s/events%s", service_id(follow->service), follow->query),
-        FOLLOW_DEADLINE_MS, on_event, follow);
+        cli, &(struct stream_spec){.path = api_path(cli, "/v1/services/%s/events%s",
+                                                    service_id(follow->service), follow->query),
+                                   .deadline_ms = FOLLOW_DEADLINE_MS,
+                                   .on_event = on_event,
+                                   .arg = follow});
     uv_timer_t tick;
     uv_timer_init(ec_loop_uv(cli->loop), &tick);
     uv_timer_start(&tick, on_tick, 100, 100);

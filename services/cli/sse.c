@@ -30,7 +30,7 @@ static void take_line(struct sse_event *event, struct ec_buf *data, const char *
     }
 }
 
-static bool take_event(char *text, sse_fn on_event, void *arg)
+static bool take_event(struct sse_reader *reader, char *text, sse_fn on_event, void *arg)
 {
     struct sse_event event = {.id = "", .name = "message"};
     ec_cleanup(ec_buf_done) struct ec_buf data;
@@ -44,6 +44,9 @@ static bool take_event(char *text, sse_fn on_event, void *arg)
         take_line(&event, &data, line);
     }
     event.data = data.ptr;
+    if (event.id[0] && strlen(event.id) < sizeof reader->last_id) {
+        snprintf(reader->last_id, sizeof reader->last_id, "%s", event.id);
+    }
     return data.len == 0 || on_event(arg, &event);
 }
 
@@ -68,7 +71,8 @@ bool sse_feed(struct sse_reader *reader, struct ec_span piece, sse_fn on_event, 
     ec_buf_add_span(&reader->waiting, piece);
     for (size_t end; (end = event_end(reader)) > 0;) {
         reader->waiting.ptr[end] = '\0';
-        bool go_on = take_event(reader->waiting.ptr, on_event, arg);
+        bool go_on = take_event(reader, reader->waiting.ptr, on_event, arg);
+        reader->began = true;
         ec_buf_drop_front(&reader->waiting, end + 1);
         reader->looked_at = 0;
         reader->line_empty = false;

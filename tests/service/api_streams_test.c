@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "bus/topics.h"
@@ -22,13 +23,23 @@ static struct api_place shop, other;
 
 #define BUILD_1 "00000000-0000-4000-8000-00000000b001"
 #define BUILD_2 "00000000-0000-4000-8000-00000000b002"
+#define BUILD_3 "00000000-0000-4000-8000-00000000b003"
+#define BUILD_4 "00000000-0000-4000-8000-00000000b004"
+#define BUILD_5 "00000000-0000-4000-8000-00000000b005"
+#define BUILD_6 "00000000-0000-4000-8000-00000000b006"
+
+static int64_t happened_unix_ms; /* of what is published; 0 = now */
 
 static void publish(const char *topic, const char *key, const char *type,
                     const ProtobufCMessage *body)
 {
     struct ec_id id = ec_id_new();
-    struct ec_message message = {
-        .topic = topic, .key = key, .type = type, .id = id.text, .body = body};
+    struct ec_message message = {.topic = topic,
+                                 .key = key,
+                                 .type = type,
+                                 .id = id.text,
+                                 .body = body,
+                                 .time_unix_ms = happened_unix_ms};
     test_kafka_publish(fx.kafka, fx.bus, &message);
 }
 
@@ -142,13 +153,61 @@ static void test_events_resume_after_the_last_seen(void **state)
     queued(shop.service_id, BUILD_2, SHA_2); /* while nobody looks */
     api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN, seen);
     api_stream_until(&fx, &stream, BUILD_2, 5000);
-    assert_null(strstr(stream.text, BUILD_1)); /* nothing twice */
+    assert_int_equal(times(stream.text, seen), 0);
     assert_null(strstr(stream.text, "gap"));
     api_stream_close(&fx, &stream);
     api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN,
                     "enclii.build.events-0-777777");
     api_stream_until(&fx, &stream, "event: gap", 5000);
     api_stream_until(&fx, &stream, BUILD_1, 5000);
+    api_stream_close(&fx, &stream);
+}
+
+/* Whoever was cut off before anything happened: nothing of before, all of since. */
+static void test_a_stream_that_saw_nothing_resumes(void **state)
+{
+    (void)state;
+    struct api_stream stream;
+    api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN, NULL);
+    api_stream_until(&fx, &stream, "id: at-", 5000);
+    api_stream_close(&fx, &stream);
+    assert_null(strstr(stream.text, "data:"));
+    char at[128];
+    snprintf(at, sizeof(at), "%s", last_id(&stream));
+    queued(shop.service_id, BUILD_3, SHA_1);
+    api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN, at);
+    api_stream_until(&fx, &stream, BUILD_3, 5000);
+    assert_null(strstr(stream.text, BUILD_1));
+    assert_null(strstr(stream.text, BUILD_2));
+    assert_null(strstr(stream.text, "gap"));
+    api_stream_close(&fx, &stream);
+}
+
+/* Another process, or this one started anew, may have read the topics in another order: what stands
+ * before the last fact seen and happened at the same time is sent again, older facts are not. */
+static void test_the_order_of_the_ring_hides_nothing(void **state)
+{
+    (void)state;
+    struct api_stream stream;
+    int64_t now = ec_unix_ms();
+    api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN, NULL);
+    api_stream_until(&fx, &stream, "id: at-", 5000);
+    happened_unix_ms = now - 60000;
+    queued(shop.service_id, BUILD_4, SHA_1);
+    happened_unix_ms = now - 500;
+    started(shop.service_id, BUILD_5);
+    happened_unix_ms = now;
+    started(shop.service_id, BUILD_6);
+    happened_unix_ms = 0;
+    api_stream_until(&fx, &stream, BUILD_6, 5000);
+    assert_non_null(strstr(stream.text, BUILD_4)); /* a late one is live, too */
+    char seen[128];
+    snprintf(seen, sizeof(seen), "%s", last_id(&stream));
+    api_stream_close(&fx, &stream);
+    api_stream_open(&fx, &stream, events_path(&shop, ""), ADMIN_TOKEN, seen);
+    api_stream_until(&fx, &stream, BUILD_5, 5000);
+    assert_null(strstr(stream.text, BUILD_4));
+    assert_null(strstr(stream.text, BUILD_6));
     api_stream_close(&fx, &stream);
 }
 
@@ -324,6 +383,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_events_are_live_and_only_of_the_service),
         cmocka_unit_test(test_events_resume_after_the_last_seen),
+        cmocka_unit_test(test_a_stream_that_saw_nothing_resumes),
+        cmocka_unit_test(test_the_order_of_the_ring_hides_nothing),
         cmocka_unit_test(test_events_of_one_commit),
         cmocka_unit_test(test_pushes_reach_their_services),
         cmocka_unit_test(test_logs_are_kept_once),

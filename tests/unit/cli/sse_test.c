@@ -1,4 +1,4 @@
-/* Events of a stream, however its bytes arrive. */
+/* Events of a stream, however its bytes arrive, and what its end means. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -70,12 +70,60 @@ static void test_an_event_too_large(void **state)
     sse_done(&reader);
 }
 
+/* Where to resume: also told by an id that comes without an event, not by an event without an id.
+ */
+static void test_the_last_id(void **state)
+{
+    (void)state;
+    struct sse_reader reader;
+    sse_init(&reader);
+    assert_true(sse_feed(&reader, EC_SPAN("{\"detail\": \"not found\"}\n"), on_event, NULL));
+    assert_false(reader.began);
+    sse_done(&reader);
+    sse_init(&reader);
+    said[0] = '\0';
+    assert_true(sse_feed(&reader, EC_SPAN("retry: 1000\n\nid: at-5\n\n"), on_event, NULL));
+    assert_true(reader.began);
+    assert_string_equal(reader.last_id, "at-5");
+    assert_string_equal(said, "");
+    assert_true(sse_feed(&reader, EC_SPAN("id: a-0-7\ndata: x\n\ndata: y\n\n"), on_event, NULL));
+    assert_string_equal(reader.last_id, "a-0-7");
+    sse_done(&reader);
+}
+
+static void test_what_the_end_of_a_connection_means(void **state)
+{
+    (void)state;
+    const struct {
+        struct stream_end end;
+        enum stream_fate fate;
+    } cases[] = {
+        {{.no_answer = true}, STREAM_AGAIN},
+        {{.status = 200}, STREAM_AGAIN},
+        {{.status = 503}, STREAM_AGAIN},
+        {{.status = 429}, STREAM_AGAIN},
+        {{.no_answer = true, .lost_for_ms = 119999}, STREAM_AGAIN},
+        {{.no_answer = true, .lost_for_ms = 120000}, STREAM_OVER},
+        {{.status = 503, .lost_for_ms = 120000}, STREAM_OVER},
+        {{.status = 200, .wanted_no_more = true}, STREAM_OVER},
+        {{.no_answer = true, .wanted_no_more = true}, STREAM_OVER},
+        {{.status = 401}, STREAM_OVER},
+        {{.status = 404}, STREAM_OVER},
+        {{.status = 500}, STREAM_OVER},
+    };
+    for (size_t i = 0; i < EC_LEN(cases); i++) {
+        assert_int_equal(decide_stream_end(&cases[i].end), cases[i].fate);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_end),
         cmocka_unit_test(test_an_event_too_large),
+        cmocka_unit_test(test_the_last_id),
+        cmocka_unit_test(test_what_the_end_of_a_connection_means),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
