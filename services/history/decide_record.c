@@ -23,41 +23,47 @@ static bool is_private(const char *name)
     return strcmp(name, "env") == 0 || strcmp(name, "args") == 0;
 }
 
-static void hide_values(json_t *pairs)
+/* Whether there was any. */
+static bool hide_values(json_t *pairs)
 {
     size_t i;
     json_t *pair;
+    bool any = false;
     json_array_foreach(pairs, i, pair)
     {
         if (json_object_get(pair, "value")) {
             json_object_set_new(pair, "value", json_string("***"));
+            any = true;
         }
     }
+    return any;
 }
 
-/* Depth is bounded by the bus's own limit on nested messages. */
-static void tidy(json_t *node)
+/* Whether values were hidden. Depth is bounded by the bus's own limit on nested messages. */
+static bool tidy(json_t *node)
 {
     size_t i;
     const char *name;
     json_t *item;
+    bool hidden = false;
     if (json_is_array(node)) {
         while (json_array_size(node) > LIST_MAX) {
             json_array_remove(node, json_array_size(node) - 1);
         }
         json_array_foreach(node, i, item)
         {
-            tidy(item);
+            hidden = tidy(item) || hidden;
         }
-        return;
+        return hidden;
     }
     json_object_foreach(node, name, item)
     {
         if (is_private(name)) {
-            hide_values(item);
+            hidden = hide_values(item) || hidden;
         }
-        tidy(item);
+        hidden = tidy(item) || hidden;
     }
+    return hidden;
 }
 
 static const char *bounded_text(struct ec_arena *arena, const json_t *body)
@@ -172,7 +178,7 @@ void decide_record(struct ec_arena *arena, const struct record_source *source,
     char trace[33];
     ec_trace_id(source->trace, trace);
     ec_cleanup(ec_json_freep) json_t *body = source->body ? ec_message_json(source->body) : NULL;
-    tidy(body);
+    bool hidden = tidy(body);
     bool intake = strcmp(source->topic, EC_TOPIC_INTAKE) == 0;
     *ret_record = (struct record){
         .project_id = project_of(arena, source, body),
@@ -181,5 +187,6 @@ void decide_record(struct ec_arena *arena, const struct record_source *source,
         .about = about_text(arena, source, trace, body),
         .trace = ec_arena_strdup(arena, trace),
         .body = body ? bounded_text(arena, body) : NULL,
+        .hidden = hidden,
     };
 }

@@ -97,6 +97,7 @@ struct record {
     const char *about;                              /* ids, one a line */
     const char *trace;                              /* 32 hex digits */
     const char *body;                               /* JSON text, or NULL */
+    bool hidden; /* the body leaves values out, so the packed bytes are not kept either */
 };
 void decide_record(struct ec_arena *arena, const struct record_source *source,
                    struct record *ret_record);

@@ -109,14 +109,15 @@ static size_t put_row(struct ec_columns *cols, struct ec_event *ev, int64_t time
     text_or_null(cols, record.repo_key);
     ec_columns_text(cols, record.about);
     text_or_null(cols, record.body);
-    if (raw.len <= RAW_MAX_BYTES) {
+    bool keeps_raw = raw.len <= RAW_MAX_BYTES && !record.hidden;
+    if (keeps_raw) {
         ec_columns_bytes(cols, raw);
     } else {
         ec_columns_null(cols);
     }
     ec_columns_int(cols, (int64_t)raw.len);
     size_t body = record.body ? 2 * strlen(record.body) : 0;
-    return 1024 + body + 2 * (raw.len <= RAW_MAX_BYTES ? raw.len : 0);
+    return 1024 + body + 2 * (keeps_raw ? raw.len : 0);
 }
 
 /* A month nobody knows yet (an event from before us, or the first of a new month) gets its

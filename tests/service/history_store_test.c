@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "bus/topics.h"
 #include "enclii/v1/build.pb-c.h"
+#include "enclii/v1/deployment.pb-c.h"
 #include "history.h"
 #include "support/kafka.h"
 #include "support/pg.h"
@@ -271,6 +272,37 @@ static int close_all(void **state)
     return 0;
 }
 
+/* What the body hides is nowhere in the row. */
+static void test_hidden_values_are_not_kept_packed(void **state)
+{
+    (void)state;
+    Enclii__V1__RunSpec__EnvEntry entry = ENCLII__V1__RUN_SPEC__ENV_ENTRY__INIT;
+    Enclii__V1__RunSpec__EnvEntry *env[] = {&entry};
+    char name[] = "DATABASE_URL", value[] = "postgres://hunter2";
+    entry.key = name;
+    entry.value = value;
+    Enclii__V1__RunSpec run = ENCLII__V1__RUN_SPEC__INIT;
+    run.env = env;
+    run.n_env = 1;
+    Enclii__V1__DesiredRelease release = ENCLII__V1__DESIRED_RELEASE__INIT;
+    release.run = &run;
+    Enclii__V1__Desired desired = ENCLII__V1__DESIRED__INIT;
+    desired.release = &release;
+    struct ec_message message = {.topic = EC_TOPIC_DESIRED,
+                                 .key = SERVICE_ID ":" BUILD_ID,
+                                 .type = "dev.enclii.desired.v1",
+                                 .id = "event-hidden",
+                                 .body = &desired.base};
+    test_kafka_publish(kafka, bus, &message);
+    struct wait wait = {"select count(*) from history.event where id = 'event-hidden'", 1};
+    assert_true(test_run_until(loop, 15000, has_come, &wait));
+    assert_string_equal(
+        test_pg_value(pg, "select concat_ws(' ', body->'release'->'run'->'env'->0->>'value',"
+                          " raw is null, raw_bytes > 0) from history.event"
+                          " where id = 'event-hidden'"),
+        "*** t t");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_the_database_away),
         cmocka_unit_test(test_months_come_and_go),
         cmocka_unit_test(test_a_month_that_vanished),
+        cmocka_unit_test(test_hidden_values_are_not_kept_packed),
     };
     ec_log_setup("test", EC_LOG_ERROR);
     pg = test_pg_start();

@@ -59,6 +59,7 @@ static void test_push(void **state)
     assert_string_equal(record.trace, TRACE);
     assert_true(speaks_of(&record, TRACE));
     assert_true(speaks_of(&record, "delivery 7"));
+    assert_false(record.hidden);
     assert_true(speaks_of(&record, head.sha));
 }
 
@@ -91,6 +92,7 @@ static void test_desired_hides_values(void **state)
     assert_null(strstr(record.body, "hunter2"));
     assert_non_null(strstr(record.body, "DATABASE_URL"));
     assert_non_null(strstr(record.body, "\"***\""));
+    assert_true(record.hidden);
 }
 
 static void test_tombstone(void **state)
