@@ -1,6 +1,6 @@
 /* API tokens of people and machines. A token never gives more than its maker has: not a higher
- * role, not another project. Those who are no admins see and revoke what they made, and themselves.
- */
+ * role, not another project, not a longer life. Those who are no admins see and revoke what they
+ * made, and themselves. */
 #include <string.h>
 
 #include "api.h"
@@ -81,6 +81,29 @@ static const char *asked_role(struct call *call, const json_t *body)
     return role_name(role);
 }
 
+/* What cannot be read is refused: taken for left out, it would make a token without an end, or for
+ * every project. NULL = answered. */
+static const char *asked_days(struct call *call, const json_t *body)
+{
+    const json_t *value = json_object_get(body, "expires_in_days");
+    if (!value || json_is_null(value)) {
+        return "";
+    }
+    json_int_t days = json_integer_value(value); /* 0 when it is none */
+    if (days < 1 || days > 3650) {
+        call_problem(call, 400, "invalid_field", "expires_in_days",
+                     "expires_in_days must be a number from 1 to 3650; leave it out for no end");
+        return NULL;
+    }
+    return ec_arena_format(call->arena, "%lld", (long long)days);
+}
+
+static const char *asked_project(struct call *call, const json_t *body)
+{
+    const json_t *value = json_object_get(body, "project");
+    return !value || json_is_null(value) ? "" : body_text(call, body, "project", 63);
+}
+
 static void insert_token(struct call *call, struct making *making, const char *project_id)
 {
     struct ec_span text = ec_span_of(making->text);
@@ -89,8 +112,9 @@ static void insert_token(struct call *call, struct making *making, const char *p
     struct ec_batch *batch = ec_batch_new(call->api->store);
     ec_batch_add(batch,
                  "insert into enclii.api_token as t (id, name, prefix, hash, role, project_id,"
-                 " created_by, expires_at) values ($1::uuid, $2, $3, $4, $5, nullif($6, '')::uuid,"
-                 " $7::uuid, now() + nullif($8, '')::int * interval '1 day')"
+                 " created_by, expires_at) select $1::uuid, $2, $3, $4, $5, nullif($6, '')::uuid,"
+                 " maker.id, least(now() + nullif($8, '')::int * interval '1 day',"
+                 "  maker.expires_at) from enclii.api_token maker where maker.id = $7::uuid"
                  " returning " TIME("t.expires_at", "expires_at"),
                  ARGS(making->id.text, making->name, prefix, ec_token_hash_hex(call->arena, text),
                       making->role, project_id, call->who.token_id, making->days));
@@ -134,20 +158,14 @@ void on_token_create(void *state, struct ec_request *req)
     if (!role) {
         return;
     }
-    int64_t days = ec_json_int(body, "expires_in_days", 0);
-    if (days < 0 || days > 3650) {
-        call_problem(call, 400, "invalid_field", "expires_in_days",
-                     "expires_in_days must be 1 to 3650; leave it out for no end");
+    const char *days = asked_days(call, body);
+    const char *project = days ? asked_project(call, body) : NULL;
+    if (!project) {
         return;
     }
     struct making *making = ec_arena_alloc(call->arena, sizeof(*making));
     *making = (struct making){
-        .id = ec_id_new(),
-        .name = name,
-        .role = role,
-        .project = ec_arena_strdup(call->arena, ec_json_text(body, "project")),
-        .days = days ? ec_arena_format(call->arena, "%lld", (long long)days) : "",
-    };
+        .id = ec_id_new(), .name = name, .role = role, .project = project, .days = days};
     call->more = making;
     call_query(call, FACTS_SQL, ARGS(call->who.token_id, making->project, call->who.project_id),
                on_token_facts);

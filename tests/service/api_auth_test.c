@@ -219,6 +219,40 @@ static void test_tokens_never_exceed_their_maker(void **state)
     assert_int_equal(api_ask(&fx, "GET", path("/v1/projects/%s", mine.slug), made, NULL), 200);
 }
 
+/* A token that ends cannot make one that outlives it; what cannot be read makes none at all. */
+static void test_tokens_do_not_outlive_their_maker(void **state)
+{
+    (void)state;
+    assert_int_equal(api_ask(&fx, "POST", "/v1/user/tokens", ADMIN_TOKEN,
+                             "{\"name\":\"a day\",\"expires_in_days\":1}"),
+                     201);
+    char day[80];
+    snprintf(day, sizeof(day), "%s", api_text(&fx, "token"));
+    static const char *const bodies[] = {"{\"name\":\"child\"}",
+                                         "{\"name\":\"child\",\"expires_in_days\":900}"};
+    for (size_t i = 0; i < EC_LEN(bodies); i++) {
+        assert_int_equal(api_ask(&fx, "POST", "/v1/user/tokens", day, bodies[i]), 201);
+        assert_true(api_text(&fx, "expires_at")[0]);
+    }
+    assert_string_equal(test_pg_value(fx.pg, "select count(*) from enclii.api_token c join"
+                                             " enclii.api_token m on m.id = c.created_by where"
+                                             " m.name = 'a day' and c.expires_at = m.expires_at"),
+                        "2");
+    static const char *const bad[] = {
+        "{\"name\":\"x\",\"expires_in_days\":\"30\"}",
+        "{\"name\":\"x\",\"expires_in_days\":0.5}",
+        "{\"name\":\"x\",\"expires_in_days\":0}",
+        "{\"name\":\"x\",\"expires_in_days\":-1}",
+        "{\"name\":\"x\",\"project\":7}",
+        "{\"name\":\"x\",\"project\":\"\"}",
+    };
+    for (size_t i = 0; i < EC_LEN(bad); i++) {
+        assert_int_equal(api_ask(&fx, "POST", "/v1/user/tokens", ADMIN_TOKEN, bad[i]), 400);
+    }
+    assert_string_equal(
+        test_pg_value(fx.pg, "select count(*) from enclii.api_token where name = 'x'"), "0");
+}
+
 static void test_token_life(void **state)
 {
     (void)state;
@@ -265,6 +299,7 @@ int main(void)
         cmocka_unit_test(test_project_scope_by_id),
         cmocka_unit_test(test_lists_show_only_the_scope),
         cmocka_unit_test(test_tokens_never_exceed_their_maker),
+        cmocka_unit_test(test_tokens_do_not_outlive_their_maker),
         cmocka_unit_test(test_token_life),
         cmocka_unit_test(test_malformed_ids),
     };

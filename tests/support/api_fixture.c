@@ -217,8 +217,8 @@ void api_place(struct api_fixture *fx, const char *slug, struct api_place *ret_p
 void api_token(struct api_fixture *fx, const char *role, const char *project, char out[80])
 {
     char body[256];
-    snprintf(body, sizeof(body), "{\"name\":\"%s\",\"role\":\"%s\",\"project\":\"%s\"}", role, role,
-             project ? project : "");
+    snprintf(body, sizeof(body), "{\"name\":\"%s\",\"role\":\"%s\"%s%s%s}", role, role,
+             project ? ",\"project\":\"" : "", project ? project : "", project ? "\"" : "");
     assert_int_equal(api_ask(fx, "POST", "/v1/user/tokens", ADMIN_TOKEN, body), 201);
     snprintf(out, 80, "%s", api_text(fx, "token"));
 }
