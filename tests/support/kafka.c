@@ -12,7 +12,8 @@
 #include "base/mem.h"
 
 #define BROKERS 1
-#define API_HEARTBEAT 12 /* of Kafka's protocol */
+#define API_PRODUCE 0 /* of Kafka's protocol */
+#define API_HEARTBEAT 12
 
 struct test_kafka {
     struct ec_loop *loop;
@@ -88,6 +89,12 @@ void test_kafka_fence(struct test_kafka *kafka)
 {
     rd_kafka_mock_push_request_errors(kafka->cluster, API_HEARTBEAT, 1,
                                       RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
+}
+
+void test_kafka_refuse(struct test_kafka *kafka)
+{
+    rd_kafka_mock_push_request_errors(kafka->cluster, API_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
 }
 
 static void on_fatal(void *arg, struct ec_err err)

@@ -27,6 +27,9 @@ void test_kafka_down(struct test_kafka *kafka, bool down); /* brokers answer no 
 /* The next heartbeat of a member is told that another one has its name. */
 void test_kafka_fence(struct test_kafka *kafka);
 
+/* The next write of a producer is refused for good. */
+void test_kafka_refuse(struct test_kafka *kafka);
+
 /* A bus with short waits. A FATAL error is kept for test_kafka_fatal. */
 struct ec_bus *test_kafka_bus(struct test_kafka *kafka, const char *service);
 void test_kafka_close_bus(struct test_kafka *kafka,
