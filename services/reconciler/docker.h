@@ -22,6 +22,7 @@ struct place {
     size_t share_count;
     bool shares_known; /* asked for, or read back from the router after our restart */
     bool changed;      /* the reconciler has to look again */
+    size_t instances;  /* that point here; without any, and without shares, it is forgotten */
 };
 
 /* One container, from the list, with what our probes found. */
@@ -36,8 +37,11 @@ struct instance {
     int host_port;
     struct probe_spec probe; /* path is our own copy */
     bool listed;             /* in the list being read */
-    bool removing;           /* on its way out: in no view, in no route */
-    bool stopping;           /* a request to stop or delete it is under way */
+    /* On its way out: retiring (a replica too many: no new requests, those under way may end) →
+     * removing (in no view, and the router is told to let go) → unrouted (it has: may be stopped) →
+     * stopping (a request to stop or delete it is under way). */
+    int64_t retire_mono_ms; /* when that began; 0 = it stays */
+    bool removing, unrouted, stopping;
     /* Health. */
     struct ec_timer *timer;
     struct ec_fetch *fetch; /* the probe under way */
@@ -69,6 +73,8 @@ struct target {
     struct refresh_waiter *waiting; /* for a list that begins from now on */
     struct refresh_waiter *served;  /* for the one under way */
     bool refreshing;
+    bool refresh_again;      /* something changed while the list was read */
+    int64_t refresh_mono_ms; /* when refresh_timer is due; 0 = it is not set */
     bool listed_once;
     bool reached; /* the engine answered the last list */
     bool closed;
@@ -88,6 +94,7 @@ EC_RESULT docker_call(struct target *dk, const struct ec_fetch_spec *call, ec_fe
                       void *arg);
 
 /* docker_probe.c */
+void docker_probe_anew(struct instance *instance); /* it was started again: nothing is known */
 struct ec_timer *docker_probe_timer(struct instance *instance);
 void docker_probe_start(struct instance *instance); /* idempotent */
 void docker_instance_free(void *instance);
@@ -122,6 +129,7 @@ EC_RESULT docker_set_routes(struct target *dk, const char *key,
 EC_RESULT docker_prepare(struct target *dk, const char *image, target_done_fn done, void *arg);
 
 /* target_docker.c */
+void docker_retire(struct target *dk); /* goes on with what is retiring */
 void docker_observe(struct target *dk, const char *key, struct target_view *ret_view);
 /* The place's instances that are not on their way out; *at begins at 0. */
 bool docker_next(const struct place *place, size_t *at, struct instance **ret_instance);

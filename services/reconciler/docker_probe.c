@@ -62,6 +62,7 @@ enum target_trouble docker_trouble(const struct instance *instance, char *ret_de
 
 static void free_now(struct instance *instance)
 {
+    instance->place->instances--;
     ec_timer_free(instance->timer);
     free(instance->id);
     free(instance->name);
@@ -162,6 +163,17 @@ static void on_timer(void *arg)
         return;
     }
     dk->pending++;
+}
+
+void docker_probe_anew(struct instance *instance)
+{
+    instance->ever_healthy = instance->ever_answered = false;
+    instance->failures = instance->last_status = 0;
+    instance->since_ms = ec_mono_ms();
+    ec_timer_stop(instance->timer);
+    if (instance->fetch != NULL) {
+        ec_fetch_cancel(instance->fetch); /* whose answer is of the time before */
+    }
 }
 
 void docker_probe_start(struct instance *instance)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/encode.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -99,7 +100,7 @@ static void discard_by_name(struct target *dk, struct instance *instance, const 
 
 void docker_discard(struct instance *instance, bool gently)
 {
-    instance->removing = true;
+    instance->removing = instance->unrouted = true;
     if (instance->stopping) {
         return;
     }
@@ -224,7 +225,8 @@ static void sort_replicas(struct target *dk, const struct target_goal *goal, int
     for (size_t at = 0; ec_map_next(dk->instances, &at, &id, &value);) {
         struct instance *instance = value;
         char detail[TARGET_DETAIL_SIZE];
-        if (instance->removing || strcmp(instance->place->key, goal->key) != 0 ||
+        if (instance->removing || instance->retire_mono_ms > 0 ||
+            strcmp(instance->place->key, goal->key) != 0 ||
             strcmp(instance->identity.text, goal->identity.text) != 0) {
             continue;
         }
@@ -233,6 +235,8 @@ static void sort_replicas(struct target *dk, const struct target_goal *goal, int
         bool fits = instance->replica >= 0 && instance->replica < replicas;
         if (good && fits && !ret_there[instance->replica]) {
             ret_there[instance->replica] = true;
+        } else if (good) {
+            instance->retire_mono_ms = ec_mono_ms();
         } else {
             docker_discard(instance, instance->state == CONTAINER_RUNNING);
         }

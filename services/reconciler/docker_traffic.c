@@ -23,12 +23,13 @@ static int share_of(const struct place *place, const struct target_identity *ide
  * those that once were (an answer that may fail is better than none). */
 static bool may_serve(const struct place *place, const struct instance *instance)
 {
-    if (docker_ready(instance)) {
-        return true;
+    if (instance->retire_mono_ms > 0 || docker_ready(instance)) {
+        return instance->retire_mono_ms == 0;
     }
     struct instance *other;
     for (size_t at = 0; docker_next(place, &at, &other);) {
-        if (strcmp(other->identity.text, instance->identity.text) == 0 && docker_ready(other)) {
+        if (strcmp(other->identity.text, instance->identity.text) == 0 && docker_ready(other) &&
+            other->retire_mono_ms == 0) {
             return false;
         }
     }

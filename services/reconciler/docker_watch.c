@@ -13,6 +13,7 @@
 
 #define LIST_EVERY_MS 5000
 #define LIST_SOON_MS 5
+#define LIST_FAILED_MS 1000
 #define LIST_DEADLINE_MS 10000
 #define EVENTS_DEADLINE_MS 3600000 /* then the stream is opened anew */
 #define PLACES_MAX 5000
@@ -86,6 +87,7 @@ static struct instance *add_instance(struct target *dk, const struct container *
 {
     struct instance *instance = ec_alloc(sizeof *instance);
     instance->place = docker_place(dk, found->key);
+    instance->place->instances++;
     instance->id = ec_strdup(found->id);
     instance->name = ec_strdup(found->name);
     strncpy(instance->identity.text, found->identity, sizeof instance->identity.text - 1);
@@ -112,17 +114,23 @@ static void take_container(struct target *dk, const struct container *found)
     instance->listed = true;
     bool news = instance->state != found->state || instance->host_port != found->host_port;
     bool died = found->state == CONTAINER_EXITED && instance->state == CONTAINER_RUNNING;
+    bool again = found->state == CONTAINER_RUNNING &&
+                 (instance->state == CONTAINER_EXITED ||
+                  (instance->host_port > 0 && instance->host_port != found->host_port));
     instance->state = found->state;
     instance->exit_code = found->exit_code;
     instance->host_port = found->host_port;
     if (news) {
         docker_changed(instance->place);
     }
+    if (again) {
+        docker_probe_anew(instance);
+    }
     if (died && !instance->removing) {
         ec_log(EC_LOG_WARN, NULL, "replica.died", "a container ended by itself",
                EC_T("container", instance->name), EC_N("exit_code", instance->exit_code));
     }
-    if (instance->removing && !instance->stopping) {
+    if (instance->unrouted && !instance->stopping) {
         docker_discard(instance, false); /* an earlier try did not get through */
     }
     docker_probe_start(instance);
@@ -138,6 +146,21 @@ static void drop_unlisted(struct target *dk)
             (void)ec_map_remove(dk->instances, id);
             docker_changed(instance->place);
             docker_instance_free(instance);
+        }
+    }
+}
+
+/* Keys come and go (each pull request's preview is one). */
+static void drop_places(struct target *dk)
+{
+    const char *key;
+    void *value;
+    for (size_t at = 0; ec_map_next(dk->places, &at, &key, &value);) {
+        struct place *place = value;
+        if (place->instances == 0 && !place->shares_known && !place->changed) {
+            (void)ec_map_remove(dk->places, key);
+            free(place->key);
+            free(place);
         }
     }
 }
@@ -159,11 +182,23 @@ static struct ec_err take_list(struct target *dk, struct ec_span json)
         take_container(dk, &list[i]);
     }
     drop_unlisted(dk);
+    drop_places(dk);
     for (size_t at = 0; ec_map_next(dk->places, &at, &key, &value);) {
         docker_route(value);
     }
+    docker_retire(dk);
     dk->listed_once = true;
     return ec_ok();
+}
+
+/* Sooner than planned, never later: somebody may wait for it. */
+static void refresh_in(struct target *dk, uint32_t delay_ms)
+{
+    int64_t due_mono_ms = ec_mono_ms() + delay_ms;
+    if (dk->refresh_mono_ms == 0 || due_mono_ms < dk->refresh_mono_ms) {
+        dk->refresh_mono_ms = due_mono_ms;
+        ec_timer_start(dk->refresh_timer, delay_ms, 0);
+    }
 }
 
 static void answer_waiters(struct refresh_waiter **list, struct ec_err err)
@@ -208,10 +243,8 @@ static void on_list(void *arg, struct ec_err err, const struct ec_fetch_result *
                EC_T("socket", dk->is.docker_socket), EC_T("detail", reached ? "" : err.what));
     }
     dk->reached = reached;
-    uint64_t next = dk->waiting ? LIST_SOON_MS : reached ? LIST_EVERY_MS : 1000;
-    if (!ec_timer_active(dk->refresh_timer)) {
-        ec_timer_start(dk->refresh_timer, next, 0);
-    }
+    bool soon = dk->waiting != NULL || dk->refresh_again;
+    refresh_in(dk, soon ? LIST_SOON_MS : reached ? LIST_EVERY_MS : LIST_FAILED_MS);
     answer_waiters(&dk->served, err);
     if (reached && dk->events == NULL) {
         open_events(dk);
@@ -222,9 +255,12 @@ static void on_list(void *arg, struct ec_err err, const struct ec_fetch_result *
 static void on_refresh_due(void *arg)
 {
     struct target *dk = arg;
+    dk->refresh_mono_ms = 0;
     if (dk->refreshing || dk->closed) {
+        dk->refresh_again = true; /* the list under way may be from before the change */
         return;
     }
+    dk->refresh_again = false;
     const struct ec_fetch_spec call = {
         .url = dk->list_url,
         .deadline_ms = LIST_DEADLINE_MS,
@@ -236,7 +272,7 @@ static void on_refresh_due(void *arg)
     if (ec_failed(err)) {
         dk->refreshing = false;
         answer_waiters(&dk->served, err);
-        ec_timer_start(dk->refresh_timer, LIST_EVERY_MS, 0);
+        refresh_in(dk, LIST_EVERY_MS);
     }
 }
 
@@ -247,7 +283,7 @@ void docker_refresh(struct target *dk, uint32_t delay_ms, target_done_fn done, v
         *waiter = (struct refresh_waiter){done, arg, dk->waiting};
         dk->waiting = waiter;
     }
-    ec_timer_start(dk->refresh_timer, delay_ms, 0); /* while a list runs: the one after it */
+    refresh_in(dk, delay_ms); /* while a list runs: the one after it */
 }
 
 /* ---- events ---- */
@@ -267,7 +303,7 @@ static void on_events_end(void *arg, struct ec_err err, const struct ec_fetch_re
     (void)result;
     dk->events = NULL;
     if (!dk->closed) {
-        docker_refresh(dk, 1000, NULL, NULL);
+        docker_refresh(dk, LIST_FAILED_MS, NULL, NULL);
     }
     docker_call_ended(dk);
 }
@@ -300,5 +336,5 @@ void docker_watch_start(struct target *dk)
     dk->places = ec_map_new(PLACES_MAX);
     dk->refresh_timer = ec_timer_new(dk->is.loop, on_refresh_due, dk);
     dk->notify_timer = ec_timer_new(dk->is.loop, on_notify, dk);
-    ec_timer_start(dk->refresh_timer, 1, 0);
+    refresh_in(dk, 1);
 }

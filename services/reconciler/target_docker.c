@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "docker.h"
+
+#define RETIRE_MAX_MS 10000 /* longest wait for requests under way on a replica too many */
 
 /* ---- looking ---- */
 
@@ -70,6 +73,9 @@ void docker_observe(struct target *dk, const char *key, struct target_view *ret_
     int sum = 0;
     struct instance *instance;
     for (size_t at = 0; docker_next(place, &at, &instance);) {
+        if (instance->retire_mono_ms > 0) {
+            continue; /* a replica too many */
+        }
         struct target_version *version = version_of(ret_view, &instance->identity);
         if (version != NULL) {
             int weight = add_instance(version, dk, instance);
@@ -110,24 +116,65 @@ static const char *unready(struct target *dk)
 struct removal {
     struct target *dk;
     char *key;
-    target_done_fn done;
+    target_done_fn done; /* NULL: nobody waits */
     void *arg;
 };
 
-/* Out of the router: now they may be stopped, which goes on behind. */
+/* The router let go of them: now they may be stopped, which goes on behind. Else they are as they
+ * were, and whoever wants them gone tries again: requests may still be sent to them. */
 static void on_unrouted(void *arg, struct ec_err err)
 {
     struct removal *removal = arg;
     void *value;
     for (size_t at = 0; ec_map_next(removal->dk->instances, &at, NULL, &value);) {
         struct instance *instance = value;
-        if (instance->removing && strcmp(instance->place->key, removal->key) == 0) {
+        struct router_seen seen;
+        if (!instance->removing || instance->unrouted ||
+            strcmp(instance->place->key, removal->key) != 0) {
+            continue;
+        }
+        bool served = router_find(removal->dk->router, instance->name, &seen) && !seen.stopped;
+        if (!ec_failed(err) && served) {
+            err = ec_retry(0, "HAProxy still has a container that is to go");
+        }
+        instance->removing = !ec_failed(err);
+        if (instance->removing) {
             docker_discard(instance, true);
         }
     }
-    removal->done(removal->arg, err);
+    if (removal->done != NULL) {
+        removal->done(removal->arg, err);
+    }
     free(removal->key);
     free(removal);
+}
+
+static void unroute(struct target *dk, const char *key, target_done_fn done, void *arg)
+{
+    struct removal *removal = ec_alloc(sizeof *removal);
+    *removal = (struct removal){dk, ec_strdup(key), done, arg};
+    docker_sync(dk, key, on_unrouted, removal);
+}
+
+/* A replica too many gets no new requests; it goes when those under way have ended. */
+void docker_retire(struct target *dk)
+{
+    void *value;
+    for (size_t at = 0; ec_map_next(dk->instances, &at, NULL, &value);) {
+        struct instance *instance = value;
+        struct router_seen seen = {0};
+        if (instance->retire_mono_ms == 0 || instance->removing) {
+            continue;
+        }
+        bool late = ec_mono_ms() - instance->retire_mono_ms >= RETIRE_MAX_MS;
+        bool idle =
+            !router_find(dk->router, instance->name, &seen) || (seen.weight == 0 && seen.open == 0);
+        if (idle || late) {
+            instance->removing = true;
+            docker_route(instance->place);
+            unroute(dk, instance->place->key, NULL, NULL);
+        }
+    }
 }
 
 static struct ec_err remove_version(struct target *dk, const char *key,
@@ -148,9 +195,7 @@ static struct ec_err remove_version(struct target *dk, const char *key,
     } else {
         docker_route(place);
     }
-    struct removal *removal = ec_alloc(sizeof *removal);
-    *removal = (struct removal){dk, ec_strdup(key), done, arg};
-    docker_sync(dk, key, on_unrouted, removal);
+    unroute(dk, key, done, arg);
     return ec_ok();
 }
 
@@ -162,6 +207,9 @@ static void on_router_changed(void *arg)
     void *value;
     for (size_t at = 0; !dk->closed && ec_map_next(dk->places, &at, NULL, &value);) {
         docker_changed(value);
+    }
+    if (!dk->closed) {
+        docker_retire(dk);
     }
 }
 
