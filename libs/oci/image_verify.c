@@ -32,7 +32,7 @@ struct verify {
     struct ec_registry *registry;
     struct ec_arena *arena;
     struct ec_ref image;
-    const struct ec_key *key;
+    struct ec_keyring keys;
     const char *expect_commit;
     const char *expect_clone_url;
     const char *expect_builder_id;
@@ -168,7 +168,7 @@ static void check_bundle(struct verify *vf, const struct ec_referrer *bundle, st
 {
     struct ec_arena *arena = ec_arena_new(BUNDLE_ARENA_MAX_BYTES);
     struct ec_statement statement = {0};
-    struct ec_err err = ec_bundle_verify(arena, vf->key, text, vf->image.digest, &statement);
+    struct ec_err err = ec_bundle_verify(arena, vf->keys, text, vf->image.digest, &statement);
     if (ec_failed(err)) {
         note_bad(vf, bundle, err.what);
         ec_arena_free(arena);
@@ -178,8 +178,9 @@ static void check_bundle(struct verify *vf, const struct ec_referrer *bundle, st
     if (which >= 0 && !vf->verdict.checks[which].ok) {
         if (which == CHECK_SIGNATURE) {
             vf->verdict.signature_digest = bundle->digest;
+            vf->verdict.key_id = statement.key_id;
             set_check(vf, which, true,
-                      ec_arena_format(vf->arena, "signed by key %s", ec_key_hint(vf->key)));
+                      ec_arena_format(vf->arena, "signed by key %s", statement.key_id));
         } else if (which == CHECK_PROVENANCE) {
             check_provenance(vf, bundle, statement.predicate);
         } else {
@@ -332,7 +333,7 @@ static void prepare_verdict(struct verify *vf)
         verdict->checks[i] = (struct ec_image_check){names[i], false, absent[i]};
     }
     verdict->check_count = CHECK_COUNT;
-    verdict->key_id = ec_key_hint(vf->key);
+    verdict->key_id = ec_key_hint(vf->keys.keys[0]);
     verdict->media_type = verdict->signature_digest = verdict->provenance_digest = "";
     verdict->sbom_digest = verdict->commit_sha = verdict->source_uri = verdict->builder_id = "";
     verdict->sbom_format = "";
@@ -341,6 +342,9 @@ static void prepare_verdict(struct verify *vf)
 struct ec_err ec_image_verify(struct ec_registry *registry, const struct ec_image_verify_spec *spec,
                               ec_image_verify_fn done, void *arg)
 {
+    if (spec->keys.count == 0) {
+        return ec_fatal(0, "verification needs a public key");
+    }
     if (!ec_digest_valid(spec->image->digest)) {
         return ec_reject("verification needs the image's digest: repo@sha256:<64 hex digits>");
     }
@@ -350,7 +354,7 @@ struct ec_err ec_image_verify(struct ec_registry *registry, const struct ec_imag
     vf->image.host = ec_arena_strdup(vf->arena, spec->image->host);
     vf->image.repo = ec_arena_strdup(vf->arena, spec->image->repo);
     vf->image.digest = ec_arena_strdup(vf->arena, spec->image->digest);
-    vf->key = spec->key;
+    vf->keys = spec->keys;
     const char *commit = spec->expect_commit;
     const char *url = spec->expect_clone_url;
     const char *builder = spec->expect_builder_id;

@@ -1,4 +1,4 @@
-/* Verifies an image like a stranger would: knows only repo@digest, a public key, and what it
+/* Verifies an image like a stranger would: knows only repo@digest, public keys, and what it
  * expects. Pulls every bundle that the registry lists for the image, checks each, and asks that
  * three kinds are there and good: a cosign signature, SLSA provenance that names the expected
  * commit and source, and an SBOM. Nothing of the answer depends on who made the bundles or what the
@@ -8,11 +8,11 @@
 #include <jansson.h>
 
 #include "oci/registry.h"
-#include "trust/key.h"
+#include "trust/keyring.h"
 
 struct ec_image_verify_spec {
     const struct ec_ref *image;   /* host, repo, digest */
-    const struct ec_key *key;     /* borrowed until the callback has returned */
+    struct ec_keyring keys;       /* any of them; borrowed until the callback has returned */
     const char *expect_commit;    /* NULL or "": any */
     const char *expect_clone_url; /* likewise */
     const char *expect_builder_id;
@@ -28,7 +28,7 @@ struct ec_image_verdict {
     bool ok; /* all checks */
     struct ec_image_check checks[4];
     size_t check_count;
-    const char *key_id;
+    const char *key_id;     /* of the key that made the signature; else of the one that signs now */
     const char *media_type; /* of the image's manifest */
     int64_t size_bytes;
     const char *signature_digest; /* of the referrers' manifests; "" when not good */

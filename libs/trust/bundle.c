@@ -41,9 +41,21 @@ static struct ec_err check_form(struct ec_arena *arena, const json_t *root)
     return ec_ok();
 }
 
-struct ec_err ec_bundle_verify(struct ec_arena *arena, const struct ec_key *key,
-                               struct ec_span text, const char *digest,
-                               struct ec_statement *ret_statement)
+static struct ec_err of_another_key(struct ec_arena *arena, struct ec_keyring keys,
+                                    const json_t *root)
+{
+    if (keys.count == 1) {
+        return ec_reject_in(arena, "the signature was not made by the key %s over these bytes",
+                            ec_key_hint(keys.keys[0]));
+    }
+    return ec_reject_in(arena,
+                        "the signature was not made by any of the %zu known keys over these bytes; "
+                        "the bundle names key %.64s",
+                        keys.count, ec_json_text(root, "verificationMaterial.publicKey.hint"));
+}
+
+struct ec_err ec_bundle_verify(struct ec_arena *arena, struct ec_keyring keys, struct ec_span text,
+                               const char *digest, struct ec_statement *ret_statement)
 {
     if (text.len > EC_BUNDLE_MAX_BYTES) {
         return ec_reject("the bundle has more than 16 MiB");
@@ -57,9 +69,11 @@ struct ec_err ec_bundle_verify(struct ec_arena *arena, const struct ec_key *key,
         return ec_reject_in(arena, "the envelope holds \"%.80s\", not an in-toto statement",
                             dsse.payload_type);
     }
-    if (!ec_dsse_verify(arena, key, &dsse)) {
-        return ec_reject_in(arena, "the signature was not made by the key %s over these bytes",
-                            ec_key_hint(key));
+    const struct ec_key *key = ec_dsse_verify(arena, keys, &dsse);
+    if (!key) {
+        return of_another_key(arena, keys, root);
     }
-    return ec_statement_read(arena, dsse.payload, digest, ret_statement);
+    EC_TRY(ec_statement_read(arena, dsse.payload, digest, ret_statement));
+    ret_statement->key_id = ec_key_hint(key);
+    return ec_ok();
 }

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "base/span.h"
 #include "trust/intoto.h"
-#include "trust/key.h"
+#include "trust/keyring.h"
 
 #define EC_BUNDLE_MEDIA_TYPE "application/vnd.dev.sigstore.bundle.v0.3+json"
 #define EC_BUNDLE_MAX_BYTES (16u << 20)
@@ -17,8 +17,8 @@
 EC_RESULT ec_bundle_make(struct ec_arena *arena, const struct ec_key *key, struct ec_span statement,
                          char **ret_text);
 
-/* All checks of one bundle, in this order: size, form, media type, one signature by this key over
- * the statement, statement type, subject digest. OK gives the statement. REJECT says which failed.
- */
-EC_RESULT ec_bundle_verify(struct ec_arena *arena, const struct ec_key *key, struct ec_span text,
+/* All checks of one bundle, in this order: size, form, media type, one signature by one of these
+ * keys over the statement, statement type, subject digest. OK gives the statement. REJECT says
+ * which failed. */
+EC_RESULT ec_bundle_verify(struct ec_arena *arena, struct ec_keyring keys, struct ec_span text,
                            const char *digest, struct ec_statement *ret_statement);

@@ -48,8 +48,14 @@ struct ec_err ec_dsse_read(struct ec_arena *arena, const json_t *envelope, struc
     return ec_ok();
 }
 
-bool ec_dsse_verify(struct ec_arena *arena, const struct ec_key *key, const struct ec_dsse *dsse)
+const struct ec_key *ec_dsse_verify(struct ec_arena *arena, struct ec_keyring keys,
+                                    const struct ec_dsse *dsse)
 {
     struct ec_span pae = ec_dsse_pae(arena, dsse->payload_type, dsse->payload);
-    return ec_key_verify(key, pae, dsse->signature);
+    for (size_t i = 0; i < keys.count; i++) {
+        if (ec_key_verify(keys.keys[i], pae, dsse->signature)) {
+            return keys.keys[i];
+        }
+    }
+    return NULL;
 }

@@ -8,7 +8,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/span.h"
-#include "trust/key.h"
+#include "trust/keyring.h"
 
 #define EC_DSSE_INTOTO "application/vnd.in-toto+json"
 
@@ -25,5 +25,7 @@ EC_RESULT ec_dsse_sign(struct ec_arena *arena, const struct ec_key *key, const c
                        struct ec_span body, json_t **ret_envelope);
 /* Form only: REJECT says what is missing. Texts live in `arena`. */
 EC_RESULT ec_dsse_read(struct ec_arena *arena, const json_t *envelope, struct ec_dsse *ret_dsse);
-/* Over the decoded payload: parse exactly those bytes afterwards. */
-bool ec_dsse_verify(struct ec_arena *arena, const struct ec_key *key, const struct ec_dsse *dsse);
+/* Over the decoded payload: parse exactly those bytes afterwards. Gives the key that signed it,
+ * NULL when none of these did. */
+const struct ec_key *ec_dsse_verify(struct ec_arena *arena, struct ec_keyring keys,
+                                    const struct ec_dsse *dsse);

@@ -65,6 +65,7 @@ struct ec_statement {
     json_t *root;               /* json_decref it */
     const char *predicate_type; /* borrowed from root, like the rest */
     json_t *predicate;
+    const char *key_id; /* hint of the key that signed it; NULL when nobody looked */
 };
 /* Reads a statement (v1, or v0.1 as `cosign attest` writes it) and checks that one of its subjects
  * has this sha256 digest. REJECT says what is wrong. */

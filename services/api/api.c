@@ -7,7 +7,6 @@
 #include "oci/object_store.h"
 #include "oci/registry.h"
 #include "service/service.h"
-#include "trust/key.h"
 
 #define LOOK_MS 500
 #define CLOSE_GRACE_MS 2000
@@ -94,15 +93,18 @@ static struct ec_err open_evidence(struct api *api)
     return ec_registry_open(&spec, &api->oci);
 }
 
-struct ec_key *api_key(struct api *api)
+EC_RESULT api_read_keys(struct api *api, struct ec_arena *arena)
 {
     ec_cleanup(ec_secret_freep) struct ec_secret *pem = NULL;
-    if (!api->key && api->settings.key_file[0] &&
-        !ec_failed(ec_secret_read(api->settings.key_file, &pem))) {
-        ec_ignore(
-            ec_key_from_pem(ec_secret_use(pem), &api->key)); /* stays NULL: the caller says so */
+    const char *file = api->settings.key_file;
+    if (api->keys.count > 0) {
+        return ec_ok();
     }
-    return api->key;
+    struct ec_err err = ec_secret_read(file, &pem);
+    if (!ec_failed(err)) {
+        err = ec_keyring_from_pem(arena, ec_secret_use(pem), &api->keys);
+    }
+    return ec_failed(err) ? ec_reject_in(arena, "%s: %s", file, err.what) : ec_ok();
 }
 
 EC_RESULT api_open(struct api *api)
@@ -147,7 +149,7 @@ void api_free(struct api *api)
 {
     hub_free(api->hub);
     auth_free(api->auth);
-    ec_key_free(api->key);
+    ec_keyring_done(&api->keys);
 }
 
 /* ---- GET /health... ---- */

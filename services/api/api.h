@@ -10,12 +10,12 @@
 #include "githost/githost.h"
 #include "net/http_server.h"
 #include "store/store.h"
+#include "trust/keyring.h"
 
 struct auth;
 struct hub;
 struct dead;
 struct ec_fetcher;
-struct ec_key;
 struct ec_object_store;
 struct ec_registry;
 
@@ -44,7 +44,7 @@ struct api {
     struct ec_object_store *objects; /* NULL: none set */
     struct ec_registry *oci;         /* NULL: verification is off */
     struct ec_githosts *githosts;    /* calls back to git hosts */
-    struct ec_key *key;              /* public half of the signing key; NULL: verification is off */
+    struct ec_keyring keys; /* that sign now, or did; none: verification is off, or not read yet */
     struct ec_http_server *server;
     struct auth *auth;              /* tokens seen lately */
     struct hub *hub;                /* live events */
@@ -62,8 +62,8 @@ struct api {
  * `api` has settings, loop, store, bus and fetcher filled. */
 EC_RESULT api_open(struct api *api);
 void api_close(struct api *api, ec_call_fn closed, void *arg);
-/* Reads the public key at first use; NULL while there is none. */
-struct ec_key *api_key(struct api *api);
+/* Reads the public keys at first use; the error says why there are none. */
+EC_RESULT api_read_keys(struct api *api, struct ec_arena *arena);
 /* After the bus and the store have closed. */
 void api_free(struct api *api);
 

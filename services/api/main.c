@@ -18,7 +18,8 @@ static const struct ec_setting settings[] = {
     {"ENCLII_REGISTRY_INSECURE", EC_SETTING_BOOL, AT(registry_insecure), "false",
      "Speak plain HTTP to a registry on this machine.", "true", 0, 0},
     {"ENCLII_SIGNING_PUBLIC_KEY_FILE", EC_SETTING_PATH, AT(key_file), "",
-     "PEM file of the signer's public key; without it releases cannot be verified here.",
+     "PEM file of the signer's public key, and behind it those it signed with before; without it "
+     "releases cannot be verified here.",
      "/var/lib/enclii/signing.pem.pub", 0, 0},
     {"ENCLII_OBJECT_STORE", EC_SETTING_TEXT, AT(object_store), "",
      "Where the signer keeps SBOMs and provenance.", "file:///var/lib/enclii/objects", 0, 0},

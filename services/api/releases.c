@@ -178,7 +178,7 @@ static void verify(struct call *call, const struct ec_rows *rows)
     }
     struct ec_image_verify_spec spec = {
         .image = ref,
-        .key = api_key(call->api),
+        .keys = call->api->keys, /* read: see on_release_verify */
         .expect_commit = ec_arena_strdup(arena, ec_rows_text(rows, 0, "commit_sha")),
     };
     err = ec_image_verify(call->api->oci, &spec, on_verified, call);
@@ -190,11 +190,18 @@ static void verify(struct call *call, const struct ec_rows *rows)
 void on_release_verify(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
-    if (!call->api->oci || !api_key(call->api)) {
+    if (!call->api->oci) {
         call_problem(call, 503, "verification_off", NULL,
-                     "verification needs ENCLII_REGISTRY and ENCLII_SIGNING_PUBLIC_KEY_FILE, and "
-                     "that file must "
-                     "hold the signer's public key");
+                     "verification needs ENCLII_REGISTRY and ENCLII_SIGNING_PUBLIC_KEY_FILE");
+        return;
+    }
+    struct ec_err err = api_read_keys(call->api, call->arena);
+    if (ec_failed(err)) {
+        call_problem(call, 503, "verification_off", NULL,
+                     ec_arena_format(call->arena,
+                                     "the signer's public keys cannot be read "
+                                     "(ENCLII_SIGNING_PUBLIC_KEY_FILE): %s",
+                                     err.what));
         return;
     }
     call_query(call,

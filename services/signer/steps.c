@@ -32,7 +32,7 @@ static struct ec_err verify_image(struct job *job, ec_image_verify_fn done)
 {
     struct ec_image_verify_spec spec = {
         .image = &job->image,
-        .key = job->signer->key,
+        .keys = ec_keyring_of(job->signer->key),
         .expect_commit = job->release->commit->sha,
         .expect_clone_url = job->release->clone_url,
         .expect_builder_id = decide_builder_uri(job->arena, job->release->builder_id),

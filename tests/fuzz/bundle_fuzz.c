@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct ec_span text = {(const char *)bytes, len};
     ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(64 << 20);
     struct ec_statement statement = {0};
-    if (!ec_failed(ec_bundle_verify(arena, fresh_key(), text, DIGEST, &statement))) {
+    if (!ec_failed(ec_bundle_verify(arena, ec_keyring_of(fresh_key()), text, DIGEST, &statement))) {
         abort(); /* a key that nobody else has signed this? */
     }
     if (!ec_failed(ec_statement_read(arena, text, DIGEST, &statement))) {

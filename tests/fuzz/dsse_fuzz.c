@@ -26,13 +26,14 @@ static void check_envelope(struct ec_arena *arena, struct ec_span body)
         return;
     }
     check(ec_span_eq(dsse.payload, body));
-    check(ec_dsse_verify(arena, a_key(false), &dsse) && !ec_dsse_verify(arena, a_key(true), &dsse));
+    check(ec_dsse_verify(arena, ec_keyring_of(a_key(false)), &dsse) &&
+          !ec_dsse_verify(arena, ec_keyring_of(a_key(true)), &dsse));
     char *changed = (char *)(uintptr_t)dsse.payload.ptr; /* the arena's, so ours */
     changed[body.len / 2] ^= 1;
-    check(!ec_dsse_verify(arena, a_key(false), &dsse));
+    check(!ec_dsse_verify(arena, ec_keyring_of(a_key(false)), &dsse));
     changed[body.len / 2] ^= 1;
     dsse.payload_type = ec_arena_strdup(arena, "application/vnd.in-toto");
-    check(!ec_dsse_verify(arena, a_key(false), &dsse));
+    check(!ec_dsse_verify(arena, ec_keyring_of(a_key(false)), &dsse));
 }
 
 /* Signed by us, so that the statement inside is really read. */
@@ -41,7 +42,8 @@ static void check_bundle(struct ec_arena *arena, struct ec_span statement)
     char *text = NULL;
     struct ec_statement read = {0}, alone = {0};
     check(!ec_failed(ec_bundle_make(arena, a_key(false), statement, &text)));
-    struct ec_err err = ec_bundle_verify(arena, a_key(false), ec_span_of(text), DIGEST, &read);
+    struct ec_err err =
+        ec_bundle_verify(arena, ec_keyring_of(a_key(false)), ec_span_of(text), DIGEST, &read);
     struct ec_err plain = ec_statement_read(arena, statement, DIGEST, &alone);
     check(ec_failed(err) == (ec_failed(plain) || statement.len == 0));
     if (!ec_failed(err)) {
@@ -64,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     if (!ec_failed(ec_json_parse(arena, input, &root)) &&
         !ec_failed(ec_dsse_read(arena, root, &dsse))) {
         check(dsse.payload.len > 0 && dsse.signature.len > 0 && dsse.payload_type[0]);
-        check(!ec_dsse_verify(arena, a_key(false), &dsse));
+        check(!ec_dsse_verify(arena, ec_keyring_of(a_key(false)), &dsse));
     }
     return 0;
 }

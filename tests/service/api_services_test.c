@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/id.h"
 #include "base/mem.h"
+#include "oci/registry.h"
 #include "support/api_fixture.h"
 
 static struct api_fixture fx;
@@ -271,6 +273,29 @@ static void test_releases_and_builds(void **state)
                      503);
 }
 
+/* A list of public keys that cannot be read is no list: the answer says what is wrong with it. */
+static void test_verification_says_what_is_wrong_with_its_keys(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/enclii-keys-XXXXXX";
+    int fd = mkstemp(path);
+    static const char text[] = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+    struct ec_registry_spec spec = {.loop = fx.loop, .fetcher = fx.fetcher, .insecure = true};
+    assert_int_equal(ec_registry_open(&spec, &fx.api.oci).fate, EC_FATE_OK);
+    fx.api.settings.key_file = path;
+    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/verify", ADMIN_TOKEN, NULL),
+                     503);
+    assert_string_equal(api_text(&fx, "code"), "verification_off");
+    assert_non_null(strstr(api_text(&fx, "detail"), "public key 1"));
+    unlink(path);
+    assert_int_equal(api_ask(&fx, "GET", "/v1/releases/" RELEASE_ID "/verify", ADMIN_TOKEN, NULL),
+                     503);
+    assert_non_null(strstr(api_text(&fx, "detail"), "cannot be opened"));
+    fx.api.settings.key_file = "";
+}
+
 static void test_sbom_comes_from_the_object_store(void **state)
 {
     const char *folder = *state;
@@ -469,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_service_from_fields),
         cmocka_unit_test(test_build_names_its_ids),
         cmocka_unit_test(test_releases_and_builds),
+        cmocka_unit_test(test_verification_says_what_is_wrong_with_its_keys),
         cmocka_unit_test_prestate(test_sbom_comes_from_the_object_store, folder),
         cmocka_unit_test(test_deploy),
         cmocka_unit_test(test_rollback),

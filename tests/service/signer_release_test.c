@@ -65,6 +65,7 @@ static struct fixture {
     char digest[80];
     size_t referrer_count;
     bool verified;
+    char verified_by[64];
 } fx;
 
 static char *in_dir(const char *name)
@@ -247,6 +248,7 @@ static void on_verdict(void *arg, struct ec_err err, const struct ec_image_verdi
     (void)arg;
     fx.err = err;
     fx.verified = verdict && verdict->ok;
+    snprintf(fx.verified_by, sizeof(fx.verified_by), "%s", verdict ? verdict->key_id : "");
     fx.over = true;
 }
 
@@ -287,20 +289,27 @@ static size_t count_referrers(const char *digest)
     return fx.referrer_count;
 }
 
-static bool verify(const char *digest, const char *commit)
+/* With the public keys of this file, as the api reads them. */
+static bool verify_with(const char *file, const char *digest, const char *commit)
 {
     ec_cleanup(ec_secret_freep) struct ec_secret *pem = NULL;
-    ec_cleanup(ec_key_freep) struct ec_key *key = NULL;
-    assert_int_equal(ec_secret_read(in_dir("signing.key.pub"), &pem).fate, EC_FATE_OK);
-    assert_int_equal(ec_key_from_pem(ec_secret_use(pem), &key).fate, EC_FATE_OK);
+    struct ec_keyring keys;
+    assert_int_equal(ec_secret_read(in_dir(file), &pem).fate, EC_FATE_OK);
+    assert_int_equal(ec_keyring_from_pem(fx.arena, ec_secret_use(pem), &keys).fate, EC_FATE_OK);
     struct ec_ref image = image_of(digest);
     struct ec_image_verify_spec spec = {.image = &image,
-                                        .key = key,
+                                        .keys = keys,
                                         .expect_commit = commit,
                                         .expect_clone_url = CLONE_URL,
                                         .expect_builder_id = "https://enclii.dev/builder/b1"};
     wait_for(ec_image_verify(fx.registry, &spec, on_verdict, NULL));
+    ec_keyring_done(&keys);
     return fx.verified;
+}
+
+static bool verify(const char *digest, const char *commit)
+{
+    return verify_with("signing.key.pub", digest, commit);
 }
 
 /* Publishes ReleaseCreated; what is heard from then on is about it. */
@@ -391,6 +400,43 @@ static void a_release_is_signed_and_verifies(void **state)
     assert_true(verify(digest, COMMIT_B));
 }
 
+static void run(const char *command)
+{
+    assert_int_equal(system(ec_arena_format(fx.arena, "cd '%s' && %s", fx.dir, command)), 0);
+}
+
+/* The day after a rotation: what was signed before verifies as long as its key is in the list. */
+static void a_rotated_key_leaves_older_releases_good(void **state)
+{
+    (void)state;
+    SKIP_WITHOUT_REGISTRY();
+    char *before = push_image(), *after = push_image(), old_id[64];
+    ask("release-before", before, COMMIT_A);
+    wait_verdict();
+    assert_int_equal(fx.signed_count, 1);
+    snprintf(old_id, sizeof(old_id), "%s", fx.key_id);
+    close_signer();
+    run("mv signing.key signing.old && mv signing.key.pub signing.old.pub");
+    open_signer(); /* makes the new key */
+    run("cat signing.key.pub signing.old.pub > keys.pub");
+    ask("release-after", after, COMMIT_A);
+    wait_verdict();
+    assert_int_equal(fx.signed_count, 1);
+    assert_string_not_equal(fx.key_id, old_id);
+    assert_true(verify_with("keys.pub", after, COMMIT_A));
+    assert_string_equal(fx.verified_by, fx.key_id);
+    assert_true(verify_with("keys.pub", before, COMMIT_A));
+    assert_string_equal(fx.verified_by, old_id);
+    assert_false(verify(before, COMMIT_A)); /* the new key alone */
+    assert_false(verify_with("signing.old.pub", after, COMMIT_A));
+    /* Asked for once more, the older one is signed by the new key, too. */
+    ask("release-before", before, COMMIT_A);
+    wait_verdict();
+    assert_int_equal(fx.signed_count, 1);
+    assert_true(verify(before, COMMIT_A));
+    assert_true(verify_with("signing.old.pub", before, COMMIT_A));
+}
+
 static void an_image_that_is_not_there_is_refused(void **state)
 {
     (void)state;
@@ -477,6 +523,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_release_is_signed_and_verifies, forget_modes),
+        cmocka_unit_test_setup(a_rotated_key_leaves_older_releases_good, forget_modes),
         cmocka_unit_test_setup(an_image_that_is_not_there_is_refused, forget_modes),
         cmocka_unit_test_setup(a_release_without_a_source_is_refused, forget_modes),
         cmocka_unit_test_setup(no_sbom_no_signature, forget_modes),

@@ -227,11 +227,16 @@ static char *bundle_of(const struct ec_key *key, const char *predicate_type, con
     return bundle;
 }
 
-static void verify(const struct ec_key *key, const char *commit)
+static void verify_any(struct ec_keyring keys, const char *commit)
 {
     struct ec_image_verify_spec spec = {
-        .image = &fx.image, .key = key, .expect_commit = commit, .expect_clone_url = CLONE_URL};
+        .image = &fx.image, .keys = keys, .expect_commit = commit, .expect_clone_url = CLONE_URL};
     wait_for(ec_image_verify(fx.registry, &spec, on_verdict, NULL));
+}
+
+static void verify(const struct ec_key *key, const char *commit)
+{
+    verify_any(ec_keyring_of(key), commit);
 }
 
 static void blobs_and_manifests_come_back_as_they_went(void **state)
@@ -377,6 +382,9 @@ static void a_signed_image_is_verified_and_others_are_not(void **state)
     verify(other, COMMIT);
     assert_false(fx.verdict.ok);
     assert_non_null(strstr(fx.why, "not made by the key"));
+    verify_any((struct ec_keyring){.keys = {other, key}, .count = 2}, COMMIT);
+    assert_true(fx.verdict.ok);
+    assert_string_equal(fx.verdict.key_id, ec_key_hint(key));
     verify(key, "1123456789012345678901234567890123456789");
     assert_false(fx.verdict.ok);
     assert_non_null(strstr(fx.why, "expected 1123"));

@@ -46,7 +46,8 @@ static int teardown(void **state)
 static enum ec_fate verify(struct fixture *fx, const char *text, const char *digest)
 {
     struct ec_statement statement = {0};
-    struct ec_err err = ec_bundle_verify(fx->arena, fx->key, ec_span_of(text), digest, &statement);
+    struct ec_err err =
+        ec_bundle_verify(fx->arena, ec_keyring_of(fx->key), ec_span_of(text), digest, &statement);
     json_decref(statement.root);
     return err.fate;
 }
@@ -64,8 +65,8 @@ static void another_key_does_not_verify_it(void **state)
     ec_cleanup(ec_key_freep) struct ec_key *other = NULL;
     assert_int_equal(ec_key_new(&other).fate, EC_FATE_OK);
     struct ec_statement statement = {0};
-    struct ec_err err =
-        ec_bundle_verify(fx->arena, other, ec_span_of(fx->bundle), "sha256:" HEX, &statement);
+    struct ec_err err = ec_bundle_verify(fx->arena, ec_keyring_of(other), ec_span_of(fx->bundle),
+                                         "sha256:" HEX, &statement);
     assert_int_equal(err.fate, EC_FATE_REJECT);
     assert_null(statement.root);
 }
@@ -127,8 +128,9 @@ static void limits_hold(void **state)
     char *bundle = NULL;
     struct ec_statement statement;
     assert_int_equal(ec_bundle_make(fx->arena, fx->key, big, &bundle).fate, EC_FATE_REJECT);
-    assert_int_equal(ec_bundle_verify(fx->arena, fx->key, big, "sha256:" HEX, &statement).fate,
-                     EC_FATE_REJECT);
+    assert_int_equal(
+        ec_bundle_verify(fx->arena, ec_keyring_of(fx->key), big, "sha256:" HEX, &statement).fate,
+        EC_FATE_REJECT);
 }
 
 int main(void)

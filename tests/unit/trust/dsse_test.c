@@ -44,14 +44,14 @@ static void only_the_signed_bytes_of_the_signed_type_verify(void **state)
     struct ec_dsse dsse;
     assert_int_equal(ec_dsse_read(*state, envelope, &dsse).fate, EC_FATE_OK);
     assert_true(ec_span_is(dsse.payload, "body"));
-    assert_true(ec_dsse_verify(*state, key, &dsse));
-    assert_false(ec_dsse_verify(*state, other, &dsse));
+    assert_ptr_equal(ec_dsse_verify(*state, ec_keyring_of(key), &dsse), key);
+    assert_null(ec_dsse_verify(*state, ec_keyring_of(other), &dsse));
     struct ec_dsse changed = dsse;
     changed.payload = EC_SPAN("bodz");
-    assert_false(ec_dsse_verify(*state, key, &changed));
+    assert_null(ec_dsse_verify(*state, ec_keyring_of(key), &changed));
     changed = dsse;
     changed.payload_type = "text/html";
-    assert_false(ec_dsse_verify(*state, key, &changed));
+    assert_null(ec_dsse_verify(*state, ec_keyring_of(key), &changed));
 }
 
 static void malformed_envelopes_are_refused(void **state)
