@@ -13,6 +13,7 @@
 #define ALIGN_BYTES 16
 #define FIRST_BLOCK_BYTES 4096
 #define LARGEST_BLOCK_BYTES (size_t)(256 * 1024)
+#define KEPT_SHARE 16 /* of the maximum, this part is not for what strangers choose */
 
 struct block {
     struct block *next; /* older */
@@ -91,13 +92,14 @@ static size_t rounded_up(size_t size_bytes)
     return rounded > 0 ? rounded : ALIGN_BYTES;
 }
 
-void *ec_arena_try_raw(struct ec_arena *arena, size_t size_bytes)
+/* NULL when more than most_bytes would then be in use. */
+static void *take(struct ec_arena *arena, size_t size_bytes, size_t most_bytes)
 {
-    if (size_bytes > arena->max_bytes) {
+    if (size_bytes > most_bytes || arena->used_bytes > most_bytes) {
         return NULL;
     }
     size_t rounded = rounded_up(size_bytes);
-    if (rounded > arena->max_bytes - arena->used_bytes) {
+    if (rounded > most_bytes - arena->used_bytes) {
         return NULL;
     }
     struct block *block = arena->newest;
@@ -111,15 +113,24 @@ void *ec_arena_try_raw(struct ec_arena *arena, size_t size_bytes)
     return memory;
 }
 
+void *ec_arena_try_raw(struct ec_arena *arena, size_t size_bytes)
+{
+    return take(arena, size_bytes, arena->max_bytes - arena->max_bytes / KEPT_SHARE);
+}
+
+static void *zeroed(void *memory, size_t size_bytes)
+{
+    return memory ? memset(memory, 0, rounded_up(size_bytes)) : NULL;
+}
+
 void *ec_arena_try(struct ec_arena *arena, size_t size_bytes)
 {
-    void *memory = ec_arena_try_raw(arena, size_bytes);
-    return memory ? memset(memory, 0, rounded_up(size_bytes)) : NULL;
+    return zeroed(ec_arena_try_raw(arena, size_bytes), size_bytes);
 }
 
 void *ec_arena_alloc(struct ec_arena *arena, size_t size_bytes)
 {
-    void *memory = ec_arena_try(arena, size_bytes);
+    void *memory = zeroed(take(arena, size_bytes, arena->max_bytes), size_bytes);
     if (memory == NULL) {
         fprintf(stderr, "arena: %zu bytes asked with %zu of %zu in use: the arena is too small\n",
                 size_bytes, arena->used_bytes, arena->max_bytes);

@@ -1,6 +1,7 @@
 /* An arena: everything for one event, request or job comes from it and dies with it, so handlers
  * contain no free. It has a maximum; ec_arena_alloc aborts above it for our own data, while
- * ec_arena_try returns NULL for sizes that strangers choose (protobuf-c unpacks through it).
+ * ec_arena_try returns NULL for sizes that strangers choose (protobuf-c unpacks through it), and
+ * leaves a sixteenth of the maximum: whatever they send, it can still be said why it is refused.
  * Not thread-safe; belongs to the loop thread. */
 #pragma once
 
@@ -17,7 +18,7 @@ void ec_arena_freep(struct ec_arena **arena);
 void ec_arena_reset(struct ec_arena *arena); /* everything from it is gone; keeps one block */
 
 void *ec_arena_alloc(struct ec_arena *arena, size_t size_bytes); /* zeroed, 16-byte aligned */
-void *ec_arena_try(struct ec_arena *arena, size_t size_bytes);   /* NULL above the maximum */
+void *ec_arena_try(struct ec_arena *arena, size_t size_bytes);   /* NULL above 15/16 of it */
 /* The same without zeroing: for what is written whole before it is read. */
 void *ec_arena_try_raw(struct ec_arena *arena, size_t size_bytes);
 char *ec_arena_strdup(struct ec_arena *arena, const char *text);  /* NULL stays NULL */

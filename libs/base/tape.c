@@ -450,6 +450,36 @@ struct ec_span ec_tape_raw(const struct ec_tape *tape, const struct ec_node *nod
                                           : (struct ec_span){"", 0};
 }
 
+/* How much of the text one character takes: an escape, a pair of them, or bytes of UTF-8. */
+static uint32_t character_len(const char *at)
+{
+    unsigned char byte = (unsigned char)*at;
+    if (byte == '\\') {
+        bool pair = at[1] == 'u' && (at[2] == 'd' || at[2] == 'D') && at[3] > '7';
+        return at[1] != 'u' ? 2 : pair ? 12 : 6;
+    }
+    return byte < 0xc0 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+}
+
+struct ec_node ec_tape_cut(const struct ec_tape *tape, const struct ec_node *node,
+                           uint32_t max_bytes)
+{
+    struct ec_node cut = *node;
+    uint32_t len = 0;
+    if (node->len <= max_bytes) {
+        return cut;
+    }
+    while (len < max_bytes) {
+        uint32_t next = character_len(tape->text.ptr + node->at + len);
+        if (next > max_bytes - len) {
+            break;
+        }
+        len += next;
+    }
+    cut.len = len;
+    return cut;
+}
+
 char *ec_tape_copy(struct ec_arena *arena, const struct ec_tape *tape, const struct ec_node *node)
 {
     if (!ec_tape_is(node, EC_TAPE_TEXT)) {

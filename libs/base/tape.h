@@ -56,6 +56,9 @@ bool ec_tape_bool(const struct ec_tape *tape, const struct ec_node *from, const 
 
 /* The bytes of a text node as they stand (escapes included), borrowed; empty for other kinds. */
 struct ec_span ec_tape_raw(const struct ec_tape *tape, const struct ec_node *node);
+/* The first max_bytes of that very node's text as they stand, in whole escapes and characters. */
+struct ec_node ec_tape_cut(const struct ec_tape *tape, const struct ec_node *node,
+                           uint32_t max_bytes);
 /* Text of that very node, without escapes; NULL when it is no text or the arena is full. */
 char *ec_tape_copy(struct ec_arena *arena, const struct ec_tape *tape, const struct ec_node *node);
 bool ec_tape_is(const struct ec_node *node, enum ec_tape_kind kind); /* false for NULL */

@@ -98,7 +98,9 @@ struct fault decide_delivery(struct mapping *m)
     }
     struct fault fault = row->map(m, row);
     if (!fault.field && m->out_full) {
-        return (struct fault){"the delivery", "tells of more than 1024 things: tell fewer at once"};
+        return (struct fault){"the delivery",
+                              "tells of more than fits: at most 1024 refs or images, "
+                              "5000 repositories, 24 MiB"};
     }
     return fault;
 }

@@ -15,9 +15,18 @@ char *map_cut(struct ec_arena *arena, const char *text, size_t max_bytes)
     return ec_text_clean(arena, (struct ec_span){text, strnlen(text, max_bytes + 4)}, max_bytes);
 }
 
+char *map_short(struct ec_arena *arena, const struct ec_tape *tape, const struct ec_node *node)
+{
+    if (!ec_tape_is(node, EC_TAPE_TEXT)) {
+        return NULL;
+    }
+    struct ec_node cut = ec_tape_cut(tape, node, 6 * TEXT_MAX_BYTES + 12); /* all of it escapes */
+    return ec_tape_copy(arena, tape, &cut);
+}
+
 char *map_text(const struct mapping *m, const struct ec_node *from, const char *path)
 {
-    const char *text = ec_tape_copy(m->arena, m->tape, ec_tape_at(m->tape, from, path));
+    const char *text = map_short(m->arena, m->tape, ec_tape_at(m->tape, from, path));
     return map_cut(m->arena, text ? text : "", TEXT_MAX_BYTES);
 }
 
@@ -28,7 +37,7 @@ char *map_id(struct ec_arena *arena, const struct ec_tape *tape, const struct ec
     if (ec_tape_is(node, EC_TAPE_INT) && node->len <= 20) {
         return ec_arena_text(arena, (struct ec_span){tape->text.ptr + node->at, node->len});
     }
-    const char *text = ec_tape_copy(arena, tape, node);
+    const char *text = map_short(arena, tape, node);
     return map_cut(arena, text && strlen(text) <= 128 ? text : "", 128);
 }
 
@@ -60,6 +69,10 @@ void *map_message(const struct mapping *m, const ProtobufCMessageDescriptor *des
 
 static bool has_room(struct mapping *m)
 {
+    if (m->out_count > 0 && ec_arena_used_bytes(m->arena) > MAPPED_MAX_BYTES) {
+        m->out_full = true;
+        return false;
+    }
     if (m->out_count < m->out_room) {
         return true;
     }
@@ -91,7 +104,31 @@ void map_out(struct mapping *m, const char *type, const char *key, const Protobu
     m->out[m->out_count++] = (struct outgoing){type, key, step, body};
 }
 
+/* One text of each of the first so many elements of a list. */
+char **map_names(struct mapping *m, const struct ec_node *list, const char *member, size_t most,
+                 size_t *ret_count)
+{
+    size_t count = ec_tape_count(m->tape, list);
+    char **names = ec_arena_alloc(m->arena, ((count < most ? count : most) + 1) * sizeof *names);
+    *ret_count = 0;
+    for (const struct ec_node *n = ec_tape_first(m->tape, list); n && *ret_count < most;
+         n = ec_tape_next(m->tape, list, n)) {
+        if (ec_arena_used_bytes(m->arena) > MAPPED_MAX_BYTES) {
+            m->out_full = true;
+            break;
+        }
+        names[(*ret_count)++] = map_text(m, n, member);
+    }
+    return names;
+}
+
 /* ---- the claim ---- */
+
+static char *claim_text(struct ec_arena *arena, const struct ec_tape *tape, const char *path)
+{
+    char *text = map_short(arena, tape, ec_tape_at(tape, ec_tape_root(tape), path));
+    return text ? text : ec_arena_strdup(arena, "");
+}
 
 struct claim claim_paths(struct ec_arena *arena, const struct host *host,
                          const struct ec_tape *tape)
@@ -101,10 +138,10 @@ struct claim claim_paths(struct ec_arena *arena, const struct host *host,
     if (!host->paths[0]) {
         return claim;
     }
-    claim.url = ec_tape_text(arena, tape, root, host->paths[0]);
-    claim.full_name = ec_tape_text(arena, tape, root, host->paths[1]);
+    claim.url = claim_text(arena, tape, host->paths[0]);
+    claim.full_name = claim_text(arena, tape, host->paths[1]);
     claim.id = map_id(arena, tape, root, host->paths[2]);
-    claim.default_branch = ec_tape_text(arena, tape, root, host->paths[3]);
+    claim.default_branch = claim_text(arena, tape, host->paths[3]);
     claim.key = strlen(claim.url) <= TEXT_MAX_BYTES ? ec_repo_key(arena, claim.url) : NULL;
     return claim;
 }

@@ -19,18 +19,21 @@ struct claim claim_bitbucket(struct ec_arena *arena, const struct host *host,
     const struct ec_node *links = ec_tape_at(tape, root, "repository.links.clone");
     for (const struct ec_node *n = ec_tape_first(tape, links); n;
          n = ec_tape_next(tape, links, n)) {
-        if (strncmp(ec_tape_text(arena, tape, n, "name"), "http", 4) == 0) {
-            claim.url = ec_tape_text(arena, tape, n, "href");
+        if (ec_span_starts(ec_tape_raw(tape, ec_tape_at(tape, n, "name")), "http")) {
+            const char *url = map_short(arena, tape, ec_tape_at(tape, n, "href"));
+            claim.url = url ? url : "";
             claim.key = strlen(claim.url) <= TEXT_MAX_BYTES ? ec_repo_key(arena, claim.url) : NULL;
+            break;
         }
     }
     if (!*claim.id) {
         claim.id = map_id(arena, tape, root, "repository.id");
     }
     if (!*claim.full_name) {
-        claim.full_name = ec_arena_format(arena, "%s/%s",
-                                          ec_tape_text(arena, tape, root, "repository.project.key"),
-                                          ec_tape_text(arena, tape, root, "repository.slug"));
+        const char *project =
+            map_short(arena, tape, ec_tape_at(tape, root, "repository.project.key"));
+        const char *slug = map_short(arena, tape, ec_tape_at(tape, root, "repository.slug"));
+        claim.full_name = ec_arena_format(arena, "%s/%s", project ? project : "", slug ? slug : "");
     }
     return claim;
 }

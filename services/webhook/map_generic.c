@@ -25,17 +25,16 @@ struct fault map_generic_push(struct mapping *m, const struct event_row *row)
     }
     push->pusher = map_text(m, data, "pusher");
     push_head(m, push, data);
-    push->changed_paths =
-        ec_arena_alloc(m->arena, (ec_tape_count(m->tape, paths) + 1) * sizeof(char *));
+    push->changed_paths = ec_arena_alloc(m->arena, PATHS_MAX * sizeof(char *));
     push->changed_paths_complete = paths && !push->created && !push->deleted;
     for (const struct ec_node *n = ec_tape_first(m->tape, paths); n;
          n = ec_tape_next(m->tape, paths, n)) {
-        char *path = ec_tape_copy(m->arena, m->tape, n);
-        if (path && push->n_changed_paths < PATHS_MAX) {
-            push->changed_paths[push->n_changed_paths++] = path;
-        } else {
+        char *path = push->n_changed_paths < PATHS_MAX ? ec_tape_copy(m->arena, m->tape, n) : NULL;
+        if (!path) {
             push->changed_paths_complete = false;
+            break;
         }
+        push->changed_paths[push->n_changed_paths++] = path;
     }
     map_out(m, "dev.enclii.push.received.v1", push->repo_key, &push->base);
     return no_fault;
@@ -106,6 +105,12 @@ static struct fault map_image(struct mapping *m, const struct event_row *row)
                       map_text(m, m->root, "data.digest"));
 }
 
+static bool is_manifest(struct ec_span type)
+{
+    return memmem(type.ptr, type.len, "manifest", 8) ||
+           memmem(type.ptr, type.len, "image.index", 11);
+}
+
 /* CNCF Distribution: {"events": [{"action", "target": {"repository", "tag", "digest", "mediaType"},
  * "request": {"host"}}]}. Pulls and the pushes of blobs come along and tell nothing. */
 struct fault map_registry(struct mapping *m, const struct event_row *row)
@@ -114,9 +119,9 @@ struct fault map_registry(struct mapping *m, const struct event_row *row)
     const struct ec_node *list = ec_tape_at(m->tape, m->root, "events");
     for (const struct ec_node *n = ec_tape_first(m->tape, list); n && !m->out_full;
          n = ec_tape_next(m->tape, list, n)) {
-        const char *type = map_text(m, n, "target.mediaType");
-        bool manifest = strstr(type, "manifest") || strstr(type, "image.index");
-        if (strcmp(map_text(m, n, "action"), "push") != 0 || !manifest) {
+        struct ec_span type = ec_tape_raw(m->tape, ec_tape_at(m->tape, n, "target.mediaType"));
+        struct ec_span action = ec_tape_raw(m->tape, ec_tape_at(m->tape, n, "action"));
+        if (!ec_span_eq(action, EC_SPAN("push")) || !is_manifest(type)) {
             continue;
         }
         const char *host = map_text(m, n, "request.host");

@@ -46,11 +46,7 @@ static struct fault finish_pull_request(struct mapping *m, void *body,
         !*head || !*base || strcmp(head, base) != 0; /* unknown counts as a stranger's */
     int64_t updated = ec_rfc3339_parse(map_text(m, m->root, "pull_request.updated_at"));
     pr->updated_unix_ms = updated > 0 ? updated : 0;
-    pr->labels = ec_arena_alloc(m->arena, (ec_tape_count(m->tape, labels) + 1) * sizeof(char *));
-    for (const struct ec_node *n = ec_tape_first(m->tape, labels); n;
-         n = ec_tape_next(m->tape, labels, n)) {
-        pr->labels[pr->n_labels++] = map_text(m, n, "name");
-    }
+    pr->labels = map_names(m, labels, "name", LABELS_MAX, &pr->n_labels);
     if (strcmp(info->action, "synchronized") == 0) { /* Gitea's word */
         info->action = ec_arena_strdup(m->arena, "synchronize");
     }
@@ -181,16 +177,11 @@ static const struct field installation_fields[] = {
     {0},
 };
 
-static char **full_names(const struct mapping *m, const char *path, size_t *ret_count)
+static char **full_names(struct mapping *m, const char *path, size_t *ret_count)
 {
     const struct ec_node *list = ec_tape_at(m->tape, m->root, path);
-    char **names = ec_arena_alloc(m->arena, (ec_tape_count(m->tape, list) + 1) * sizeof *names);
-    *ret_count = 0;
-    for (const struct ec_node *n = ec_tape_first(m->tape, list); n;
-         n = ec_tape_next(m->tape, list, n)) {
-        names[(*ret_count)++] = map_text(m, n, "full_name");
-    }
-    return names;
+    m->out_full |= ec_tape_count(m->tape, list) > NAMES_MAX;
+    return map_names(m, list, "full_name", NAMES_MAX, ret_count);
 }
 
 static struct fault finish_installation(struct mapping *m, void *body,

@@ -14,7 +14,7 @@ static const struct ec_node *commit_of(const struct mapping *m, const char *sha)
     const struct ec_node *found = NULL;
     for (const struct ec_node *n = ec_tape_first(m->tape, list); n;
          n = ec_tape_next(m->tape, list, n)) {
-        if (strcmp(map_id(m->arena, m->tape, n, "id"), sha) == 0) {
+        if (ec_span_eq(ec_tape_raw(m->tape, ec_tape_at(m->tape, n, "id")), ec_span_of(sha))) {
             found = n;
         }
     }
@@ -95,11 +95,7 @@ static struct fault finish_merge_request(struct mapping *m, void *body,
     pr->draft |= ec_tape_bool(m->tape, m->root, "object_attributes.draft", false);
     pr->head_repo_key = key ? key : pr->head_repo_key;
     pr->from_fork = !*source || strcmp(source, target) != 0;
-    pr->labels = ec_arena_alloc(m->arena, (ec_tape_count(m->tape, labels) + 1) * sizeof(char *));
-    for (const struct ec_node *n = ec_tape_first(m->tape, labels); n;
-         n = ec_tape_next(m->tape, labels, n)) {
-        pr->labels[pr->n_labels++] = map_text(m, n, "title");
-    }
+    pr->labels = map_names(m, labels, "title", LABELS_MAX, &pr->n_labels);
     info->action = ec_arena_strdup(m->arena, merge_action(m, info->action));
     return no_fault;
 }

@@ -49,13 +49,25 @@ struct fault push_ref(const struct mapping *m, Enclii__V1__PushReceived *push, c
     return no_fault;
 }
 
+/* As long as whoever commits makes it: only the part that is kept is copied. */
+static const char *message_of(const struct mapping *m, const struct ec_node *commit)
+{
+    const struct ec_node *node = ec_tape_at(m->tape, commit, "message");
+    if (!ec_tape_is(node, EC_TAPE_TEXT)) {
+        return "";
+    }
+    struct ec_node cut = ec_tape_cut(m->tape, node, 6 * MESSAGE_MAX_BYTES);
+    const char *text = ec_tape_copy(m->arena, m->tape, &cut);
+    return text ? text : "";
+}
+
 /* What is to be built is always `after`; the commit only describes it (and is null at times). */
 void push_head(const struct mapping *m, Enclii__V1__PushReceived *push, const struct ec_node *node)
 {
     if (push->deleted) {
         return;
     }
-    const char *message = ec_tape_text(m->arena, m->tape, node, "message");
+    const char *message = message_of(m, node);
     const char *when = map_text(m, node, "timestamp");
     int64_t time_ms = ec_rfc3339_parse(*when ? when : map_text(m, node, "date"));
     Enclii__V1__Commit *commit = map_message(m, &enclii__v1__commit__descriptor);
@@ -208,6 +220,12 @@ void push_paths(const struct mapping *m, Enclii__V1__PushReceived *push,
 
 /* ---- GitHub, Gitea, Forgejo ---- */
 
+static const char *exact(const struct mapping *m, const char *path)
+{
+    const char *text = map_short(m->arena, m->tape, ec_tape_at(m->tape, m->root, path));
+    return text ? text : "";
+}
+
 struct fault map_push(struct mapping *m, const struct event_row *row)
 {
     (void)row;
@@ -215,9 +233,7 @@ struct fault map_push(struct mapping *m, const struct event_row *row)
     const struct ec_node *head = ec_tape_at(tape, m->root, "head_commit");
     const struct ec_node *commits = ec_tape_at(tape, m->root, "commits");
     Enclii__V1__PushReceived *push = push_new(m);
-    struct fault fault = push_ref(m, push, ec_tape_text(m->arena, tape, m->root, "ref"),
-                                  ec_tape_text(m->arena, tape, m->root, "before"),
-                                  ec_tape_text(m->arena, tape, m->root, "after"));
+    struct fault fault = push_ref(m, push, exact(m, "ref"), exact(m, "before"), exact(m, "after"));
     if (fault.field) {
         return fault;
     }

@@ -17,8 +17,11 @@
 #define PATHS_MAX 10000  /* changed paths in one event */
 #define COMMITS_MAX 2048 /* GitHub lists no more */
 #define TEXT_MAX_BYTES 1024
-#define OUT_MAX 1024          /* events of one delivery */
-#define LOGGED_PER_SECOND 100 /* accepted or ignored deliveries */
+#define OUT_MAX 1024                        /* events of one delivery */
+#define NAMES_MAX 5000                      /* repositories in one event */
+#define LABELS_MAX 100                      /* GitHub lets a pull request have no more */
+#define MAPPED_MAX_BYTES ((size_t)24 << 20) /* of the request's arena, before another event */
+#define LOGGED_PER_SECOND 100               /* accepted or ignored deliveries */
 
 struct webhook_settings {
     const char *listen;
@@ -166,6 +169,9 @@ struct fault decide_delivery(struct mapping *m);
 
 /* ---- map.c: what the mappers share; pure ---- */
 extern const struct fault no_fault;
+/* A text that is short or of no use: what is longer than TEXT_MAX_BYTES comes cut somewhere behind
+ * that. NULL: it is none. Whoever sends a body chooses how long its texts are. */
+char *map_short(struct ec_arena *arena, const struct ec_tape *tape, const struct ec_node *node);
 /* Texts of strangers that only people read are cut and cleaned, not refused. */
 char *map_text(const struct mapping *m, const struct ec_node *from, const char *path);
 /* A number or a text, as text. */
@@ -174,6 +180,8 @@ char *map_id(struct ec_arena *arena, const struct ec_tape *tape, const struct ec
 char *map_cut(struct ec_arena *arena, const char *text, size_t max_bytes);
 struct fault map_ignore(struct mapping *m, const char *reason, const char *detail);
 void *map_message(const struct mapping *m, const ProtobufCMessageDescriptor *descriptor);
+char **map_names(struct mapping *m, const struct ec_node *list, const char *member, size_t most,
+                 size_t *ret_count);
 void map_out(struct mapping *m, const char *type, const char *key, const ProtobufCMessage *body);
 Enclii__V1__DeliveryInfo *map_info(const struct mapping *m, const char *action);
 /* Fills fields of a message from places of the body. */

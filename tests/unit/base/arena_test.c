@@ -38,8 +38,11 @@ static void try_stops_at_the_maximum(void **state)
     assert_null(ec_arena_try(arena, SIZE_MAX));
     assert_null(ec_arena_try(arena, SIZE_MAX - 7));
     assert_non_null(ec_arena_try(arena, 900));
-    assert_null(ec_arena_try(arena, 100));
-    assert_non_null(ec_arena_try(arena, 80));
+    assert_null(ec_arena_try(arena, 32));
+    assert_non_null(ec_arena_try(arena, 16));
+    assert_null(ec_arena_try(arena, 16));
+    assert_non_null(ec_arena_alloc(arena, 60)); /* the rest is kept for our own data */
+    assert_null(ec_arena_try(arena, 1));
     ec_arena_reset(arena);
     assert_non_null(ec_arena_try(arena, 900));
 }

@@ -144,12 +144,41 @@ static void limits_and_places(void **state)
     assert_int_equal(err.fate, EC_FATE_REJECT);
 }
 
+static void a_part_of_a_text(void **state)
+{
+    (void)state;
+    static const char json[] = "\"a\\n\\u00e4\\ud83d\\ude00\xc3\xa4z\"";
+    static const struct {
+        uint32_t most;
+        const char *is;
+    } rows[] = {{0, ""},
+                {1, "a"},
+                {2, "a"},
+                {3, "a\n"},
+                {8, "a\n"},
+                {9, "a\n\xc3\xa4"},
+                {20, "a\n\xc3\xa4"},
+                {21, "a\n\xc3\xa4\xf0\x9f\x98\x80"},
+                {22, "a\n\xc3\xa4\xf0\x9f\x98\x80"},
+                {23, "a\n\xc3\xa4\xf0\x9f\x98\x80\xc3\xa4"},
+                {24, "a\n\xc3\xa4\xf0\x9f\x98\x80\xc3\xa4z"},
+                {99, "a\n\xc3\xa4\xf0\x9f\x98\x80\xc3\xa4z"}};
+    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(1 << 16);
+    struct ec_tape t = {0};
+    assert_false(ec_failed(ec_tape_read(arena, ec_span_of(json), &t)));
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        struct ec_node cut = ec_tape_cut(&t, ec_tape_root(&t), rows[i].most);
+        assert_string_equal(ec_tape_copy(arena, &t, &cut), rows[i].is);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(readers_give_values_or_defaults),
         cmocka_unit_test(what_is_json),
         cmocka_unit_test(limits_and_places),
+        cmocka_unit_test(a_part_of_a_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
