@@ -88,9 +88,17 @@ bool decide_errors_bad(const struct rollout_facts *facts)
     return rate_new > facts->error_rate_max && rate_new > rate_old * 1.5;
 }
 
-static struct rollout_decision wait_until(const struct rollout_facts *facts, int64_t unix_ms)
+uint32_t decide_pull_ms(const struct rollout_facts *facts)
 {
-    int64_t wait_ms = unix_ms - facts->now_unix_ms;
+    int64_t left_ms = facts->deadline_mono_ms - facts->now_mono_ms;
+    bool bound = facts->deadline_mono_ms > 0 && !facts->settled && left_ms < ROLLOUT_PULL_MAX_MS;
+    int64_t most_ms = bound ? left_ms : ROLLOUT_PULL_MAX_MS;
+    return (uint32_t)(most_ms > ROLLOUT_PULL_MIN_MS ? most_ms : ROLLOUT_PULL_MIN_MS);
+}
+
+static struct rollout_decision wait_until(const struct rollout_facts *facts, int64_t mono_ms)
+{
+    int64_t wait_ms = mono_ms - facts->now_mono_ms;
     return (struct rollout_decision){.step = STEP_WAIT, .wait_ms = wait_ms > 1 ? wait_ms : 1};
 }
 
@@ -98,9 +106,9 @@ static struct rollout_decision wait_until(const struct rollout_facts *facts, int
 static struct rollout_decision decide_removal(const struct rollout_facts *facts,
                                               const struct target_version *version)
 {
-    int64_t drained = facts->drain_unix_ms + ROLLOUT_DRAIN_MS;
-    if (version->open > 0 && facts->drain_unix_ms > 0 && facts->now_unix_ms < drained) {
-        return wait_until(facts, facts->now_unix_ms + 100);
+    int64_t drained = facts->drain_mono_ms + ROLLOUT_DRAIN_MS;
+    if (version->open > 0 && facts->drain_mono_ms > 0 && facts->now_mono_ms < drained) {
+        return wait_until(facts, facts->now_mono_ms + 100);
     }
     return (struct rollout_decision){.step = STEP_REMOVE, .version = version};
 }
@@ -116,11 +124,11 @@ static struct rollout_decision decide_way_back(const struct rollout_facts *facts
     if (fallback == NULL && facts->has_previous) {
         const struct target_version *previous = find_version(facts->view, &facts->previous);
         bool dead = previous == NULL || previous->running < facts->replicas_previous;
-        if (dead && facts->now_unix_ms >= facts->retry_unix_ms) {
+        if (dead && facts->now_mono_ms >= facts->retry_mono_ms) {
             return (struct rollout_decision){.step = STEP_RESTORE, .version = previous};
         }
-        if (facts->now_unix_ms < facts->deadline_unix_ms) {
-            return wait_until(facts, facts->now_unix_ms + 500);
+        if (facts->now_mono_ms < facts->deadline_mono_ms) {
+            return wait_until(facts, facts->now_mono_ms + 500);
         }
     }
     if (bad != NULL) {
@@ -150,7 +158,7 @@ static const char *reason_to_fail(const struct rollout_facts *facts,
     if (wanted != NULL && reasons[wanted->trouble] != NULL) {
         return reasons[wanted->trouble];
     }
-    if (facts->deadline_unix_ms > 0 && facts->now_unix_ms >= facts->deadline_unix_ms) {
+    if (facts->deadline_mono_ms > 0 && facts->now_mono_ms >= facts->deadline_mono_ms) {
         return facts->pulled ? "deadline" : "image_pull_failed";
     }
     return decide_errors_bad(facts) ? "error_rate" : NULL;
@@ -162,7 +170,7 @@ static int decide_percent(const struct rollout_facts *facts, int has)
     if (facts->settled || facts->weight_count == 0) {
         return 100;
     }
-    if (has > 0 && facts->now_unix_ms < facts->step_unix_ms + facts->step_ms) {
+    if (has > 0 && facts->now_mono_ms < facts->step_mono_ms + facts->step_ms) {
         return has;
     }
     for (size_t i = 0; i < facts->weight_count; i++) {
@@ -190,7 +198,7 @@ static struct rollout_decision decide_traffic(const struct rollout_facts *facts,
             .step = STEP_ROUTE, .percent = percent, .version = fallback};
     }
     if (has < 100) {
-        return wait_until(facts, facts->step_unix_ms + facts->step_ms);
+        return wait_until(facts, facts->step_mono_ms + facts->step_ms);
     }
     if (!facts->settled && !facts->reported) {
         return (struct rollout_decision){.step = STEP_REPORT_DONE};
@@ -205,8 +213,8 @@ static struct rollout_decision decide_traffic(const struct rollout_facts *facts,
 /* The wanted version lacks replicas, or some are dead. */
 static struct rollout_decision decide_start(const struct rollout_facts *facts)
 {
-    if (facts->now_unix_ms < facts->retry_unix_ms) {
-        return wait_until(facts, facts->retry_unix_ms);
+    if (facts->now_mono_ms < facts->retry_mono_ms) {
+        return wait_until(facts, facts->retry_mono_ms);
     }
     return (struct rollout_decision){.step = facts->pulled ? STEP_START : STEP_PULL};
 }
@@ -219,8 +227,8 @@ static struct rollout_decision decide_while_unready(const struct rollout_facts *
     if (may_serve && wanted->weight_percent < 100) {
         return (struct rollout_decision){.step = STEP_ROUTE, .percent = 100};
     }
-    if (facts->deadline_unix_ms > 0 && !facts->settled) {
-        return wait_until(facts, facts->deadline_unix_ms);
+    if (facts->deadline_mono_ms > 0 && !facts->settled) {
+        return wait_until(facts, facts->deadline_mono_ms);
     }
     return (struct rollout_decision){.step = STEP_NONE};
 }

@@ -33,7 +33,7 @@ struct rollout_facts {
     size_t weight_count;
     int64_t step_ms;
     double error_rate_max;
-    int64_t deadline_unix_ms; /* 0 = none */
+    int64_t deadline_mono_ms; /* 0 = none */
     struct target_identity wanted;
     struct target_identity previous;
 
@@ -43,12 +43,12 @@ struct rollout_facts {
     const char *failure;   /* reason of a failure that was decided; NULL = none */
     bool judged;           /* the counters are from after the running step's time */
     bool reported;         /* the end was told; when gone: everything was removed once */
-    int64_t retry_unix_ms; /* nothing is started before (back-off); 0 = now */
-    int64_t step_unix_ms;  /* when the running step got its weight */
-    int64_t drain_unix_ms; /* when the new version got everything; 0 = not yet */
+    int64_t retry_mono_ms; /* nothing is started before (back-off); 0 = now */
+    int64_t step_mono_ms;  /* when the running step got its weight */
+    int64_t drain_mono_ms; /* when the new version got everything; 0 = not yet */
     /* Counters of the running step, new version and the rest. */
     int64_t requests_new, errors_new, requests_old, errors_old;
-    int64_t now_unix_ms;
+    int64_t now_mono_ms;
 };
 
 struct rollout_decision {
@@ -60,9 +60,13 @@ struct rollout_decision {
 };
 
 #define ROLLOUT_DRAIN_MS 10000 /* longest wait for requests under way on the old version */
-#define ROLLOUT_ERRORS_MIN 3   /* fewer errors in a step say nothing yet */
+#define ROLLOUT_PULL_MAX_MS 300000
+#define ROLLOUT_PULL_MIN_MS 1000 /* an image that is there already is found within it */
+#define ROLLOUT_ERRORS_MIN 3     /* fewer errors in a step say nothing yet */
 
 struct rollout_decision decide_next_step(const struct rollout_facts *facts);
+/* How long fetching its image may take: not past the deadline. */
+uint32_t decide_pull_ms(const struct rollout_facts *facts);
 /* True when the new version answers clearly worse than it may, and worse than the old one. */
 bool decide_errors_bad(const struct rollout_facts *facts);
 const struct target_version *find_version(const struct target_view *view,

@@ -92,6 +92,9 @@ void docker_call_ended(struct target *dk); /* one owed callback came */
 void docker_stop_waiting(struct target *dk);
 EC_RESULT docker_call(struct target *dk, const struct ec_fetch_spec *call, ec_fetch_fn done,
                       void *arg);
+/* The same, and it may be cancelled. */
+EC_RESULT docker_call_held(struct target *dk, const struct ec_fetch_spec *call, ec_fetch_fn done,
+                           void *arg, struct ec_fetch **ret_fetch);
 
 /* docker_probe.c */
 void docker_probe_anew(struct instance *instance); /* it was started again: nothing is known */
@@ -126,7 +129,9 @@ EC_RESULT docker_set_routes(struct target *dk, const char *key,
                             Enclii__V1__RouteSpec *const *routes, size_t count);
 
 /* docker_image.c */
-EC_RESULT docker_prepare(struct target *dk, const char *image, target_done_fn done, void *arg);
+EC_RESULT docker_prepare(struct target *dk, const char *image, uint32_t deadline_ms,
+                         target_done_fn done, void *arg, struct target_prepare **ret_prepare);
+void docker_prepare_stop(struct target_prepare *prepare);
 
 /* target_docker.c */
 void docker_retire(struct target *dk); /* goes on with what is retiring */

@@ -1,4 +1,5 @@
 /* Fetching images. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,16 +7,16 @@
 #include "base/mem.h"
 #include "docker.h"
 
-#define PULL_DEADLINE_MS 300000
-
-struct prepare {
+struct target_prepare {
     struct target *dk;
     char *image;
+    uint32_t deadline_ms; /* of the pull */
+    struct ec_fetch *fetch;
     target_done_fn done;
     void *arg;
 };
 
-static void end_prepare(struct prepare *prepare, struct ec_err err)
+static void end_prepare(struct target_prepare *prepare, struct ec_err err)
 {
     struct target *dk = prepare->dk;
     prepare->done(prepare->arg, err);
@@ -26,16 +27,23 @@ static void end_prepare(struct prepare *prepare, struct ec_err err)
 
 static void on_pulled(void *arg, struct ec_err err, const struct ec_fetch_result *result)
 {
+    const struct target_prepare *prepare = arg;
     ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(DOCKER_ARENA_MAX_BYTES);
     if (!ec_failed(err)) {
         err = docker_read_pull(arena, result->status, result->body);
+    } else if (err.sys == ETIMEDOUT) {
+        err =
+            ec_retry_in(arena, ETIMEDOUT,
+                        "the image was not fetched within %u s: its registry is slow, or does not "
+                        "answer the container engine",
+                        prepare->deadline_ms / 1000);
     }
     end_prepare(arg, err);
 }
 
 static void on_image(void *arg, struct ec_err err, const struct ec_fetch_result *result)
 {
-    struct prepare *prepare = arg;
+    struct target_prepare *prepare = arg;
     if (ec_failed(err) || result->status == 200) {
         end_prepare(prepare, err);
         return;
@@ -45,10 +53,10 @@ static void on_image(void *arg, struct ec_err err, const struct ec_fetch_result 
     const struct ec_fetch_spec call = {
         .method = "POST",
         .url = ec_arena_format(arena, "http://docker/v1.41/images/create?fromImage=%s", image),
-        .deadline_ms = PULL_DEADLINE_MS,
+        .deadline_ms = prepare->deadline_ms,
         .body_max_bytes = 8u << 20,
     };
-    err = docker_call(prepare->dk, &call, on_pulled, prepare);
+    err = docker_call_held(prepare->dk, &call, on_pulled, prepare, &prepare->fetch);
     if (ec_failed(err)) {
         end_prepare(prepare, err);
         return;
@@ -56,7 +64,8 @@ static void on_image(void *arg, struct ec_err err, const struct ec_fetch_result 
     docker_call_ended(prepare->dk);
 }
 
-struct ec_err docker_prepare(struct target *dk, const char *image, target_done_fn done, void *arg)
+struct ec_err docker_prepare(struct target *dk, const char *image, uint32_t deadline_ms,
+                             target_done_fn done, void *arg, struct target_prepare **ret_prepare)
 {
     ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(65536);
     if (strpbrk(image, " ?#%\\\n\r\t") != NULL || strstr(image, "..") != NULL) {
@@ -64,12 +73,20 @@ struct ec_err docker_prepare(struct target *dk, const char *image, target_done_f
     }
     const struct ec_fetch_spec call = {
         .url = ec_arena_format(arena, "http://docker/v1.41/images/%s/json", image)};
-    struct prepare *prepare = ec_alloc(sizeof *prepare);
-    *prepare = (struct prepare){dk, ec_strdup(image), done, arg};
-    struct ec_err err = docker_call(dk, &call, on_image, prepare);
+    struct target_prepare *prepare = ec_alloc(sizeof *prepare);
+    *prepare = (struct target_prepare){
+        .dk = dk, .image = ec_strdup(image), .deadline_ms = deadline_ms, .done = done, .arg = arg};
+    struct ec_err err = docker_call_held(dk, &call, on_image, prepare, &prepare->fetch);
     if (ec_failed(err)) {
         free(prepare->image);
         free(prepare);
+        return err;
     }
-    return err;
+    *ret_prepare = prepare;
+    return ec_ok();
+}
+
+void docker_prepare_stop(struct target_prepare *prepare)
+{
+    ec_fetch_cancel(prepare->fetch);
 }

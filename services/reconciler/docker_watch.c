@@ -30,14 +30,20 @@ void docker_call_ended(struct target *dk)
     docker_stop_waiting(dk);
 }
 
-struct ec_err docker_call(struct target *dk, const struct ec_fetch_spec *call, ec_fetch_fn done,
-                          void *arg)
+struct ec_err docker_call_held(struct target *dk, const struct ec_fetch_spec *call,
+                               ec_fetch_fn done, void *arg, struct ec_fetch **ret_fetch)
 {
     struct ec_fetch_spec spec = *call;
     spec.unix_socket = dk->is.docker_socket;
-    EC_TRY(ec_fetch_start(dk->is.fetcher, &spec, done, arg, NULL));
+    EC_TRY(ec_fetch_start(dk->is.fetcher, &spec, done, arg, ret_fetch));
     dk->pending++;
     return ec_ok();
+}
+
+struct ec_err docker_call(struct target *dk, const struct ec_fetch_spec *call, ec_fetch_fn done,
+                          void *arg)
+{
+    return docker_call_held(dk, call, done, arg, NULL);
 }
 
 /* ---- places ---- */

@@ -75,25 +75,25 @@ static void publish_final(struct rollout *ro, const char *type, const char *step
     struct ec_err err = publish(ro, type, id.text, body, final);
     if (ec_failed(err)) {
         ro->reported = false;
-        ro->retry_unix_ms = ec_unix_ms() + 500;
+        ro->retry_mono_ms = ec_mono_ms() + 500;
         ec_timer_start(ro->timer, 500, 0);
         free(final->key);
         free(final);
     }
 }
 
-void publish_step(struct rollout *ro, const char *name, int64_t began_unix_ms, int weight,
+void publish_step(struct rollout *ro, const char *name, int64_t began_mono_ms, int weight,
                   const char *detail)
 {
     if (ro->desired == NULL || ro->desired->settled || ro->step_count == STEPS_MAX) {
         return; /* keeping is no deployment */
     }
-    int64_t duration_ms = ec_unix_ms() - began_unix_ms;
+    int64_t duration_ms = ec_mono_ms() - began_mono_ms;
     ec_metric_observe_s(&step_seconds, name, (double)duration_ms / 1000.0);
     Enclii__V1__StepTime step;
     enclii__v1__step_time__init(&step);
     step.name = ec_arena_strdup(ro->arena, name);
-    step.started_unix_ms = began_unix_ms;
+    step.started_unix_ms = ec_unix_ms() - duration_ms;
     step.duration_ms = duration_ms;
     step.detail = ec_arena_strdup(ro->arena, detail);
     ro->steps[ro->step_count++] = step;

@@ -42,7 +42,8 @@ struct reconciler {
     struct app_logs *app_logs; /* who reads what the apps print */
 };
 
-/* One service in one environment. */
+/* One service in one environment. All its times are of the monotonic clock: one that is set anew
+ * neither ends a rollout nor holds it up. */
 struct rollout {
     struct reconciler *rec;
     char *key;
@@ -57,12 +58,14 @@ struct rollout {
     struct ec_timer *timer; /* look again */
     bool busy;              /* one effect at a time */
     bool again;             /* something changed while busy, or before the target was ready */
-    struct rollout_decision doing; /* the effect under way; its version pointer is not kept */
-    uint64_t aim;                  /* grows with everything else that is wanted */
-    uint64_t doing_aim;            /* of the effect under way */
-    int64_t began_unix_ms;         /* the same */
+    struct rollout_decision doing;  /* the effect under way; its version pointer is not kept */
+    uint64_t aim;                   /* grows with everything else that is wanted */
+    uint64_t doing_aim;             /* of the effect under way */
+    int64_t began_mono_ms;          /* the same */
+    struct target_prepare *pulling; /* while that is an image; stopped when it is wanted no more */
 
     /* Progress of this deployment; begins anew with every new one. */
+    int64_t deadline_mono_ms; /* of the deployment; 0 = none */
     bool pulled;
     bool judged;   /* the counters were read after the running step's time */
     bool reported; /* the final event was acknowledged (or is on its way) */
@@ -71,10 +74,10 @@ struct rollout {
     char detail[2048];              /* of the failure, for people */
     char fault[TARGET_DETAIL_SIZE]; /* what the last step that was retried met */
     struct ec_backoff backoff;      /* of starts */
-    int64_t retry_unix_ms;
-    int64_t started_unix_ms; /* last successful start */
-    int64_t step_unix_ms;
-    int64_t drain_unix_ms;
+    int64_t retry_mono_ms;
+    int64_t started_mono_ms; /* last successful start */
+    int64_t step_mono_ms;
+    int64_t drain_mono_ms;
     struct target_version base_new, base_old; /* counters when the step began */
     Enclii__V1__StepTime steps[STEPS_MAX];
     size_t step_count;
@@ -104,7 +107,7 @@ int rollout_replicas(const Enclii__V1__DesiredRelease *release); /* 1 when it do
 struct target_version rollout_rest(const struct rollout *ro, const struct target_view *view);
 
 /* publish.c */
-void publish_step(struct rollout *ro, const char *name, int64_t began_unix_ms, int weight,
+void publish_step(struct rollout *ro, const char *name, int64_t began_mono_ms, int weight,
                   const char *detail);
 void publish_rolled_out(struct rollout *ro);
 void publish_reverted(struct rollout *ro, bool previous_serves);

@@ -60,10 +60,10 @@ static void begin_step(struct rollout *ro)
     const struct target_version *wanted = find_version(&view, &ro->wanted);
     ro->base_new = wanted ? *wanted : (struct target_version){.total = 0};
     ro->base_old = rollout_rest(ro, &view);
-    ro->step_unix_ms = ec_unix_ms();
+    ro->step_mono_ms = ec_mono_ms();
     ro->judged = false;
     if (ro->doing.percent >= 100) {
-        ro->drain_unix_ms = ro->step_unix_ms;
+        ro->drain_mono_ms = ro->step_mono_ms;
     }
 }
 
@@ -89,17 +89,17 @@ static void after_failure(struct rollout *ro, struct ec_err err)
         return;
     }
     snprintf(ro->fault, sizeof ro->fault, "%s", err.what);
-    ro->retry_unix_ms = ec_unix_ms() + 200 + ec_backoff_next_ms(&ro->backoff);
-    ec_timer_start(ro->timer, (uint64_t)(ro->retry_unix_ms - ec_unix_ms()), 0);
+    ro->retry_mono_ms = ec_mono_ms() + 200 + ec_backoff_next_ms(&ro->backoff);
+    ec_timer_start(ro->timer, (uint64_t)(ro->retry_mono_ms - ec_mono_ms()), 0);
 }
 
 static void after_start(struct rollout *ro)
 {
-    ro->started_unix_ms = ro->began_unix_ms;
+    ro->started_mono_ms = ro->began_mono_ms;
     ro->healthy_told = false;
-    publish_step(ro, "start", ro->began_unix_ms, 0, "");
+    publish_step(ro, "start", ro->began_mono_ms, 0, "");
     /* Should it die at once, the next start waits. */
-    ro->retry_unix_ms = ec_unix_ms() + ec_backoff_next_ms(&ro->backoff);
+    ro->retry_mono_ms = ec_mono_ms() + ec_backoff_next_ms(&ro->backoff);
 }
 
 /* Something else is wanted by now: what the effect brought or failed at is of no release that
@@ -112,6 +112,7 @@ static bool overtaken(const struct rollout *ro)
 static void on_effect(void *arg, struct ec_err err)
 {
     struct rollout *ro = arg;
+    ro->pulling = NULL;
     if (ec_service_stopping(ro->rec->svc)) {
         ro->busy = false;
         return;
@@ -132,26 +133,26 @@ static void on_effect(void *arg, struct ec_err err)
     switch (ro->doing.step) {
     case STEP_PULL:
         ro->pulled = true;
-        publish_step(ro, "pull", ro->began_unix_ms, 0, "");
+        publish_step(ro, "pull", ro->began_mono_ms, 0, "");
         break;
     case STEP_START:
         after_start(ro);
         break;
     case STEP_RESTORE:
-        ro->retry_unix_ms = ec_unix_ms() + ec_backoff_next_ms(&ro->backoff);
+        ro->retry_mono_ms = ec_mono_ms() + ec_backoff_next_ms(&ro->backoff);
         break;
     case STEP_JUDGE:
         ro->judged = true;
         break;
     case STEP_ROUTE:
         begin_step(ro);
-        publish_step(ro, "weight", ro->began_unix_ms, ro->doing.percent, "");
+        publish_step(ro, "weight", ro->began_mono_ms, ro->doing.percent, "");
         break;
     case STEP_ROUTE_BACK:
-        publish_step(ro, "back", ro->began_unix_ms, 0, "");
+        publish_step(ro, "back", ro->began_mono_ms, 0, "");
         break;
     case STEP_REMOVE:
-        publish_step(ro, "remove", ro->began_unix_ms, 0, "");
+        publish_step(ro, "remove", ro->began_mono_ms, 0, "");
         break;
     case STEP_CLEAR:
         ro->reported = true;
@@ -244,7 +245,8 @@ static struct ec_err start_effect(struct rollout *ro, const struct rollout_decis
     const struct target_ops *ops = ro->rec->ops;
     switch (decision->step) {
     case STEP_PULL:
-        return ops->prepare(target, ro->desired->release->image, on_effect, ro);
+        return ops->prepare(target, ro->desired->release->image, decide_pull_ms(facts), on_effect,
+                            ro, &ro->pulling);
     case STEP_START:
         return apply(ro, ro->desired->release, &ro->wanted);
     case STEP_RESTORE:
@@ -269,16 +271,16 @@ static void note_health(struct rollout *ro, const struct target_view *view)
 {
     const struct target_version *wanted = find_version(view, &ro->wanted);
     bool ready = wanted != NULL && wanted->ready >= rollout_replicas(ro->desired->release);
-    int64_t now = ec_unix_ms();
-    if (ready && !ro->healthy_told && ro->started_unix_ms > 0) {
+    int64_t now = ec_mono_ms();
+    if (ready && !ro->healthy_told && ro->started_mono_ms > 0) {
         ro->healthy_told = true;
-        publish_step(ro, "healthy", ro->started_unix_ms, 0, "");
+        publish_step(ro, "healthy", ro->started_mono_ms, 0, "");
     }
-    if (ready && ro->started_unix_ms > 0 && now - ro->started_unix_ms > CALM_MS) {
+    if (ready && ro->started_mono_ms > 0 && now - ro->started_mono_ms > CALM_MS) {
         ec_backoff_reset(&ro->backoff);
     }
-    if (ready && wanted->weight_percent >= 100 && ro->drain_unix_ms == 0) {
-        ro->drain_unix_ms = now;
+    if (ready && wanted->weight_percent >= 100 && ro->drain_mono_ms == 0) {
+        ro->drain_mono_ms = now;
     }
     if (ro->desired->settled || (ro->reported && ro->failure == NULL)) {
         publish_status(ro, view, NULL);
@@ -346,7 +348,7 @@ static void look_now(void *arg)
     ro->doing = decision;
     ro->doing.version = NULL; /* the view is gone after this turn */
     ro->doing_aim = ro->aim;
-    ro->began_unix_ms = ec_unix_ms();
+    ro->began_mono_ms = ec_mono_ms();
     struct ec_err err = start_effect(ro, &decision, &facts);
     if (ec_failed(err)) {
         ro->busy = false;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -53,9 +54,28 @@ static const char *decide_fault(const Enclii__V1__Desired *desired)
     return named ? NULL : "service, environment, image, run or a valid release id is missing";
 }
 
-static void begin_anew(struct rollout *ro, bool same_wanted)
+/* Something else is wanted: the effect under way is overtaken. A pull may take minutes to fail; it
+ * ends now. */
+static void aim_anew(struct rollout *ro)
 {
     ro->aim++;
+    if (ro->pulling != NULL) {
+        ro->rec->ops->prepare_stop(EC_TAKE(ro->pulling));
+    }
+}
+
+static int64_t deadline_of(const Enclii__V1__Desired *desired)
+{
+    if (desired->deadline_unix_ms <= 0) {
+        return 0;
+    }
+    int64_t mono_ms = ec_mono_ms() + (desired->deadline_unix_ms - ec_unix_ms());
+    return mono_ms > 1 ? mono_ms : 1;
+}
+
+static void begin_anew(struct rollout *ro, bool same_wanted)
+{
+    aim_anew(ro);
     ro->reported = false;
     ro->failure = NULL;
     ro->detail[0] = '\0';
@@ -63,13 +83,13 @@ static void begin_anew(struct rollout *ro, bool same_wanted)
     ro->judged = false;
     ro->step_count = 0;
     ro->healthy_told = false;
-    ro->retry_unix_ms = 0;
+    ro->retry_mono_ms = 0;
     ro->wanted_told = -1;
     if (!same_wanted) {
         ro->pulled = false;
-        ro->started_unix_ms = 0;
-        ro->step_unix_ms = 0;
-        ro->drain_unix_ms = 0;
+        ro->started_mono_ms = 0;
+        ro->step_mono_ms = 0;
+        ro->drain_mono_ms = 0;
         ec_backoff_reset(&ro->backoff);
     }
 }
@@ -86,6 +106,7 @@ static void take_desired(struct rollout *ro, const Enclii__V1__Desired *desired,
     ro->arena = arena;
     ro->desired = desired;
     ro->wanted = wanted;
+    ro->deadline_mono_ms = deadline_of(desired);
     memset(&ro->previous, 0, sizeof ro->previous);
     if (desired->previous != NULL && desired->previous->run != NULL) {
         ro->previous = docker_identity(desired->previous);
@@ -107,7 +128,7 @@ static void forget_unrouted(struct rollout *ro)
 static void drop_desired(struct rollout *ro)
 {
     forget_unrouted(ro);
-    ro->aim++;
+    aim_anew(ro);
     ro->desired = NULL;
     ro->reported = false;
     ro->failure = NULL;

@@ -35,7 +35,7 @@ static void count_step(const struct rollout *ro, const struct target_view *view,
                        struct rollout_facts *facts)
 {
     const struct target_version *wanted = find_version(view, &ro->wanted);
-    if (wanted == NULL || ro->step_unix_ms == 0) {
+    if (wanted == NULL || ro->step_mono_ms == 0) {
         return;
     }
     struct target_version rest = rollout_rest(ro, view);
@@ -55,12 +55,12 @@ void rollout_facts_now(struct rollout *ro, const struct target_view *view,
         .failure = ro->failure,
         .reported = ro->reported,
         .judged = ro->judged,
-        .retry_unix_ms = ro->retry_unix_ms,
-        .step_unix_ms = ro->step_unix_ms,
-        .drain_unix_ms = ro->drain_unix_ms,
+        .retry_mono_ms = ro->retry_mono_ms,
+        .step_mono_ms = ro->step_mono_ms,
+        .drain_mono_ms = ro->drain_mono_ms,
         .wanted = ro->wanted,
         .previous = ro->previous,
-        .now_unix_ms = ec_unix_ms(),
+        .now_mono_ms = ec_mono_ms(),
     };
     const Enclii__V1__Desired *desired = ro->desired;
     if (desired == NULL) {
@@ -71,7 +71,7 @@ void rollout_facts_now(struct rollout *ro, const struct target_view *view,
     facts->has_previous = ro->previous.text[0] != '\0';
     facts->replicas = rollout_replicas(desired->release);
     facts->replicas_previous = rollout_replicas(desired->previous);
-    facts->deadline_unix_ms = desired->deadline_unix_ms;
+    facts->deadline_mono_ms = ro->deadline_mono_ms;
     facts->error_rate_max = ERROR_RATE_MAX;
     if (desired->rollout != NULL) {
         facts->weights = desired->rollout->weights;

@@ -68,7 +68,8 @@ struct target_share {
     int percent;
 };
 
-struct target; /* the implementation's own */
+struct target;         /* the implementation's own */
+struct target_prepare; /* an image being fetched */
 
 typedef void (*target_done_fn)(void *arg, struct ec_err err);
 typedef void (*target_logs_fn)(void *arg, struct ec_err err, struct ec_span text);
@@ -91,8 +92,12 @@ typedef void (*target_line_fn)(void *arg, const struct target_log_line *line);
 struct target_ops {
     const char *name;
     void (*observe)(struct target *target, const char *key, struct target_view *ret_view);
-    /* The image is where it will be needed. At once if it is there already. */
-    EC_RESULT (*prepare)(struct target *target, const char *image, target_done_fn done, void *arg);
+    /* The image is where it will be needed. At once if it is there already. The handle is good
+     * until done is called; after a stop that comes soon, with an error. */
+    EC_RESULT(*prepare)
+    (struct target *target, const char *image, uint32_t deadline_ms, target_done_fn done, void *arg,
+     struct target_prepare **ret_prepare);
+    void (*prepare_stop)(struct target_prepare *prepare);
     /* The version has exactly its replicas: starts missing ones, replaces dead ones, removes
      * surplus. Done when they are started, not when they are healthy. */
     EC_RESULT(*apply)

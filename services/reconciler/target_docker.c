@@ -258,6 +258,7 @@ const struct target_ops target_docker_ops = {
     .name = "docker",
     .observe = docker_observe,
     .prepare = docker_prepare,
+    .prepare_stop = docker_prepare_stop,
     .apply = docker_apply,
     .set_routes = docker_set_routes,
     .shift_traffic = docker_shift_traffic,

@@ -308,6 +308,28 @@ static void a_key_that_is_gone_is_forgotten(void **state)
     assert_int_equal(see(OLD).ready, 1);
 }
 
+static void a_pull_that_hangs_ends_in_its_time(void **state)
+{
+    (void)state;
+    struct target_prepare *prepare = NULL;
+    struct end late = {0}, stopped = {0};
+    begin();
+    engine.image = false;
+    engine.pull_hangs = true;
+    assert_false(ec_failed(
+        target_docker_ops.prepare(target, "reg/a@sha256:1", 1000, on_end, &late, &prepare)));
+    wait_for(&late);
+    assert_int_equal(late.fate, EC_FATE_RETRY);
+    assert_string_equal(late.what, "the image was not fetched within 1 s: its registry is slow, or "
+                                   "does not answer the container engine");
+    assert_false(ec_failed(
+        target_docker_ops.prepare(target, "reg/a@sha256:1", 60000, on_end, &stopped, &prepare)));
+    test_run_for(loop, 100);
+    assert_int_equal(engine.pulls, 2);
+    target_docker_ops.prepare_stop(prepare);
+    assert_true(test_run_within(loop, 1000, test_is_true, &stopped.came));
+}
+
 /* ---- frame ---- */
 
 static void on_slow(void *state, struct ec_request *req)
@@ -407,6 +429,7 @@ int main(void)
         CASE(what_changes_while_the_list_is_read_is_seen),
         CASE(a_replica_too_many_ends_its_requests),
         CASE(a_key_that_is_gone_is_forgotten),
+        CASE(a_pull_that_hangs_ends_in_its_time),
         CASE(an_engine_that_comes_back_is_taken_up_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,7 @@ static struct {
     void *arg;
 } effect;
 
+static bool stopped;          /* the pull under way was told to end */
 static char route_owner[128]; /* of the one host name there is; "" = nobody */
 
 static struct ec_err begin(const char *verb, const char *about, target_done_fn done, void *arg)
@@ -82,11 +83,20 @@ static void observe(struct target *target, const char *key, struct target_view *
     ret_view->count = 0;
 }
 
-static struct ec_err prepare(struct target *target, const char *image, target_done_fn done,
-                             void *arg)
+static struct ec_err prepare(struct target *target, const char *image, uint32_t deadline_ms,
+                             target_done_fn done, void *arg, struct target_prepare **ret_prepare)
 {
     (void)target;
+    assert_in_range(deadline_ms, 1000, 60000); /* of the deployment */
+    *ret_prepare = (struct target_prepare *)&effect;
+    stopped = false;
     return begin("pull", image, done, arg);
+}
+
+static void prepare_stop(struct target_prepare *prepare)
+{
+    assert_ptr_equal(prepare, &effect);
+    stopped = true;
 }
 
 static struct ec_err apply(struct target *target, const struct target_goal *goal,
@@ -127,6 +137,7 @@ static const char *unready(struct target *target)
 static const struct target_ops ops = {.name = "docker",
                                       .observe = observe,
                                       .prepare = prepare,
+                                      .prepare_stop = prepare_stop,
                                       .apply = apply,
                                       .set_routes = set_routes,
                                       .remove = remove_all,
@@ -206,6 +217,7 @@ static void the_failure_of_before_is_not_held_against_the_next(void **state)
     assert_true(test_run_until(loop, 5000, is_at, a));
     want(b);
     assert_true(test_run_until(loop, 5000, wants, b));
+    assert_true(stopped); /* a pull that hangs holds up no other release */
     end_effect(ec_reject("manifest unknown"));
     assert_true(test_run_until(loop, 5000, is_at, b));
     assert_string_equal(effect.verb, "pull");

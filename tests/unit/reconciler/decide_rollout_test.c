@@ -25,12 +25,12 @@ static struct rollout_facts facts_of(const struct target_view *view)
         .weight_count = 3,
         .step_ms = 1000,
         .error_rate_max = 0.05,
-        .deadline_unix_ms = 100000,
+        .deadline_mono_ms = 100000,
         .wanted = new_id,
         .previous = old_id,
         .has_previous = true,
-        .now_unix_ms = 50000,
-        .step_unix_ms = 50000,
+        .now_mono_ms = 50000,
+        .step_mono_ms = 50000,
     };
 }
 
@@ -48,7 +48,7 @@ static void test_first_steps(void **state)
     assert_int_equal(decide_next_step(&facts).step, STEP_PULL);
     facts.pulled = true;
     assert_int_equal(decide_next_step(&facts).step, STEP_START);
-    facts.retry_unix_ms = facts.now_unix_ms + 300;
+    facts.retry_mono_ms = facts.now_mono_ms + 300;
     struct rollout_decision wait = decide_next_step(&facts);
     assert_int_equal(wait.step, STEP_WAIT);
     assert_int_equal(wait.wait_ms, 300);
@@ -65,10 +65,10 @@ static void test_weights_grow_after_their_time_and_a_look(void **state)
         view.versions[0].weight_percent = 100 - seen[i];
         view.versions[1].weight_percent = seen[i];
         facts.judged = false;
-        facts.now_unix_ms = facts.step_unix_ms + 999;
+        facts.now_mono_ms = facts.step_mono_ms + 999;
         if (i > 0) {
             assert_int_equal(decide_next_step(&facts).step, STEP_WAIT);
-            facts.now_unix_ms += 1;
+            facts.now_mono_ms += 1;
             assert_int_equal(decide_next_step(&facts).step, STEP_JUDGE);
             facts.judged = true;
         }
@@ -120,7 +120,7 @@ static void test_reasons(void **state)
     }
     view.versions[1].trouble = TARGET_FINE;
     view.versions[1].ready = 0;
-    facts.now_unix_ms = facts.deadline_unix_ms;
+    facts.now_mono_ms = facts.deadline_mono_ms;
     facts.pulled = true;
     assert_string_equal(decide_next_step(&facts).reason, "deadline");
     facts.pulled = false;
@@ -134,12 +134,12 @@ static void test_drain_before_removal(void **state)
     struct rollout_facts facts = facts_of(&view);
     assert_int_equal(decide_next_step(&facts).step, STEP_REPORT_DONE);
     facts.reported = true;
-    facts.drain_unix_ms = facts.now_unix_ms - 1000;
+    facts.drain_mono_ms = facts.now_mono_ms - 1000;
     view.versions[0].open = 1;
     assert_int_equal(decide_next_step(&facts).step, STEP_WAIT);
-    facts.now_unix_ms = facts.drain_unix_ms + ROLLOUT_DRAIN_MS;
+    facts.now_mono_ms = facts.drain_mono_ms + ROLLOUT_DRAIN_MS;
     assert_int_equal(decide_next_step(&facts).step, STEP_REMOVE);
-    facts.now_unix_ms = facts.drain_unix_ms + 10;
+    facts.now_mono_ms = facts.drain_mono_ms + 10;
     view.versions[0].open = 0;
     assert_int_equal(decide_next_step(&facts).step, STEP_REMOVE);
 }
@@ -233,7 +233,7 @@ static void obey(struct world *world, const struct rollout_decision *decision)
     }
     switch (decision->step) {
     case STEP_WAIT:
-        facts->now_unix_ms += decision->wait_ms;
+        facts->now_mono_ms += decision->wait_ms;
         wake_old(world);
         break;
     case STEP_PULL:
@@ -241,20 +241,20 @@ static void obey(struct world *world, const struct rollout_decision *decision)
         break;
     case STEP_START:
         start_version(world, &facts->wanted, world->new_is_bad);
-        facts->retry_unix_ms = facts->now_unix_ms + 1000;
+        facts->retry_mono_ms = facts->now_mono_ms + 1000;
         break;
     case STEP_RESTORE:
         start_version(world, &facts->previous, !world->old_runs_again);
-        facts->retry_unix_ms = facts->now_unix_ms + 1000;
+        facts->retry_mono_ms = facts->now_mono_ms + 1000;
         break;
     case STEP_JUDGE:
         facts->judged = true;
         break;
     case STEP_ROUTE:
         give_traffic(world, &facts->wanted, decision->percent, version.text[0] ? &version : NULL);
-        facts->step_unix_ms = facts->now_unix_ms;
+        facts->step_mono_ms = facts->now_mono_ms;
         facts->judged = false;
-        facts->drain_unix_ms = decision->percent == 100 ? facts->now_unix_ms : 0;
+        facts->drain_mono_ms = decision->percent == 100 ? facts->now_mono_ms : 0;
         break;
     case STEP_ROUTE_BACK:
         give_traffic(world, &version, 100, NULL);
