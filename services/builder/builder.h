@@ -6,7 +6,8 @@
  *   job_events.c  what it says on the bus
  *   step_fetch.c  git;  step_build.c  detect, build, push
  *   engine_buildah.c  the tool that builds, behind struct engine
- *   isolation.c, isolate.sh, decide_network.c  strangers' code, apart from this machine
+ *   isolation.c, isolate.sh, root_folder.c  builds, apart from this machine
+ *   decide_network.c  what strangers' code may reach
  *   layers.c      what Buildah's layer cache is told
  *   cache.c       git caches and keeping the disk bounded
  *   publish.c     events that must arrive
@@ -85,6 +86,7 @@ struct builder {
     const char *policy_file;        /* of the engine */
     const char *strict_policy_file; /* images of registries only */
     const char *isolate_file;       /* isolate.sh */
+    const char *program;            /* our own, which makes the root folder of a build */
     struct ec_secret *layers_key;   /* of the marks of repositories */
     char engine_version[64];        /* "buildah 1.28.2"; "" until known */
     struct job *jobs;
@@ -130,7 +132,7 @@ struct job {
     const char *ignore_path; /* the Dockerfile's own .dockerignore; NULL = there is none */
     const char *marked_path; /* the Dockerfile with its repository's mark */
     bool layered;            /* layers are kept, and those of the builds before serve it */
-    const char *isolation, *isolation_dir; /* an untrusted job's network, and its folder */
+    const char *isolation, *isolation_dir; /* its network, and the folder of what keeps it apart */
     const char *image_id_file, *digest_file;
     const char *image_id, *digest;
     int64_t image_bytes;
@@ -212,10 +214,12 @@ extern const struct engine engine_buildah;
 /* Environment of tools: a clean one plus the proxies and the container tools' own settings. */
 const char *const *tool_env(struct ec_arena *arena, const char *home, const char *const *more);
 
-/* isolation.c: for untrusted jobs */
+/* isolation.c, root_folder.c */
 struct ec_err isolation_open(struct builder *b);
 struct ec_err isolation_prepare(struct job *job);
 const char *const *isolation_words(struct job *job); /* before the command; NULL-ended */
+/* "inside NETWORK DIR PATH... -- COMMAND...": becomes the command, in a root folder of its own. */
+int root_folder_main(int argc, char **argv);
 
 /* layers.c: for trusted jobs */
 struct ec_err layers_open(struct builder *b);

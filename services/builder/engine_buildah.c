@@ -59,8 +59,7 @@ static struct args begin_job(struct job *job)
 static struct args begin_build(struct job *job)
 {
     struct args args = {job->arena, ec_arena_alloc(job->arena, ARGS_MAX * sizeof(char *)), 0};
-    const char *const *words = job->run->trusted ? NULL : isolation_words(job);
-    for (; words && *words; words++) {
+    for (const char *const *words = isolation_words(job); *words; words++) {
         add(&args, *words);
     }
     add(&args, "buildah");
@@ -140,13 +139,11 @@ static const char *const *buildah_job_env(struct job *job)
     const char *more[] = {
         ec_arena_format(job->arena, "CONTAINERS_STORAGE_CONF=%s/storage.conf", work_dir),
         ec_arena_format(job->arena, "TMPDIR=%s", trusted ? layers_mounts_dir(job) : job->home_dir),
-        trusted ? ec_arena_format(job->arena, "XDG_RUNTIME_DIR=%s/tmp", work_dir)
-                : ec_arena_format(job->arena, "XDG_RUNTIME_DIR=%s", job->home_dir),
+        ec_arena_format(job->arena, "XDG_RUNTIME_DIR=%s", job->home_dir),
         "BUILDAH_ISOLATION=chroot",
         NULL,
     };
-    const char *home = trusted ? ec_arena_format(job->arena, "%s/home", work_dir) : job->home_dir;
-    return tool_env(job->arena, home, more);
+    return tool_env(job->arena, job->home_dir, more);
 }
 
 static const char *const *version_argv(struct builder *b, struct ec_arena *arena)
@@ -211,9 +208,8 @@ static const char *const *build_argv(struct job *job)
     add(&args, run->trusted ? job->builder->policy_file : job->builder->strict_policy_file);
     if (run->trusted) {
         add_credentials(&args, job);
-    } else {
-        add(&args, "--cap-drop=CAP_SYS_CHROOT"); /* a second chroot would lead out of the first */
     }
+    add(&args, "--cap-drop=CAP_SYS_CHROOT"); /* a second chroot would lead out of the first */
     add(&args, "--iidfile");
     add(&args, job->image_id_file);
     add(&args, "--file");

@@ -1,4 +1,6 @@
 /* builder: takes build commands, makes images. Read the settings, then builder.c, then job.c. */
+#include <string.h>
+
 #include "base/mem.h"
 #include "builder.h"
 #include "service/service.h"
@@ -84,6 +86,9 @@ static const char *unready(void *state)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "inside") == 0) {
+        return root_folder_main(argc - 1, argv + 1);
+    }
     return ec_service_main(argc, argv,
                            &(struct ec_service_spec){
                                .name = "builder",

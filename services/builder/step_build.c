@@ -238,11 +238,9 @@ struct ec_err start_build(void *arg)
 {
     struct job *job = arg;
     job_enter(job, "build");
-    if (job->run->trusted) {
-        return run_build(job);
-    }
     EC_TRY(isolation_prepare(job));
-    return job->builder->engine.pull_argv ? pull_or_build(job) : run_build(job);
+    return !job->run->trusted && job->builder->engine.pull_argv ? pull_or_build(job)
+                                                                : run_build(job);
 }
 
 /* ---- push, and beside it the image's size ---- */

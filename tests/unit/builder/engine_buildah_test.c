@@ -22,6 +22,7 @@ static struct builder builder = {
                  .untrusted_network = "isolated",
                  .untrusted_reach = ""},
     .isolate_file = "/builder/isolate",
+    .program = "/bin/enclii-builder",
     .policy_file = "/builder/policy.json",
     .strict_policy_file = "/builder/strict-policy.json",
 };
@@ -72,7 +73,7 @@ static struct job job_of(bool trusted)
                         .run = &run,
                         .dir = "/builder/jobs/1",
                         .home_dir = "/builder/jobs/1/home",
-                        .isolation = "isolated",
+                        .isolation = trusted ? "shared" : "isolated",
                         .isolation_dir = "/builder/jobs/1/apart",
                         .image_id_file = "/builder/jobs/1/image-id",
                         .digest_file = "/builder/jobs/1/digest",
@@ -104,8 +105,11 @@ static void test_a_fork_builds_with_nothing_of_ours(void **state)
                                   "/builder/jobs/1/run bud "));
     assert_non_null(strstr(build, "--layers=false "));
     assert_non_null(strstr(build, "--cap-drop=CAP_SYS_CHROOT "));
-    assert_non_null(strstr(build, "sh /builder/isolate apart isolated /builder/jobs/1/apart "
-                                  "/builder/strict-policy.json /builder/storage.conf "));
+    assert_non_null(strstr(build, "sh /builder/isolate apart /bin/enclii-builder isolated "
+                                  "/builder/jobs/1/apart +/builder/jobs/1/storage "
+                                  "+/builder/jobs/1/run /builder/jobs/1/src "
+                                  "/builder/strict-policy.json +/builder/jobs/1/home "
+                                  "/builder/storage.conf "));
     /* All of Buildah is apart, ADD fetches, too; its bases come before that, without credentials.
      */
     assert_non_null(strstr(build, " -- buildah --root "));
@@ -216,7 +220,7 @@ static void test_a_network_without_a_way_out(void **state)
                                  "ENCLII_UNTRUSTED_NETWORK=none\n"));
     assert_non_null(
         strstr(said, "unshare --net --pid --mount --ipc --fork --kill-child=KILL -- sh "));
-    assert_non_null(strstr(said, "isolate inside none "));
+    assert_non_null(strstr(said, "isolate inside /bin/enclii-builder none "));
     remove_all(dir);
 }
 
@@ -228,7 +232,16 @@ static void test_trusted_code_shares_and_may_pull(void **state)
     job.marked_path = "/builder/jobs/1/home/Dockerfile";
     job.ignore_path = "/builder/jobs/1/src/Dockerfile.dockerignore";
     const char *build = joined(engine_buildah.build_argv(&job));
-    assert_int_equal(strncmp(build, "buildah bud ", 12), 0);
+    /* Apart, too, but with the machine's network, and what is kept from build to build to write. */
+    static const char apart[] =
+        "sh /builder/isolate apart /bin/enclii-builder shared /builder/jobs/1/apart "
+        "+/builder/storage +/builder/run +/builder/jobs/1/src +/builder/mounts/";
+    assert_int_equal(strncmp(build, apart, strlen(apart)), 0);
+    assert_non_null(strstr(build, " -- buildah bud "));
+    assert_non_null(strstr(build, "--cap-drop=CAP_SYS_CHROOT "));
+    assert_null(strstr(build, "git"));
+    assert_null(strstr(build, "layers-key"));
+    assert_null(strstr(build, "+/builder "));
     assert_non_null(strstr(build, "--authfile /run/auth.json "));
     assert_non_null(strstr(build, "--build-arg NPM_TOKEN=hunter2 "));
     assert_non_null(strstr(build, "--layers=true "));
