@@ -128,13 +128,29 @@ int64_t local_process_start(pid_t pid);
  * containers and mounts. */
 void local_sweep(const struct local *local, bool containers);
 
+/* ---- local_up.c: what commands share ---- */
+struct cli;
+/* local_open, and a PATH with the tools on it; false: said what is wrong. */
+bool local_open_for(struct cli *cli, struct local *local, int *ret_exit);
+/* Stops whatever of it runs, with what it left behind. */
+void local_stop(const struct local *local);
+
 /* ---- local_supervise.c ---- */
 int local_supervise(struct local *local);
 
 /* ---- local_hook.c: the git server's side ---- */
 int local_hook(struct local *local);
+
+/* ---- local_repo.c: its repositories ---- */
 int local_repo(struct local *local, const char *name);
 bool local_repo_name_fits(const char *name); /* "acme/shop" */
+EC_RESULT local_renew_hooks(const struct local *local);
+/* Output of a command, or NULL when it failed. Waits: nothing else runs meanwhile. */
+char *local_output(const struct local *local, const char *const *argv);
+
+/* ---- local_moved.c: files that name their own place ---- */
+/* After a start in another folder than before, and after a restore. */
+EC_RESULT local_mend_places(const struct local *local);
 
 /* ---- local_hook_secret.c: with which secret that side signs, when not with the common one ---- */
 char *local_repo_secret(const struct local *local, const char *name); /* NULL = it has none */

@@ -172,7 +172,6 @@ static const char git_config[] =
 
 static EC_RESULT make_folders(const struct local *local)
 {
-    EC_TRY(local_make_folder(local, local->home, 0755));
     for (size_t i = 0; i < EC_LEN(folders); i++) {
         EC_TRY(local_make_folder(local, local_path(local, folders[i].path), folders[i].mode));
     }
@@ -320,7 +319,7 @@ static EC_RESULT make_router_files(const struct local *local)
 /* For `enclii` on this machine (address, token) and for the next start (ports). */
 static EC_RESULT remember(const struct local *local)
 {
-    json_t *root = json_object();
+    json_t *root = json_pack("{s:s}", "home", local->home);
     for (int i = 0; i < PORT_COUNT; i++) {
         json_object_set_new(root, local_ports[i].setting, json_integer(local->ports[i]));
     }
@@ -345,6 +344,8 @@ static void forget_last_boot(const struct local *local)
 
 EC_RESULT local_prepare(struct local *local)
 {
+    EC_TRY(local_make_folder(local, local->home, 0755));
+    EC_TRY(local_mend_places(local));
     EC_TRY(make_folders(local));
     forget_last_boot(local);
     EC_TRY(give_postgres_folder(local));

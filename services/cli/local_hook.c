@@ -1,15 +1,13 @@
-/* The git server's side: `enclii local repo` makes a bare repository, and its post-receive hook,
- * which is `enclii local hook`, says to the webhook service what GitHub would say: a push event,
- * signed over its bytes, with a delivery id that stays the same when it is sent again. What the
- * hook prints is what the pusher sees.
+/* The git server's side: the post-receive hook of a repository (local_repo.c), which is `enclii
+ * local hook`, says to the webhook service what GitHub would say: a push event, signed over its
+ * bytes, with a delivery id that stays the same when it is sent again. What the hook prints is what
+ * the pusher sees.
  * https://docs.github.com/en/webhooks/webhook-events-and-payloads#push */
 #include "local.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -25,37 +23,6 @@
 #define COMMITS_MAX "2048" /* as GitHub: of more the webhook service knows that the list is cut */
 #define OUTPUT_MAX_BYTES (16 << 20)
 #define ZEROS "0000000000000000000000000000000000000000"
-
-/* Output of a command, or NULL when it failed. The hook may wait: nothing else runs in it. */
-static char *output_of(const struct local *local, const char *const *argv)
-{
-    int ends[2];
-    if (pipe(ends) != 0) {
-        return NULL;
-    }
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(ends[1], STDOUT_FILENO);
-        close(ends[0]);
-        close(ends[1]);
-        execvp(argv[0], (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    close(ends[1]);
-    struct ec_buf out;
-    ec_buf_init(&out, OUTPUT_MAX_BYTES);
-    char bytes[65536];
-    ssize_t n;
-    while (pid > 0 && (n = read(ends[0], bytes, sizeof bytes)) > 0) {
-        ec_buf_add(&out, bytes, (size_t)n);
-    }
-    close(ends[0]);
-    int status = -1;
-    bool well = pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 && !out.overflowed;
-    char *text = well ? ec_arena_text(local->arena, ec_buf_span(&out)) : NULL;
-    ec_buf_done(&out);
-    return text;
-}
 
 /* ---- the payload ---- */
 /* Git keeps names, messages and paths as bytes; JSON is UTF-8. */
@@ -162,7 +129,7 @@ static json_t *commits_of(const struct local *local, const char *before, const c
         range,
         "--",
         NULL};
-    char *text = output_of(local, argv);
+    char *text = local_output(local, argv);
     for (char *record = text ? strchr(text, '\x1e') : NULL, *next; record; record = next) {
         next = strchr(record + 1, '\x1e');
         if (next) {
@@ -180,7 +147,7 @@ static json_t *commits_of(const struct local *local, const char *before, const c
 static bool is_forced(const struct local *local, const char *before, const char *after)
 {
     const char *const argv[] = {"git", "merge-base", "--is-ancestor", before, after, NULL};
-    return strcmp(before, ZEROS) != 0 && strcmp(after, ZEROS) != 0 && !output_of(local, argv);
+    return strcmp(before, ZEROS) != 0 && strcmp(after, ZEROS) != 0 && !local_output(local, argv);
 }
 
 /* One for each repository, always the same: by it a host's repository is known after a rename. */
@@ -381,47 +348,4 @@ int local_hook(struct local *local)
         }
     }
     return all ? 0 : 1;
-}
-
-/* ---- enclii local repo ---- */
-bool local_repo_name_fits(const char *name)
-{
-    static const char letters[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    size_t owner = strspn(name, letters);
-    const char *rest = name + owner + 1;
-    return owner > 0 && name[owner] == '/' && rest[0] && strspn(rest, letters) == strlen(rest) &&
-           name[0] != '.' && name[0] != '-' && rest[0] != '.' && rest[0] != '-';
-}
-
-static EC_RESULT make_repo(const struct local *local, const char *path)
-{
-    const char *const init[] = {"git", "init", "-q", "--bare", "-b", "main", path, NULL};
-    const char *const receive[] = {"git", "-C", path, "config", "http.receivepack", "true", NULL};
-    EC_TRY(local_make_folder(local, path, 0755));
-    if (!output_of(local, init) || !output_of(local, receive)) {
-        return ec_reject_in(local->arena, "git could not make the repository %s", path);
-    }
-    const char *hook = ec_arena_format(
-        local->arena,
-        "#!/bin/sh\nENCLII_HOME='%s'\nexport ENCLII_HOME\nexec '%s/enclii' local hook\n",
-        local->home, local->programs);
-    return local_write_file(local, ec_arena_format(local->arena, "%s/hooks/post-receive", path),
-                            hook, 0755);
-}
-
-int local_repo(struct local *local, const char *name)
-{
-    if (!local_repo_name_fits(name)) {
-        fprintf(stderr, "enclii: the name must look like acme/shop, is \"%s\"\n", name);
-        return 1;
-    }
-    const char *path = ec_arena_format(local->arena, "%s/git/%s.git", local->home, name);
-    struct ec_err err = make_repo(local, path); /* again on one that exists: renews the hook */
-    if (ec_failed(err)) {
-        fprintf(stderr, "enclii: %s\n", err.what);
-        return 1;
-    }
-    printf("http://127.0.0.1:%d/%s.git\n", local->ports[PORT_GIT], name);
-    return 0;
 }

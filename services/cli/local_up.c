@@ -34,7 +34,7 @@ static void widen_path(const struct cli *cli)
            1);
 }
 
-static bool open_local(struct cli *cli, struct local *local, int *ret_exit)
+bool local_open_for(struct cli *cli, struct local *local, int *ret_exit)
 {
     struct ec_err err = local_open(local, cli->arena);
     if (ec_failed(err)) {
@@ -163,8 +163,6 @@ static void show_new(struct watch_up *watch, const json_t *state)
     }
 }
 
-static void stop_platform(const struct local *local);
-
 static int up_failed(struct watch_up *watch, const char *name, const char *why)
 {
     const struct local *local = watch->local;
@@ -178,7 +176,7 @@ static int up_failed(struct watch_up *watch, const char *name, const char *why)
                        "as it is. See:  enclii local status",
                        name);
     }
-    stop_platform(local);
+    local_stop(local);
     return give_up(EXIT_ERROR, "%s did not come up, everything was stopped again", name);
 }
 
@@ -267,7 +265,7 @@ int cmd_local_up(struct cli *cli)
 {
     struct local local;
     int status = EXIT_ERROR;
-    if (!open_local(cli, &local, &status)) {
+    if (!local_open_for(cli, &local, &status)) {
         return status;
     }
     wait_for_stop(&local);
@@ -294,7 +292,7 @@ int cmd_local_up(struct cli *cli)
 }
 
 /* ---- down ---- */
-static void stop_platform(const struct local *local)
+void local_stop(const struct local *local)
 {
     pid_t asked = 0;
     for (int64_t until = ec_mono_ms() + DOWN_WITHIN_MS; local_running(local);) {
@@ -337,13 +335,13 @@ int cmd_local_down(struct cli *cli)
 {
     struct local local;
     int status = EXIT_ERROR;
-    if (!open_local(cli, &local, &status)) {
+    if (!local_open_for(cli, &local, &status)) {
         return status;
     }
     int64_t began = ec_mono_ms();
     bool was_running = local_running(&local);
     if (access(local.home, F_OK) == 0) {
-        stop_platform(&local);
+        local_stop(&local);
     }
     if (was_running) {
         printf("stopped in %s; data stays in %s\n", seconds(cli, ec_mono_ms() - began), local.home);
@@ -358,7 +356,7 @@ int cmd_local_status(struct cli *cli)
 {
     struct local local;
     int status = EXIT_ERROR;
-    if (!open_local(cli, &local, &status)) {
+    if (!local_open_for(cli, &local, &status)) {
         return status;
     }
     json_t *state = local_running(&local) ? local_state_read(&local) : NULL;
@@ -406,7 +404,7 @@ int cmd_local_logs(struct cli *cli)
 {
     struct local local;
     int status = EXIT_ERROR;
-    if (!open_local(cli, &local, &status)) {
+    if (!local_open_for(cli, &local, &status)) {
         return status;
     }
     const char *lines = option(cli, "lines"), *only = cli->arg_count ? cli->args[0] : NULL;
@@ -441,7 +439,7 @@ int cmd_local_env(struct cli *cli)
 {
     struct local local;
     int status = EXIT_ERROR;
-    if (!open_local(cli, &local, &status)) {
+    if (!local_open_for(cli, &local, &status)) {
         return status;
     }
     const char *token = local_secret(&local, "admin_token");
@@ -461,19 +459,19 @@ int cmd_local_supervise(struct cli *cli)
 {
     struct local local;
     int status = EXIT_ERROR;
-    return open_local(cli, &local, &status) ? local_supervise(&local) : status;
+    return local_open_for(cli, &local, &status) ? local_supervise(&local) : status;
 }
 
 int cmd_local_hook(struct cli *cli)
 {
     struct local local;
     int status = EXIT_ERROR;
-    return open_local(cli, &local, &status) ? local_hook(&local) : status;
+    return local_open_for(cli, &local, &status) ? local_hook(&local) : status;
 }
 
 int cmd_local_repo(struct cli *cli)
 {
     struct local local;
     int status = EXIT_ERROR;
-    return open_local(cli, &local, &status) ? local_repo(&local, cli->args[0]) : status;
+    return local_open_for(cli, &local, &status) ? local_repo(&local, cli->args[0]) : status;
 }

@@ -98,6 +98,12 @@ const struct command commands[] = {
      cmd_local_logs, true},
     {"local repo", "NAME", "", "makes a git repository here and prints its address", cmd_local_repo,
      true},
+    {"local backup", "FILE", "stop",
+     "all that cannot be made again, into one file; --stop: stops "
+     "it meanwhile",
+     cmd_local_backup, true},
+    {"local restore", "FILE", "", "brings a backup back, into an empty folder", cmd_local_restore,
+     true},
     {"local env", "", "", "addresses and token as shell variables", cmd_local_env, true},
     {"local supervise", "", "", NULL, cmd_local_supervise, true},
     {"local hook", "", "", NULL, cmd_local_hook, true},
