@@ -7,8 +7,6 @@
 #include "bus/topics.h"
 #include "reconciler.h"
 
-#define CLEAN_EVERY_MS 500
-
 static const struct ec_route routes[] = {
     {"dev.enclii.desired.v1", &enclii__v1__desired__descriptor, NULL},
 };
@@ -31,6 +29,11 @@ static const struct ec_setting setting_table[] = {
     {"ENCLII_ROUTER_HTTPS", EC_SETTING_TEXT, offsetof(struct settings, router_https),
      "127.0.0.1:8443", "Address of the router's HTTPS side, for the URLs that are told.",
      "127.0.0.1:8443", 0, 0},
+    {"ENCLII_LEFTOVER_GRACE", EC_SETTING_DURATION_MS, offsetof(struct settings, leftover_grace_ms),
+     "24h",
+     "How long a service that runs and whose desired state is missing is kept; as long as most of "
+     "them are missing, all are kept.",
+     "24h", 1000, 2592000000},
     {0},
 };
 
@@ -53,35 +56,13 @@ static void look_at_all(struct reconciler *rec)
     }
 }
 
-/* Everything that carries our label and is wanted by nobody becomes a rollout without a goal, which
- * removes it. */
-static void on_clean_due(void *arg)
-{
-    struct reconciler *rec = arg;
-    if (rec->ops->unready(rec->target) != NULL) {
-        ec_timer_start(rec->clean_timer, CLEAN_EVERY_MS, 0);
-        return;
-    }
-    const char **keys = ec_alloc(KEYS_MAX * sizeof *keys);
-    size_t count = rec->ops->keys(rec->target, keys, KEYS_MAX);
-    for (size_t i = 0; i < count; i++) {
-        if (ec_map_get(rec->rollouts, keys[i]) == NULL) {
-            ec_log(EC_LOG_WARN, NULL, "leftover.found", "containers of an unknown service",
-                   EC_T("key", keys[i]));
-            rollout_look(rollout_find(rec, keys[i]));
-        }
-    }
-    free(keys);
-    rec->cleaned = true;
-}
-
 static void on_caught_up(void *state)
 {
     struct reconciler *rec = state;
     rec->caught_up = true;
     ec_log(EC_LOG_INFO, NULL, "desired.read", "the desired state was read whole",
            EC_N("services", ec_map_count(rec->rollouts)), EC_N("held", rec->held));
-    reconciler_complete(rec);
+    leftovers_look(rec);
     look_at_all(rec);
 }
 
@@ -100,7 +81,7 @@ static struct ec_err start(struct ec_service *svc, void *state)
     rec->svc = svc;
     rec->ops = &target_docker_ops;
     rec->rollouts = ec_map_new(KEYS_MAX);
-    rec->clean_timer = ec_timer_new(ec_service_loop(svc), on_clean_due, rec);
+    leftovers_open(rec);
     const struct target_docker_settings settings = {
         .loop = ec_service_loop(svc),
         .fetcher = ec_service_fetcher(svc),

@@ -22,6 +22,7 @@ struct settings {
     const char *instance;    /* label of this platform's containers */
     const char *router_http; /* public address of the HTTP frontend, for URLs */
     const char *router_https;
+    int64_t leftover_grace_ms; /* of what runs and is in no record */
 };
 
 struct app_logs; /* app_logs.c */
@@ -34,10 +35,10 @@ struct reconciler {
     struct target *target;
     struct ec_map *rollouts; /* key → struct rollout */
     bool caught_up;          /* the whole topic was read once */
-    bool completed;          /* and nothing of it is held: what nobody wants may go */
-    unsigned held;           /* rollouts that are */
+    bool completed;          /* and what is here was seen: routes of nobody may go */
+    unsigned held;           /* rollouts whose record cannot be used */
+    unsigned leftovers;      /* rollouts that have none; both are held */
     unsigned unrouted;       /* rollouts whose routes another one has */
-    bool cleaned;            /* leftovers of unknown keys were looked for */
     struct ec_timer *clean_timer;
     struct app_logs *app_logs; /* who reads what the apps print */
 };
@@ -51,7 +52,9 @@ struct rollout {
     const Enclii__V1__Desired *desired; /* NULL = tombstone */
     char trace[EC_TRACEPARENT_SIZE];    /* of the event that brought it */
     bool held;     /* its newest record cannot be used, and no earlier one is known: not touched */
-    bool unrouted; /* another key has one of its routes */
+    bool leftover; /* it runs here and has no record at all: held, too */
+    int64_t leftover_mono_ms; /* since when */
+    bool unrouted;            /* another key has one of its routes */
     struct target_identity wanted;
     struct target_identity previous;
 
@@ -96,8 +99,11 @@ void rollout_set(struct rollout *ro, struct ec_event *ev); /* from enclii.desire
 void rollout_hold(struct rollout *ro);                     /* a record of its key cannot be used */
 void rollout_routes_again(struct reconciler *rec);         /* another key's are free now */
 
-/* main.c */
-void reconciler_complete(struct reconciler *rec); /* if it is now */
+/* leftovers.c */
+void leftovers_open(struct reconciler *rec);
+void leftovers_look(struct reconciler *rec); /* the topic was read whole */
+void leftover_let_go(struct rollout *ro);    /* it is known again */
+bool decide_leftover_goes(size_t known, size_t unknown, int64_t waited_ms, int64_t grace_ms);
 
 /* rollout_facts.c */
 void rollout_facts_now(struct rollout *ro, const struct target_view *view,

@@ -139,7 +139,8 @@ static void drop_desired(struct rollout *ro)
 /* Without this the next look would find that nothing is wanted, and remove what serves. */
 void rollout_hold(struct rollout *ro)
 {
-    if (ro->desired == NULL && !ro->held) {
+    if (ro->desired == NULL && (!ro->held || ro->leftover)) {
+        leftover_let_go(ro); /* there is a record, though nobody can tell what it says */
         ro->held = true;
         ro->rec->held++;
         ec_metric_set(&held, NULL, ro->rec->held);
@@ -147,27 +148,20 @@ void rollout_hold(struct rollout *ro)
                "the desired state cannot be used and no earlier one is known: what runs is left as "
                "it is",
                EC_T("key", ro->key));
-    }
-}
-
-/* While a key is held nobody knows which routes are its own, so none is removed. */
-void reconciler_complete(struct reconciler *rec)
-{
-    if (rec->caught_up && rec->held == 0 && !rec->completed) {
-        rec->completed = true;
-        rec->ops->complete(rec->target);
-        ec_timer_start(rec->clean_timer, 1, 0);
+        if (ro->rec->completed) {
+            ro->rec->ops->keep(ro->rec->target, ro->key);
+        }
     }
 }
 
 static void let_go(struct rollout *ro)
 {
-    if (ro->held) {
-        ro->held = false;
+    if (ro->held && !ro->leftover) {
         ro->rec->held--;
         ec_metric_set(&held, NULL, ro->rec->held);
-        reconciler_complete(ro->rec);
     }
+    ro->held = false;
+    leftover_let_go(ro);
 }
 
 /* ---- routes: each host name and path is one key's ---- */

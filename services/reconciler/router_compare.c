@@ -50,7 +50,8 @@ static bool is_wanted(const struct router *router, const struct ec_haproxy_serve
     const char *key = router_files_key(&router->files, server->backend);
     const struct wanted_servers *wanted = key ? ec_map_get(router->wanted, key) : NULL;
     if (wanted == NULL) {
-        return !router->complete; /* perhaps a key that we have not heard of yet */
+        /* Perhaps of a key that we have not heard of yet. */
+        return !router->complete || router_files_kept(&router->files, server->backend);
     }
     for (size_t i = 0; i < wanted->count; i++) {
         if (strcmp(wanted->servers[i].name, server->name) == 0) {
@@ -92,6 +93,9 @@ static void compare_removals(struct router *router)
 
 static void compare_routes(struct router *router)
 {
+    for (size_t i = 0; i < router->route_count && router->complete; i++) {
+        router_files_adopt(&router->files, router->routes[i].key, router->routes[i].value);
+    }
     const char *route;
     void *value;
     for (size_t at = 0; router_files_next(&router->files, &at, &route, &value);) {

@@ -126,7 +126,9 @@ struct ec_err router_files_set(struct router_files *files, const char *key, char
 {
     for (size_t i = 0; i < count; i++) {
         const char *owner = ec_map_get(files->routes, routes[i]);
-        if (owner != NULL && strcmp(owner, key) != 0) {
+        const struct router_slot *slot = owner ? ec_map_get(files->keys, owner) : NULL;
+        bool yields = slot != NULL && slot->kept;
+        if (owner != NULL && strcmp(owner, key) != 0 && !yields) {
             return ec_reject("another service has this host name and path already");
         }
     }
@@ -141,7 +143,47 @@ struct ec_err router_files_set(struct router_files *files, const char *key, char
     }
     files->dirty = true;
     (void)router_files_backend(files, key);
+    struct router_slot *slot = ec_map_get(files->keys, key);
+    if (slot != NULL) {
+        slot->kept = false;
+    }
     return ec_ok();
+}
+
+void router_files_keep(struct router_files *files, const char *key, const char *backend)
+{
+    struct router_slot *slot = ec_map_get(files->keys, key);
+    if (slot == NULL && backend != NULL) { /* backends.map was lost */
+        slot = find_slot(files, backend);
+        if (slot == NULL || slot->key != NULL) {
+            return;
+        }
+        give_slot(files, slot, key);
+        files->dirty = true;
+    }
+    if (slot != NULL) {
+        slot->told = slot->kept = true;
+    }
+}
+
+bool router_files_kept(const struct router_files *files, const char *backend)
+{
+    const struct router_slot *slot = find_slot(files, backend);
+    return slot != NULL && slot->kept;
+}
+
+void router_files_adopt(struct router_files *files, const char *route, const char *backend)
+{
+    const struct router_slot *slot = find_slot(files, backend);
+    if (slot == NULL || !slot->kept || ec_map_get(files->routes, route) != NULL) {
+        return;
+    }
+    char *owner = ec_strdup(slot->key);
+    if (!ec_map_put(files->routes, route, owner)) {
+        free(owner);
+        return;
+    }
+    files->dirty = true;
 }
 
 void router_files_forget(struct router_files *files, const char *key)
@@ -151,7 +193,7 @@ void router_files_forget(struct router_files *files, const char *key)
     if (slot != NULL) {
         free(slot->key);
         slot->key = NULL;
-        slot->told = false;
+        slot->told = slot->kept = false;
         files->dirty = true;
     }
 }

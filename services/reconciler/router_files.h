@@ -15,6 +15,7 @@ struct router_slot {
     char backend[16];
     char *key; /* NULL = free */
     bool told; /* somebody asked for it in this process */
+    bool kept; /* what it should have is not known: what it has stays */
 };
 
 struct router_files {
@@ -37,6 +38,12 @@ const char *router_files_key(const struct router_files *files, const char *backe
 /* Replaces the routes of the key. REJECT when another key has one of them. */
 EC_RESULT router_files_set(struct router_files *files, const char *key, char *const *routes,
                            size_t count);
+/* The key keeps its backend, or the one it is seen in (may be NULL), and the routes that lead
+ * there. Another key that is told one of these gets it. */
+void router_files_keep(struct router_files *files, const char *key, const char *backend);
+bool router_files_kept(const struct router_files *files, const char *backend);
+/* HAProxy has this route: a kept key's is noted as its own. */
+void router_files_adopt(struct router_files *files, const char *route, const char *backend);
 void router_files_forget(struct router_files *files, const char *key);
 void router_files_prune(struct router_files *files); /* forgets keys nobody asked for */
 /* Walks (route, backend); routes whose key has no backend yet are left out. */

@@ -124,6 +124,12 @@ void router_forget(struct router *router, const char *key)
     look_soon(router);
 }
 
+void router_keep(struct router *router, const char *key, const char *server)
+{
+    const struct ec_haproxy_server *seen = router->seen ? ec_map_get(router->seen, server) : NULL;
+    router_files_keep(&router->files, key, seen ? seen->backend : NULL);
+}
+
 void router_complete(struct router *router)
 {
     router->complete = true;

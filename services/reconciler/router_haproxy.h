@@ -42,7 +42,9 @@ void router_set_servers(struct router *router, const char *key, const struct rou
 EC_RESULT router_set_routes(struct router *router, const char *key, char *const *routes,
                             size_t count);
 void router_forget(struct router *router, const char *key);
-/* Every key was told: what HAProxy has beyond that is removed. */
+/* What HAProxy has for this key (it serves this container, "" = none) stays, servers and routes. */
+void router_keep(struct router *router, const char *key, const char *server);
+/* Every key was told, or is kept: what HAProxy has beyond that is removed. */
 void router_complete(struct router *router);
 /* Looks now; done when HAProxy has what was wanted of the key at this call, RETRY when it cannot be
  * reached or refuses. Other keys' trouble is not this one's. done may be NULL. */

@@ -126,7 +126,9 @@ struct target_ops {
     void (*log_close)(struct target_log *log); /* also after done; no callback comes any more */
     /* Keys that have anything here; borrowed until the next turn. */
     size_t (*keys)(struct target *target, const char **ret_keys, size_t max);
-    /* Every wanted key was told: routes of others may go. */
+    /* Nobody knows what is wanted of this key: what it has, containers and routes, stays. */
+    void (*keep)(struct target *target, const char *key);
+    /* Every wanted key was told, or is kept: routes of others may go. */
     void (*complete)(struct target *target);
     /* NULL once everything that runs was seen and the router answers; else one sentence. */
     const char *(*unready)(struct target *target);

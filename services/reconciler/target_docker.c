@@ -229,6 +229,16 @@ struct ec_err target_docker_open(const struct target_docker_settings *settings,
     return ec_ok();
 }
 
+static void keep(struct target *dk, const char *key)
+{
+    const struct place *place = docker_place(dk, key);
+    struct instance *instance;
+    router_keep(dk->router, key, "");
+    for (size_t at = 0; docker_next(place, &at, &instance);) {
+        router_keep(dk->router, key, instance->name);
+    }
+}
+
 static void complete(struct target *dk)
 {
     router_complete(dk->router);
@@ -267,6 +277,7 @@ const struct target_ops target_docker_ops = {
     .log_open = docker_log_open,
     .log_close = docker_log_close,
     .keys = keys,
+    .keep = keep,
     .complete = complete,
     .unready = unready,
     .close = close_target,

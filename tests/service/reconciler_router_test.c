@@ -53,6 +53,25 @@ static void assert_shown(const char *server, const char *wanted)
     assert_string_equal(text, wanted);
 }
 
+static int count_lines(const char *name)
+{
+    char path[96], line[256];
+    int count = 0;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        count++;
+    }
+    fclose(file);
+    return count;
+}
+
+static void on_changed(void *arg)
+{
+    (void)arg;
+}
+
 /* ---- the tests ---- */
 
 /* `docker restart` by hand, or an engine that starts again: the same container, another port. */
@@ -104,9 +123,38 @@ static void nothing_is_confirmed_while_it_is_away(void **state)
     assert_shown("a-0", "127.0.0.1:20005 5");
 }
 
-static void on_changed(void *arg)
+/* Nobody knows any more what is wanted of "a" (its record is lost): it serves on, also when the
+ * router is told that this is all. Another key that is told its route gets it. */
+static void what_is_kept_stays(void **state)
 {
-    (void)arg;
+    (void)state;
+    if (hap.pid == 0) {
+        skip();
+    }
+    static char at_shop[] = "shop.test/", at_blog[] = "blog.test/";
+    char *const shop[] = {at_shop}, *const blog[] = {at_blog};
+    assert_false(ec_failed(router_set_routes(router, "a", shop, 1)));
+    assert_false(ec_failed(sync_of("a")));
+    router_complete(router);
+    assert_false(ec_failed(sync_of("a")));
+    router_close(router); /* a new process, which hears of "b" only */
+    test_run_for(loop, 50);
+    assert_false(ec_failed(router_open(loop, hap.socket_path, dir, on_changed, NULL, &router)));
+    assert_false(ec_failed(router_set_routes(router, "b", blog, 1)));
+    assert_false(ec_failed(sync_of("b")));
+    router_keep(router, "a", "a-0");
+    router_complete(router);
+    for (int i = 0; i < 3; i++) {
+        assert_false(ec_failed(sync_of("b")));
+    }
+    assert_shown("a-0", "127.0.0.1:20005 5");
+    assert_int_equal(count_lines("hosts.map"), 2);
+    assert_false(ec_failed(router_set_routes(router, "b", shop, 1)));
+    router_forget(router, "a");
+    assert_false(ec_failed(sync_of("b")));
+    assert_false(ec_failed(sync_of("b")));
+    assert_shown("a-0", "");
+    assert_int_equal(count_lines("hosts.map"), 1);
 }
 
 static int start(void **state)
@@ -137,6 +185,7 @@ int main(void)
         cmocka_unit_test(a_port_that_changed_is_followed),
         cmocka_unit_test(one_without_a_backend_holds_up_nobody),
         cmocka_unit_test(nothing_is_confirmed_while_it_is_away),
+        cmocka_unit_test(what_is_kept_stays),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

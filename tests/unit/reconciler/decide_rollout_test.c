@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "decide_rollout.h"
+#include "reconciler.h"
 
 static const int32_t canary[] = {10, 50, 100};
 static const struct target_identity new_id = {"new/1"}, old_id = {"old/1"}, stray_id = {"stray/1"};
@@ -389,6 +389,17 @@ static void test_every_state_leads_to_an_end(void **state)
     assert_true(seen > 2000);
 }
 
+static void test_leftovers_go_when_few_and_late(void **state)
+{
+    (void)state;
+    assert_false(decide_leftover_goes(5, 1, 999, 1000));
+    assert_true(decide_leftover_goes(5, 1, 1000, 1000));
+    assert_true(decide_leftover_goes(1, 1, 1000, 1000));
+    /* An emptied topic, or half of one: never without a word. */
+    assert_false(decide_leftover_goes(1, 2, 1000000, 1000));
+    assert_false(decide_leftover_goes(0, 1, 1000000, 1000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_drain_before_removal),
         cmocka_unit_test(test_paused_and_gone),
+        cmocka_unit_test(test_leftovers_go_when_few_and_late),
         cmocka_unit_test(test_every_state_leads_to_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
