@@ -76,6 +76,12 @@ static const char *want_id(struct wanted *wanted, struct id_list *list, const ch
     return want_service(wanted, key);
 }
 
+void want_delivery(struct wanted *wanted, const char *repo_key, const char *id)
+{
+    want(wanted, &wanted->deliveries, id);
+    want(wanted, &wanted->deliveries, delivery_own_id(wanted->arena, repo_key, id));
+}
+
 static const char *want_push(struct wanted *wanted, const char *key, const void *body)
 {
     const Enclii__V1__PushReceived *push = body;
@@ -94,7 +100,7 @@ static const char *want_push(struct wanted *wanted, const char *key, const void 
     want(wanted, &wanted->repos, push->repo_key);
     want(wanted, &wanted->refs,
          ec_arena_format(wanted->arena, "%s\n%s", push->repo_key, push->ref));
-    want(wanted, &wanted->deliveries, push->delivery_id);
+    want_delivery(wanted, push->repo_key, push->delivery_id);
     want(wanted, &wanted->ci_commits, push->deleted ? "" : push->after);
     return NULL;
 }
@@ -104,7 +110,7 @@ static const char *want_compared(struct wanted *wanted, const char *key, const v
     const Enclii__V1__PushCompared *word = body;
     (void)key;
     want(wanted, &wanted->repos, word->repo_key);
-    want(wanted, &wanted->deliveries, word->delivery_id);
+    want_delivery(wanted, word->repo_key, word->delivery_id);
     want(wanted, &wanted->commits, word->head_sha);
     return NULL;
 }
@@ -121,7 +127,7 @@ const char *want_host_event(struct wanted *wanted, const char *key, const void *
     if (!info || !*info->delivery_id) {
         return "an event of a host without a delivery id";
     }
-    want(wanted, &wanted->deliveries, info->delivery_id);
+    want_delivery(wanted, info->repo_key, info->delivery_id);
     if (message->descriptor == &enclii__v1__repository_changed__descriptor) {
         want(wanted, &wanted->repos, info->repo_key);
         want(wanted, &wanted->repos, ((const Enclii__V1__RepositoryChanged *)body)->new_repo_key);

@@ -32,6 +32,8 @@ struct wanted *
 wanted_new(struct ec_arena *arena);      /* lives in the arena; wanted_done when it goes */
 void wanted_done(struct wanted *wanted); /* accepts NULL */
 
+/* The row of a delivery by the id its host gave it, which is unique within a repository only. */
+void want_delivery(struct wanted *wanted, const char *repo_key, const char *id);
 /* What every event of a host needs; the service whose id is the key. */
 const char *want_host_event(struct wanted *wanted, const char *key, const void *body);
 const char *want_service(struct wanted *wanted, const char *key);
@@ -53,7 +55,13 @@ const struct event_kind *event_kind_find(const char *type);
 void decide_event(struct world *world, const struct event_kind *kind, const struct cause *cause,
                   const void *body);
 
-/* ---- decide_delivery.c: the two ends of a delivery ---- */
+/* ---- decide_delivery.c: which delivery it is, and its two ends ---- */
+/* The row of that repository's delivery ("": of none); NULL = it has none yet. */
+struct delivery *delivery_find(const struct world *world, const char *repo_key, const char *id);
+/* The id of the row it gets: the host's, unless another repository has a delivery of that id. */
+const char *delivery_row_id(struct world *world, const char *repo_key, const char *id);
+/* The id then; whoever signs for one repository can so take no other's away. */
+const char *delivery_own_id(struct ec_arena *arena, const char *repo_key, const char *id);
 /* Why nothing follows; rule NULL = something does. */
 struct filter {
     const char *rule, *detail;

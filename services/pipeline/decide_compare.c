@@ -88,7 +88,7 @@ bool decide_compare_waits(struct world *world, struct delivery *row, Enclii__V1_
 void decide_compared(struct world *world, const void *body)
 {
     const Enclii__V1__PushCompared *word = body;
-    struct delivery *row = world_delivery(world, word->delivery_id);
+    struct delivery *row = delivery_find(world, word->repo_key, word->delivery_id);
     if (!row || row->cell.state != DELIVERY_COMPARING) {
         return; /* nobody waits for it (any more) */
     }

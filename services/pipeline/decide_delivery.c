@@ -2,8 +2,41 @@
  * builds it, or none does and there is a reason. One row, one fact for the ledger. */
 #include "decide.h"
 
+#include <string.h>
+
+#include "base/id.h"
 #include "base/mem.h"
 #include "bus/topics.h"
+
+const char *delivery_own_id(struct ec_arena *arena, const char *repo_key, const char *id)
+{
+    return ec_arena_format(arena, "%.90s~%s", id, ec_id_derive(repo_key, id).text);
+}
+
+/* A host that names its deliveries as we do could name one as another repository's. */
+static bool looks_own(const char *id)
+{
+    const char *tilde = strrchr(id, '~');
+    return tilde && ec_id_valid(tilde + 1);
+}
+
+struct delivery *delivery_find(const struct world *world, const char *repo_key, const char *id)
+{
+    const char *ids[] = {id, delivery_own_id(world->arena, repo_key, id)};
+    for (size_t i = 0; i < EC_LEN(ids); i++) {
+        struct delivery *row = world_delivery(world, ids[i]);
+        if (row && strcmp(row->repo_key, repo_key) == 0) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
+const char *delivery_row_id(struct world *world, const char *repo_key, const char *id)
+{
+    return world_delivery(world, id) || looks_own(id) ? delivery_own_id(world->arena, repo_key, id)
+                                                      : world_text(world, id);
+}
 
 Enclii__V1__DeliveryAccepted *delivery_fact(struct world *world)
 {

@@ -19,13 +19,13 @@ static const Enclii__V1__DeliveryInfo *info_of(const void *body)
 struct delivery *decide_ledger(struct world *world, const Enclii__V1__DeliveryInfo *info,
                                uint8_t state, const char *reason, const char *detail)
 {
-    struct delivery *old = world_delivery(world, info->delivery_id);
+    struct delivery *old = delivery_find(world, info->repo_key, info->delivery_id);
     if (old) {
         old->duplicates++;
         world_touch(&old->mark);
         return NULL;
     }
-    struct delivery row = {.id = world_text(world, info->delivery_id),
+    struct delivery row = {.id = delivery_row_id(world, info->repo_key, info->delivery_id),
                            .repo_key = world_text(world, info->repo_key),
                            .ref = "",
                            .commit_sha = "",

@@ -57,7 +57,7 @@ static const char *ref_of(struct world *world, const Enclii__V1__PullRequestChan
                : ec_arena_format(world->arena, "refs/heads/%s", word->head_ref);
 }
 
-static void learn(struct world *world, struct pull *pull,
+static void learn(struct world *world, struct pull *pull, const struct delivery *row,
                   const Enclii__V1__PullRequestChanged *word)
 {
     bool closed = is(word->delivery->action, "closed");
@@ -70,7 +70,7 @@ static void learn(struct world *world, struct pull *pull,
     pull->url = world_text(world, word->url);
     pull->ref = ref_of(world, word);
     if (!is(pull->head_sha, word->head_sha)) {
-        pull->delivery_id = world_text(world, word->delivery->delivery_id);
+        pull->delivery_id = row->id;
     }
     pull->head_sha = world_text(world, word->head_sha);
     pull->base_ref = world_text(world, word->base_ref);
@@ -301,7 +301,7 @@ void decide_pull_request(struct world *world, const void *body)
         return;
     }
     const char *old_base = pull->base_ref;
-    learn(world, pull, word);
+    learn(world, pull, row, word);
     if (is(info->action, "closed")) {
         close_pull(world, row, pull);
     } else if (brings_head(word, old_base)) {

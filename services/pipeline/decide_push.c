@@ -192,8 +192,9 @@ void push_take(struct world *world, struct delivery *row, const Enclii__V1__Push
 
 void decide_push(struct world *world, const void *body)
 {
-    const Enclii__V1__PushReceived *push = body;
-    struct delivery *row = world_delivery(world, push->delivery_id);
+    Enclii__V1__PushReceived seen = *(const Enclii__V1__PushReceived *)body;
+    const Enclii__V1__PushReceived *push = &seen;
+    struct delivery *row = delivery_find(world, push->repo_key, push->delivery_id);
     if (row) { /* the host sent it again: its builds are under way or done */
         row->duplicates++;
         world_touch(&row->mark);
@@ -203,6 +204,8 @@ void decide_push(struct world *world, const void *body)
         ec_metric_add(&deliveries, "duplicate", 1);
         return;
     }
+    seen.delivery_id =
+        ec_arena_strdup(world->arena, delivery_row_id(world, push->repo_key, push->delivery_id));
     row = new_delivery(world, push);
     decide_identity(world, push);
     struct filter filter = decide_news(world, push);
@@ -213,7 +216,6 @@ void decide_push(struct world *world, const void *body)
         push_ignore(world, row, push, &filter);
         return;
     }
-    Enclii__V1__PushReceived seen = *push;
     if (!decide_compare_waits(world, row, &seen)) {
         push_take(world, row, &seen);
     }

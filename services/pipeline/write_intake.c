@@ -31,20 +31,25 @@ bool write_add_refusals(struct ec_batch *batch, const struct world *world)
         false);
 }
 
-/* Before the new names are written. */
+/* Before the new names are written. Deliveries go along: the host sends them again by the new name.
+ */
 bool write_move_repos(struct ec_batch *batch, const struct world *world)
 {
     ec_cleanup(ec_columns_done) struct ec_columns cols;
-    ec_columns_init(&cols, 1);
+    ec_columns_init(&cols, 2);
     for (const struct repo *row = world->first_repo; row; row = row->next) {
         if (row->mark == ROW_CHANGED && *row->renamed_from) {
             ec_columns_text(&cols, row->renamed_from);
+            ec_columns_text(&cols, row->repo_key);
         }
     }
-    return ec_columns_flush(&cols, batch,
-                            "with r as (delete from enclii.repo where repo_key = any($1::text[])) "
-                            "delete from enclii.ref where repo_key = any($1::text[])",
-                            false);
+    return ec_columns_flush(
+        &cols, batch,
+        "with r as (delete from enclii.repo where repo_key = any($1::text[])), "
+        "d as (update enclii.delivery d set repo_key = c.now from unnest($1::text[], $2::text[]) "
+        "as c(was, now) where d.repo_key = c.was) "
+        "delete from enclii.ref where repo_key = any($1::text[])",
+        false);
 }
 
 bool write_put_repos(struct ec_batch *batch, const struct world *world)

@@ -21,16 +21,17 @@ static struct ec_metric compared = EC_COUNTER(
 
 #define CLAIM                                                                                      \
     "with gone as (delete from sweeper.compare where asked_at < now() - interval '2 minutes'),"    \
-    " due as (select delivery_id from sweeper.compare where leased_until < now()"                  \
+    " due as (select repo_key, delivery_id from sweeper.compare where leased_until < now()"        \
     "  and asked_at >= now() - interval '2 minutes'"                                               \
     "  order by asked_at limit $1::int for update skip locked)"                                    \
     " update sweeper.compare c set leased_by = $2,"                                                \
     " leased_until = now() + interval '" LEASE_S " seconds'"                                       \
-    " from due, sweeper.repo r where c.delivery_id = due.delivery_id and r.repo_key = c.repo_key"  \
+    " from due, sweeper.repo r where c.delivery_id = due.delivery_id and"                          \
+    " c.repo_key = due.repo_key and r.repo_key = c.repo_key"                                       \
     " returning c.*, r.clone_url,"                                                                 \
     " (extract(epoch from now() - c.asked_at) * 1000)::bigint as age_ms"
 
-#define DONE "delete from sweeper.compare where delivery_id = $1"
+#define DONE "delete from sweeper.compare where delivery_id = $1 and repo_key = $2"
 
 struct compare {
     struct sweeper *sw;
@@ -59,7 +60,7 @@ static void on_deleted(void *arg, struct ec_err err, const struct ec_rows *rows)
 static void on_published(void *arg, struct ec_err err)
 {
     struct compare *compare = arg;
-    const char *args[] = {compare->delivery_id};
+    const char *args[] = {compare->delivery_id, compare->repo_key};
     if (!ec_failed(err)) {
         err = ec_store_exec(compare->sw->store, DONE, args, EC_LEN(args), on_deleted, compare);
     }
@@ -93,11 +94,13 @@ static void on_details(void *arg)
            d->complete ? "all that it changed is known" : d->why,
            EC_T("delivery", compare->delivery_id), EC_T("repo", compare->repo_key),
            EC_N("paths", fact.n_changed_paths));
+    const char *cause =
+        ec_arena_format(compare->arena, "%s %s", compare->repo_key, compare->delivery_id);
     const struct ec_message message = {.topic = EC_TOPIC_INTAKE,
                                        .key = compare->repo_key,
                                        .type = "dev.enclii.push.compared.v1",
                                        .subject = compare->delivery_id,
-                                       .id = ec_id_derive(compare->delivery_id, "compared").text,
+                                       .id = ec_id_derive(cause, "compared").text,
                                        .trace = compare->trace,
                                        .body = &fact.base};
     struct ec_err err = ec_bus_publish(compare->sw->bus, &message, on_published, compare);

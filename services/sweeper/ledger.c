@@ -191,7 +191,9 @@ static void put_redelivered(struct sweeper *sw, struct ec_batch *batch,
     sw->redelivered[sw->redelivered_count++] = ec_batch_add(
         batch,
         "update sweeper.redelivery set state = 'taken', counted = true, updated_at = now()"
-        " where guid = $1 and tries > 0 and not counted returning not exists (select 1"
+        " where guid = $1 and tries > 0 and not counted"
+        " and split_part(hook_key, '#', 1) in ($2, split_part($2, '/', 1))"
+        " returning not exists (select 1"
         "  from sweeper.ref where repo_key = $2 and ref = $3 and sha = $4) as news",
         args, EC_LEN(args));
 }

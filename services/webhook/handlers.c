@@ -26,6 +26,7 @@ struct delivery {
     struct ec_tape tape;
     struct ec_err read; /* of the tape */
     const struct repo *repo;
+    bool id_sent; /* by the host; else it is ours */
     struct mapping map;
 };
 
@@ -171,7 +172,9 @@ static void on_ack_too_late(void *arg)
 static struct ec_err publish_one(struct delivery *d, struct pending *pending,
                                  const struct outgoing *out)
 {
-    struct ec_id id = ec_id_derive(d->map.delivery_id, out->step);
+    /* Hosts' ids are unique among their own: nobody's event may pass for another repository's. */
+    const char *cause = ec_arena_format(d->in.arena, "%s %s", out->key, d->map.delivery_id);
+    struct ec_id id = ec_id_derive(cause, out->step);
     if (pending->owed == 0) {
         pending->first_id = id;
     }
@@ -239,12 +242,26 @@ static const struct host *host_of(struct ec_request *req)
 static const char *id_of(struct delivery *d)
 {
     const char *id = first_header(d->req, d->host->id_headers, EC_LEN(d->host->id_headers));
+    d->id_sent = id != NULL;
     if (id || d->host == &hosts[HOST_GITHUB]) {
         return id;
     }
     /* Hosts without an id send the same bytes again. */
     return ec_arena_format(d->in.arena, "%s-%.32s", d->host->name,
                            ec_sha256_hex(d->in.arena, d->in.body));
+}
+
+/* A ref that goes there, back, and there again is pushed three times, the first and the third in
+ * the same words: without an id of the host each arrival is one, and what comes twice is told by
+ * where the ref is (services/pipeline/decide_news.c). */
+static void part_pushes(struct delivery *d)
+{
+    struct mapping *m = &d->map;
+    const struct event_row *row = host_event(d->host, m->event);
+    if (!d->id_sent && row && row->needs_repo) {
+        m->delivery_id =
+            ec_arena_format(m->arena, "%s-%lld", m->delivery_id, (long long)m->received_ms);
+    }
 }
 
 static void look(struct delivery *d)
@@ -392,6 +409,7 @@ void on_delivery(void *state, struct ec_request *req)
         return;
     }
     ec_metric_add(&by_host, d->host->name, 1);
+    part_pushes(d);
     struct fault fault = decide_delivery(&d->map);
     if (fault.field) {
         refuse(d, 400, "malformed", fault.field,

@@ -60,6 +60,8 @@ static void test_the_ledger_and_moved_repositories(void **state)
     pl_becomes(fix, "select repo_key || ' ' || host_repo_id from enclii.repo",
                "127.0.0.1:3000/acme/store 77");
     pl_becomes(fix, "select id from enclii.pull_request", "127.0.0.1:3000/acme/store#7");
+    pl_becomes(fix, "select string_agg(distinct repo_key, ' ') from enclii.delivery",
+               "127.0.0.1:3000/acme/store");
 }
 
 /* ---- pushes ---- */

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "support/raw.h"
 #include "support/webhook_fixture.h"
 #include "trust/digest.h"
 
@@ -52,11 +53,12 @@ static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result
 
 struct delivery_spec {
     const char *event, *type, *id, *secret, *signature;
+    bool gitlab; /* with the secret as a token, and no id */
 };
 
 static int deliver(const struct delivery_spec *spec, const char *body)
 {
-    struct ec_header headers[4];
+    struct ec_header headers[5];
     size_t count = 0;
     ec_arena_reset(fx.arena);
     ec_cleanup(ec_secret_freep) struct ec_secret *key =
@@ -74,13 +76,18 @@ static int deliver(const struct delivery_spec *spec, const char *body)
     if (spec->id) {
         headers[count++] = (struct ec_header){"X-GitHub-Delivery", spec->id};
     }
-    const struct ec_fetch_spec fetch = {
-        .method = "POST",
-        .url = ec_arena_format(fx.arena, "http://127.0.0.1:%u/v1/webhooks/github",
-                               ec_http_server_port(fx.wh.server)),
-        .headers = headers,
-        .header_count = count,
-        .body = ec_span_of(body)};
+    if (spec->gitlab) {
+        headers[count - 1] = (struct ec_header){"X-Gitlab-Token", SECRET};
+        headers[count++] = (struct ec_header){"X-Gitlab-Event", spec->event};
+    }
+    const struct ec_fetch_spec fetch = {.method = "POST",
+                                        .url = ec_arena_format(fx.arena,
+                                                               "http://127.0.0.1:%u/v1/webhooks/%s",
+                                                               ec_http_server_port(fx.wh.server),
+                                                               spec->gitlab ? "gitlab" : "github"),
+                                        .headers = headers,
+                                        .header_count = count,
+                                        .body = ec_span_of(body)};
     memset(&answer, 0, sizeof answer);
     assert_false(ec_failed(ec_fetch_start(fetcher, &fetch, on_answer, NULL, NULL)));
     assert_true(test_run_until(fx.loop, 10000, test_is_true, &answer.answered));
@@ -178,6 +185,66 @@ static void a_push_is_published_and_a_redelivery_has_the_same_id(void **state)
     assert_true(ec_trace_valid(intake.trace));
 }
 
+static void bind_repo(const char *key, const char *host_repo_id)
+{
+    Enclii__V1__RepoBound repo = ENCLII__V1__REPO_BOUND__INIT;
+    repo.host_repo_id = (char *)(uintptr_t)host_repo_id;
+    test_kafka_publish(fx.kafka, fx.wh.bus,
+                       &(struct ec_message){.topic = "enclii.repos",
+                                            .id = key,
+                                            .key = key,
+                                            .body = host_repo_id ? &repo.base : NULL,
+                                            .type = "dev.enclii.repo.bound.v1"});
+}
+
+static bool is_bound(void *key)
+{
+    return ec_map_get(fx.wh.repos, key) != NULL;
+}
+
+static bool is_unbound(void *key)
+{
+    return ec_map_get(fx.wh.repos, key) == NULL;
+}
+
+static bool all_arrived(void *count)
+{
+    return intake.count >= *(int *)count;
+}
+
+/* Nobody's event may pass for another repository's: consumers drop an id that they know. */
+static void the_same_id_of_two_repositories(void **state)
+{
+    (void)state;
+    static char other[] = "git.example/acme/twin";
+    bind_repo(other, "");
+    assert_true(test_run_until(fx.loop, 5000, is_bound, other));
+    int first = intake.count, want = first + 2;
+    struct delivery_spec spec = {.id = "17"};
+    assert_int_equal(deliver(&spec, push_of("shop")), 202);
+    assert_int_equal(deliver(&spec, push_of("twin")), 202);
+    assert_true(test_run_until(fx.loop, 5000, all_arrived, &want));
+    assert_string_not_equal(intake.ids[first % 8], intake.ids[(first + 1) % 8]);
+}
+
+/* There, back, and there again: the first and the third push are the same bytes. */
+static void a_host_without_ids_may_say_the_same_twice(void **state)
+{
+    (void)state;
+    static const char push[] = "{\"ref\":\"refs/heads/main\","
+                               "\"before\":\"1111111111111111111111111111111111111111\","
+                               "\"after\":\"2222222222222222222222222222222222222222\","
+                               "\"project\":{\"id\":5,\"git_http_url\":"
+                               "\"https://git.example/acme/shop.git\"},\"commits\":[]}";
+    struct delivery_spec spec = {.event = "Push Hook", .gitlab = true};
+    int first = intake.count, want = first + 2;
+    assert_int_equal(deliver(&spec, push), 202);
+    loop_for(fx.loop, 5);
+    assert_int_equal(deliver(&spec, push), 202);
+    assert_true(test_run_until(fx.loop, 5000, all_arrived, &want));
+    assert_string_not_equal(intake.ids[first % 8], intake.ids[(first + 1) % 8]);
+}
+
 static struct ec_err on_letter(void *state, struct ec_event *ev)
 {
     snprintf(state, 256, "%s", ec_event_letter(ev)->reason);
@@ -231,28 +298,6 @@ static void a_secret_that_cannot_be_read_is_a_dead_letter(void **state)
     assert_true(test_run_until(fx.loop, 10000, has_text, reason));
     assert_non_null(strstr(reason, "secret cannot be read"));
     assert_non_null(strstr(reason, "ENCLII_SEAL_KEY is not set"));
-}
-
-static void bind_repo(const char *key, const char *host_repo_id)
-{
-    Enclii__V1__RepoBound repo = ENCLII__V1__REPO_BOUND__INIT;
-    repo.host_repo_id = (char *)(uintptr_t)host_repo_id;
-    test_kafka_publish(fx.kafka, fx.wh.bus,
-                       &(struct ec_message){.topic = "enclii.repos",
-                                            .id = key,
-                                            .key = key,
-                                            .body = host_repo_id ? &repo.base : NULL,
-                                            .type = "dev.enclii.repo.bound.v1"});
-}
-
-static bool is_bound(void *key)
-{
-    return ec_map_get(fx.wh.repos, key) != NULL;
-}
-
-static bool is_unbound(void *key)
-{
-    return ec_map_get(fx.wh.repos, key) == NULL;
 }
 
 /* Each time the new name is bound before the old one goes. */
@@ -323,6 +368,8 @@ int main(void)
         cmocka_unit_test(strangers_are_told_nothing),
         cmocka_unit_test(what_is_no_push),
         cmocka_unit_test(a_push_is_published_and_a_redelivery_has_the_same_id),
+        cmocka_unit_test(the_same_id_of_two_repositories),
+        cmocka_unit_test(a_host_without_ids_may_say_the_same_twice),
         cmocka_unit_test(a_secret_that_cannot_be_read_is_a_dead_letter),
         cmocka_unit_test(a_repository_renamed_twice),
         cmocka_unit_test(a_broker_that_does_not_answer),

@@ -177,8 +177,9 @@ static void ci(const char *conclusion)
     word->sha = sha_of(sha);
     word->status = world_text(w, *conclusion ? "completed" : "in_progress");
     word->conclusion = world_text(w, conclusion);
-    ci_over[sha] = *conclusion != '\0';
-    ci_good[sha] = strcmp(conclusion, "success") == 0;
+    bool late = *conclusion == '\0' && ci_good[sha]; /* a word that was overtaken */
+    ci_over[sha] = *conclusion != '\0' || late;
+    ci_good[sha] = strcmp(conclusion, "success") == 0 || late;
     test_event(w, "ci.changed", NULL, &word->base);
 }
 static void do_ci_runs(void)

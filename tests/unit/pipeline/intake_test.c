@@ -292,6 +292,74 @@ static void test_what_is_needed_to_deliver_again_is_kept(void **state)
     world_free(w);
 }
 
+static void push_of(struct world *w, const char *repo_key, const char *delivery, const char *sha)
+{
+    static int serial;
+    Enclii__V1__PushReceived *push = world_message(w, &enclii__v1__push_received__descriptor);
+    push->head = world_message(w, &enclii__v1__commit__descriptor);
+    push->after = push->head->sha = world_text(w, sha);
+    push->ref = world_text(w, "refs/heads/main");
+    push->repo_key = world_text(w, repo_key);
+    push->delivery_id = world_text(w, delivery);
+    test_event(w, "push.received", ec_arena_format(w->arena, "scoped-%d", ++serial), &push->base);
+}
+
+/* Hosts number their deliveries for themselves: two may count from one, and a stranger may say
+ * anything about a repository of his own. */
+static void test_an_id_is_a_repositorys_own(void **state)
+{
+    (void)state;
+    static const char own[] = "h/acme/shop", other[] = "h/evil/shop";
+    struct world *w = test_world();
+    struct service *one = test_service(w, 1, PROJECT), *two = test_service(w, 2, PROJECT);
+    two->repo_key = other;
+    push_of(w, other, "17", "eeee");
+    push_of(w, own, "17", "aaaa");
+    assert_string_equal(two->first_build->commit_sha, "eeee");
+    assert_non_null(one->first_build);
+    assert_string_equal(one->first_build->commit_sha, "aaaa");
+    const struct delivery *row = delivery_find(w, own, "17");
+    assert_non_null(row);
+    assert_string_equal(row->commit_sha, "aaaa");
+    assert_string_equal(one->first_build->delivery_id, row->id);
+    assert_ptr_equal(delivery_find(w, own, row->id), row); /* as it goes on to be called */
+    assert_null(delivery_find(w, "h/acme/third", "17"));
+    push_of(w, own, "17", "aaaa"); /* the host sent it again */
+    push_of(w, other, "17", "eeee");
+    assert_int_equal(row->duplicates, 1);
+    assert_int_equal(world_delivery(w, "17")->duplicates, 1);
+    /* Nor does it help to guess what the other one would be called. */
+    push_of(w, other, delivery_own_id(w->arena, own, "18"), "e001");
+    push_of(w, other, "18", "e002");
+    push_of(w, own, "18", "bbbb");
+    assert_string_equal(one->first_build->commit_sha, "bbbb");
+    assert_int_equal(ec_map_count(w->deliveries), 5);
+    for (row = w->first_delivery; row; row = row->next) {
+        assert_int_equal(row->cell.state, DELIVERY_ACCEPTED);
+    }
+    world_free(w);
+}
+
+/* The ledger of other events keeps them apart, too. */
+static void test_another_repositorys_word_is_no_duplicate(void **state)
+{
+    (void)state;
+    struct world *w = test_world();
+    Enclii__V1__DeliveryReceived *star =
+        world_message(w, &enclii__v1__delivery_received__descriptor);
+    star->delivery = info(w, "d1", "star");
+    star->reason = world_text(w, "event_not_used");
+    star->delivery->repo_key = world_text(w, "h/evil/shop");
+    test_event(w, "delivery.received", NULL, &star->base);
+    test_service(w, 1, PROJECT);
+    Enclii__V1__RepositoryChanged *change = renamed(w, "77");
+    change->delivery->delivery_id = world_text(w, "d1");
+    test_event(w, "repository.changed", NULL, &change->base);
+    assert_int_equal(world_delivery(w, "d1")->duplicates, 0);
+    assert_non_null(delivery_find(w, "h/acme/shop", "d1"));
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +372,8 @@ int main(void)
         cmocka_unit_test(test_services_follow_the_default_branch),
         cmocka_unit_test(test_the_id_is_learned_once),
         cmocka_unit_test(test_what_is_needed_to_deliver_again_is_kept),
+        cmocka_unit_test(test_an_id_is_a_repositorys_own),
+        cmocka_unit_test(test_another_repositorys_word_is_no_duplicate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
