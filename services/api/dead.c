@@ -108,10 +108,11 @@ void on_dead_list(void *state, struct ec_request *req)
         LETTER_SQL
         " from enclii.dead_letter d where ($1 = 'all' or d.state = $1) and ($2 = '' or"
         " d.consumer_group = $2) and ($3 = '' or d.topic = $3) and ($4 = '' or d.event_type = $4"
-        " or d.event_type = 'dev.enclii.' || $4 || '.v1') order by d.dead_at desc, d.id"
+        " or d.event_type = 'dev.enclii.' || $4 || '.v1') and starts_with(d.id::text, $6) order by "
+        "d.dead_at desc, d.id"
         " limit $5::int",
         ARGS(filter(call, "state", "open"), filter(call, "group", ""), filter(call, "topic", ""),
-             filter(call, "type", ""), call_limit(call, 100)));
+             filter(call, "type", ""), call_limit(call, 100), filter(call, "id", "")));
     ec_batch_add(batch, "select count(*) as open from enclii.dead_letter where state = 'open'",
                  NULL, 0);
     call_read(call, batch, on_letters);

@@ -143,7 +143,7 @@ const struct ec_http_route api_routes[] = {
     {"DELETE", "/v1/channels/{id}", on_channel_delete, 0, DEVELOP(KIND_CHANNEL)},
 
     /* dead letters, newest first; ?state= (open, REPLAYED, DISCARDED, all), ?group=, ?topic=,
-       ?type= */
+       ?type=, ?id= (its beginning) */
     {"GET", "/v1/dead-letters", on_dead_list, 0, ADMIN(KIND_NONE)},
     /* one dead letter, with its record */
     {"GET", "/v1/dead-letters/{id}", on_dead_get, 0, ADMIN(KIND_NONE)},

@@ -79,7 +79,9 @@ static const char *find_letter(struct cli *cli, const char *begins, int *ret_exi
     if (strlen(begins) == 36) {
         return begins;
     }
-    if (!api_call(cli, "GET", list_path(cli, "all"), NULL, &reply, ret_exit)) {
+    const char *path = ec_arena_format(cli->arena, "%s&id=%s", list_path(cli, "all"),
+                                       ec_percent(cli->arena, ec_span_of(begins)));
+    if (!api_call(cli, "GET", path, NULL, &reply, ret_exit)) {
         return NULL;
     }
     size_t i;
@@ -89,8 +91,10 @@ static const char *find_letter(struct cli *cli, const char *begins, int *ret_exi
         const char *id = ec_json_text(letter, "id");
         if (strncmp(id, begins, strlen(begins)) == 0) {
             if (found) {
-                *ret_exit =
-                    give_up(EXIT_ERROR, "more than one dead letter begins with \"%s\"", begins);
+                *ret_exit = give_up(EXIT_ERROR,
+                                    "more than one dead letter begins with \"%s\"; say more of "
+                                    "its id. See:  enclii dead list --all",
+                                    begins);
                 return NULL;
             }
             found = id;

@@ -122,6 +122,8 @@ json_t *local_state_read(const struct local *local); /* NULL when there is none 
 EC_RESULT local_state_write(const struct local *local, json_t *state);
 /* Start time of a process, from /proc, so that a reused pid is not taken for the old process. */
 int64_t local_process_start(pid_t pid);
+/* Names, each with a space before it, of what runs a program that is no longer the one on disk. */
+const char *local_older(const struct local *local, const json_t *state);
 /* Environment variable of every process of the platform: its home. */
 #define LOCAL_MARK "LOCAL_PLATFORM"
 /* What a supervisor that was killed left behind: processes and, with `containers`, also app

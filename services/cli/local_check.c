@@ -208,17 +208,17 @@ static void check_ports(const struct local *local, struct ec_buf *faults)
 {
     size_t before = faults->len;
     for (int i = 0; i < PORT_COUNT; i++) {
-        int last = i == PORT_ADMIN ? PORT_ADMIN_COUNT : 1;
-        for (int n = 0; n < last; n++) {
-            int port = local->ports[i] + n;
-            if (!port_free(port)) {
-                ec_buf_addf(faults,
-                            "  port %d (%s) is already used%s\n"
-                            "    stop that, or choose another:  %s=%d\n",
-                            port, local_ports[i].purpose, owner_of(local, port),
-                            local_ports[i].setting,
-                            local->ports[i] + (local->ports[i] < 50000 ? 10000 : -10000));
-            }
+        int first = local->ports[i], last = first + (i == PORT_ADMIN ? PORT_ADMIN_COUNT : 1);
+        int port = first;
+        while (port < last && port_free(port)) {
+            port++;
+        }
+        if (port < last) { /* of a row of ports the first one: they move together */
+            ec_buf_addf(faults,
+                        "  port %d (%s) is already used%s\n"
+                        "    stop that, or choose another:  %s=%d\n",
+                        port, local_ports[i].purpose, owner_of(local, port), local_ports[i].setting,
+                        first + (first < 50000 ? 10000 : -10000));
         }
     }
     if (faults->len > before) {

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -125,6 +126,34 @@ int64_t local_process_start(pid_t pid)
         at = strchr(at + 1, ' ');
     }
     return at ? strtoll(at + 1, NULL, 10) : -1;
+}
+
+/* The link of a running program leads to its file also when that was replaced. */
+static bool is_older(const struct local *local, pid_t pid, const char *program)
+{
+    struct stat runs, there;
+    const char *link = ec_arena_format(local->arena, "/proc/%d/exe", (int)pid);
+    return stat(link, &runs) == 0 && stat(program, &there) == 0 &&
+           (runs.st_ino != there.st_ino || runs.st_dev != there.st_dev);
+}
+
+const char *local_older(const struct local *local, const json_t *state)
+{
+    size_t i;
+    const json_t *component;
+    pid_t supervisor = (pid_t)ec_json_int(state, "supervisor.pid", 0);
+    const char *program = ec_arena_format(local->arena, "%s/enclii", local->programs);
+    const char *names = is_older(local, supervisor, program) ? " supervisor" : "";
+    json_array_foreach(ec_json_at(state, "components"), i, component)
+    {
+        const char *name = ec_json_text(component, "name");
+        pid_t pid = (pid_t)ec_json_int(component, "pid", 0);
+        program = ec_arena_format(local->arena, "%s/enclii-%s", local->programs, name);
+        if (pid > 0 && is_older(local, pid, program)) { /* others have no such program */
+            names = ec_arena_format(local->arena, "%s %s", names, name);
+        }
+    }
+    return names;
 }
 
 /* Every process of the platform carries home in its environment, whatever it was started by. */

@@ -42,6 +42,14 @@ bool local_open_for(struct cli *cli, struct local *local, int *ret_exit)
         return false;
     }
     widen_path(cli);
+    const char *lock = local_path(local, "run/lock");
+    if (access(lock, R_OK | W_OK) != 0 && errno == EACCES) {
+        *ret_exit = give_up(EXIT_NOT_ALLOWED,
+                            "the platform in %s belongs to another user. As that one:  sudo enclii "
+                            "%s\nor have one of your own:  ENCLII_HOME=/other/folder",
+                            local->home, cli->command->words);
+        return false;
+    }
     return true;
 }
 
@@ -247,18 +255,31 @@ static void wait_for_stop(const struct local *local)
     }
 }
 
+/* Not restarted one by one: the supervisor is old, too, and new programs may want settings that it
+ * does not give them. */
+static void tell_older(struct cli *cli, const struct local *local, const json_t *state)
+{
+    const char *older = local_older(local, state);
+    if (older[0] && !cli->json) {
+        printf("\nOlder programs than those on disk still run:%s. To take the new ones (apps stand "
+               "still meanwhile):\nenclii local down && enclii local up\n",
+               older);
+    }
+}
+
 static int already_up(struct cli *cli, const struct local *local)
 {
     json_t *state = local_state_read(local);
     bool ready = ec_json_bool(state, "ready", false);
-    json_decref(state);
-    if (!ready) {
+    if (ready) {
+        printf("already up, nothing to do (%s)\n", local->home);
+        print_addresses(cli, local);
+        tell_older(cli, local, state);
+    } else {
         puts("the platform is already starting");
-        return follow_up(cli, local, 0);
     }
-    printf("already up, nothing to do (%s)\n", local->home);
-    print_addresses(cli, local);
-    return EXIT_OK;
+    json_decref(state);
+    return ready ? EXIT_OK : follow_up(cli, local, 0);
 }
 
 int cmd_local_up(struct cli *cli)
@@ -343,6 +364,12 @@ int cmd_local_down(struct cli *cli)
     if (access(local.home, F_OK) == 0) {
         local_stop(&local);
     }
+    if (local_running(&local)) {
+        return give_up(EXIT_ERROR,
+                       "the platform in %s could not be stopped: its supervisor (pid %d) "
+                       "does not end",
+                       local.home, (int)local_supervisor(&local));
+    }
     if (was_running) {
         printf("stopped in %s; data stays in %s\n", seconds(cli, ec_mono_ms() - began), local.home);
     } else {
@@ -377,6 +404,7 @@ int cmd_local_status(struct cli *cli)
                TABLE(columns, "nothing runs here. Start it:  enclii local up"));
     bool ready = ec_json_bool(state, "ready", false);
     print_addresses(cli, &local);
+    tell_older(cli, &local, state);
     json_decref(state);
     return ready ? EXIT_OK : EXIT_ERROR;
 }

@@ -6,7 +6,8 @@ work=$(mktemp -d /tmp/enclii-local-test.XXXXXX)
 chmod 711 "$work" # PostgreSQL runs as another user
 export ENCLII_HOME=$work/home ENCLII_LOCAL_PORT_BASE=${ENCLII_LOCAL_PORT_BASE:-25000} NO_COLOR=1
 export XDG_CONFIG_HOME=$work/config
-enclii=$PWD/build/bin/enclii
+cp -r build/bin "$work/bin" # programs that can be replaced
+enclii=$work/bin/enclii
 count=0 thief=''
 check() { # what, command...
     local what=$1 out
@@ -59,6 +60,7 @@ nothing_left() {
     done
     ! grep -F " $ENCLII_HOME/" /proc/self/mountinfo
 }
+as_other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 no_purge_of_others() {
     mkdir -p "$work/other" && touch "$work/other/file"
     ENCLII_HOME=$work/other "$enclii" local down --purge
@@ -68,8 +70,14 @@ no_purge_of_others() {
 check "status says that nothing runs" fails_saying 'not running' "$enclii" local status
 check "the platform comes up" "$enclii" local up
 check "a second up does nothing" says 'already up, nothing to do' "$enclii" local up
+api=$(pid_of api)
+cp "$work/bin/enclii-api" "$work/new" && mv "$work/new" "$work/bin/enclii-api"
+check "after an upgrade it says what still runs as it was" says 'still run: api\. .*' "$enclii" local up
+check "and so does status" says 'still run: api\.' "$enclii" local status
+check "and touches nothing" test "$api" = "$(pid_of api)"
+check "another user is told whose it is" fails_saying 'belongs to another user.*' as_other "$enclii" local status
+check "and does not stop it" fails_saying 'sudo enclii local down' as_other "$enclii" local down
 check "secrets are for their owner only" test -z "$(find "$ENCLII_HOME/secrets" -type f ! -perm 0600 ! -name '*.pub')"
-as_other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 check "whoever trusts the local CA can read its certificate" as_other test -r "$ENCLII_HOME/ca/ca.crt"
 check "and nobody else its key" eval '! as_other test -r "$ENCLII_HOME/ca/ca.key" && [ -s "$ENCLII_HOME/ca/ca.key" ]'
 kill -9 "$(pid_of api)"

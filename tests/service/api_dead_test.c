@@ -144,6 +144,12 @@ static void test_a_letter_is_kept_once_and_shown(void **state)
     assert_int_equal(api_ask(&fx, "GET", "/v1/dead-letters?type=build.queued", ADMIN_TOKEN, NULL),
                      200);
     assert_int_equal(json_array_size(json_object_get(fx.json, "dead_letters")), 2);
+    char query[128];
+    snprintf(query, sizeof query, "/v1/dead-letters?state=all&limit=500&id=%.36s", id);
+    assert_int_equal(api_ask(&fx, "GET", query, ADMIN_TOKEN, NULL), 200);
+    assert_int_equal(json_array_size(json_object_get(fx.json, "dead_letters")), 1);
+    assert_int_equal(api_ask(&fx, "GET", "/v1/dead-letters?id=%25", ADMIN_TOKEN, NULL), 200);
+    assert_int_equal(json_array_size(json_object_get(fx.json, "dead_letters")), 0);
 }
 
 static void test_only_admins_of_the_platform(void **state)
