@@ -20,7 +20,8 @@
 #define HEARTBEAT_STARTING_MS 200 /* until slots are offered */
 #define CACHED_REPOS_MAX 64
 #define TRIM_IDLE_MS 15000          /* the caches are looked at when nothing ran for so long */
-#define TRIM_LATEST_MS (10 * 60000) /* or at the first pause after so long */
+#define TRIM_LATEST_MS (10 * 60000) /* or at the first pause after so long; images are measured */
+#define MEASURE_MS 60000            /* git caches and cache mounts, also when there is no pause */
 #define DRAIN_MS 3500               /* of the 5 s that a service has to leave */
 #define SETUP_DEADLINE_MS 60000
 
@@ -76,7 +77,7 @@ static void heartbeat_send(struct builder *b)
     beat.running = running;
     beat.n_cached_repos = cache_urls(b, arena, urls, CACHED_REPOS_MAX);
     beat.cached_repos = urls;
-    beat.draining = b->draining || builder_unready(b) != NULL;
+    beat.draining = b->draining || b->trim_wanted || builder_unready(b) != NULL;
     beat.trusted_only = b->settings.trusted_only;
     beat.version = (char *)(uintptr_t)ec_version;
     struct ec_id id = ec_id_new();
@@ -265,12 +266,43 @@ static void drain_step(struct builder *b)
     ec_loop_defer(b->loop, on_drained, b);
 }
 
+/* Also when there is never a pause. */
+static void look_at_caches(struct builder *b)
+{
+    int64_t now_ms = ec_mono_ms();
+    bool images = b->jobs && now_ms - b->images_mono_ms > TRIM_LATEST_MS;
+    if (now_ms - b->measured_mono_ms > MEASURE_MS && !b->measuring) {
+        b->measured_mono_ms = now_ms;
+        b->images_mono_ms = images ? now_ms : b->images_mono_ms;
+        cache_trim(b, false, images);
+    }
+}
+
+void builder_trim_wanted(struct builder *b)
+{
+    bool runs = false;
+    for (const struct job *job = b->jobs; job; job = job->next) {
+        runs = runs || job->flow_running || job->told;
+    }
+    builder_changed(b);
+    if (b->trim_wanted && !b->draining && !runs) {
+        cache_trim(b, true, true);
+    }
+}
+
 void builder_job_gone(struct builder *b)
 {
     builder_changed(b);
     if (b->drained) {
         drain_step(b);
-    } else if (!b->jobs) {
+        return;
+    }
+    if (b->trim_wanted) {
+        builder_trim_wanted(b);
+        return;
+    }
+    look_at_caches(b);
+    if (!b->jobs) {
         bool late = ec_mono_ms() - b->trimmed_mono_ms > TRIM_LATEST_MS;
         ec_timer_start(b->trim_timer, late ? 1 : TRIM_IDLE_MS, 0);
     }
@@ -279,9 +311,11 @@ void builder_job_gone(struct builder *b)
 static void on_idle(void *arg)
 {
     struct builder *b = arg;
-    if (!b->jobs) {
-        b->trimmed_mono_ms = ec_mono_ms();
-        cache_trim(b);
+    if (b->measuring) {
+        ec_timer_start(b->trim_timer, TRIM_IDLE_MS, 0);
+    } else if (!b->jobs) {
+        b->trimmed_mono_ms = b->measured_mono_ms = b->images_mono_ms = ec_mono_ms();
+        cache_trim(b, true, true);
     }
 }
 
@@ -419,7 +453,7 @@ struct ec_err builder_start(struct builder *b)
     b->heartbeat = ec_timer_new(b->loop, on_heartbeat, b);
     b->drain_timer = ec_timer_new(b->loop, on_drain_over, b);
     b->trim_timer = ec_timer_new(b->loop, on_idle, b);
-    b->trimmed_mono_ms = ec_mono_ms();
+    b->trimmed_mono_ms = b->measured_mono_ms = b->images_mono_ms = ec_mono_ms();
     const char **argv = ec_arena_alloc(b->arena, 6 * sizeof(*argv));
     argv[0] = "rm";
     argv[1] = "-rf";

@@ -9,7 +9,7 @@
  *   isolation.c, isolate.sh, root_folder.c  builds, apart from this machine
  *   decide_network.c  what strangers' code may reach
  *   layers.c      what Buildah's layer cache is told
- *   cache.c       git caches and keeping the disk bounded
+ *   cache.c       git caches;  cache_trim.c, decide_cache.c  keeping the disk bounded
  *   publish.c     events that must arrive
  *   build_log, decide_build, dockerfile  pure parts */
 #pragma once
@@ -95,9 +95,14 @@ struct builder {
     struct ec_timer *heartbeat;
     bool heartbeat_due;          /* a change is to be told at the end of this turn */
     bool ready;                  /* leftovers are gone: jobs may begin */
+    bool measuring;              /* on a worker: how much the caches have */
     bool trimming;               /* the caches are being cut: jobs wait */
+    bool trim_wanted;            /* the images are over their share: jobs wait until none runs */
     struct ec_timer *trim_timer; /* nothing has run since a while: time to cut them */
     int64_t trimmed_mono_ms;     /* when that was done last */
+    int64_t measured_mono_ms;    /* when git caches and cache mounts were measured last */
+    int64_t images_mono_ms;      /* the same of images */
+    unsigned evictions;          /* for names of folders that go */
     bool draining;               /* nothing new; running jobs are handed back */
     struct outgoing *outgoing;   /* events not yet acknowledged */
     ec_call_fn drained;          /* owed once everything has ended */
@@ -172,6 +177,7 @@ struct ec_err on_cancel_build(void *state, struct ec_event *ev);
 const char *builder_unready(const struct builder *b); /* why it takes no commands, or NULL */
 void builder_changed(struct builder *b);              /* a heartbeat goes out in this turn */
 void builder_job_gone(struct builder *b);
+void builder_trim_wanted(struct builder *b); /* cuts the images, if that is due and nothing runs */
 const char *builder_path(struct builder *b,
                          const char *name); /* below the work folder; start only */
 extern const struct ec_route builder_routes[];
@@ -233,7 +239,11 @@ bool cache_made(struct job *job); /* git_dir has served a build before */
 void cache_release(struct job *job);
 void cache_set_aside(struct job *job); /* goes with the job; the next try makes it anew */
 size_t cache_urls(struct builder *b, struct ec_arena *arena, char **ret_urls, size_t max);
-void cache_trim(struct builder *b); /* when nothing runs */
+
+/* cache_trim.c */
+/* Measures and cuts. `idle`: nothing runs, and nothing begins before the end; only then images are
+ * pruned. `images`: they are looked at, too. */
+void cache_trim(struct builder *b, bool idle, bool images);
 
 /* publish.c */
 /* Tries until the broker has it (or the builder gives up while stopping); then acked(arg), once. */

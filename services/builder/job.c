@@ -175,7 +175,7 @@ static EC_RESULT make_dirs(struct job *job)
 void job_begin(struct job *job)
 {
     struct builder *b = job->builder;
-    if (job->flow_running || job->told || !b->ready || b->trimming) {
+    if (job->flow_running || job->told || !b->ready || b->trimming || b->trim_wanted) {
         return;
     }
     job->flow_running = true;

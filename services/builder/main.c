@@ -43,8 +43,8 @@ static const struct ec_setting settings[] = {
     {"ENCLII_BUILD_PIDS_MAX", EC_SETTING_INT, S(pids_max), "4096", "Processes of a build.", "4096",
      16, 1000000},
     {"ENCLII_CACHE_MAX", EC_SETTING_BYTES, S(cache_max_bytes), "20GiB",
-     "Disk for git caches and cache mounts (a quarter each) and image storage; the least recently "
-     "used goes first.",
+     "Disk for git caches and cache mounts (a quarter each; measured every minute that builds run "
+     "in) and image storage; the least recently used goes first.",
      "20GiB", 1 << 26, 1024 * 1024 * GIB},
     {"ENCLII_REGISTRY_INSECURE", EC_SETTING_BOOL, S(registry_insecure), "false",
      "Plain HTTP to the registry; registries on loopback only.", "true", 0, 0},
