@@ -77,7 +77,8 @@ static void host_error(struct call *call, struct ec_err err)
     finish_show(call);
 }
 
-/* What came of them here: by the id that all attempts share. */
+/* What came of them here: by the id that all attempts share. One that was taken is, whatever was
+ * refused under its id before or since. */
 static void on_ledger(struct call *call, const struct ec_rows *rows)
 {
     struct hook_work *work = hook_of(call);
@@ -123,8 +124,11 @@ static void on_host_deliveries(void *arg, struct ec_err err,
     call_query(call,
                "select id, state, reason, detail from enclii.delivery where repo_key = $2 and id in"
                " (select jsonb_array_elements_text($1::jsonb)) union all"
-               " select delivery_id, 'REFUSED', reason, detail from enclii.refused_delivery where"
-               " repo_key = $2 and delivery_id in (select jsonb_array_elements_text($1::jsonb))",
+               " (select distinct on (delivery_id) delivery_id, 'REFUSED', reason, detail"
+               "  from enclii.refused_delivery r where repo_key = $2 and delivery_id in"
+               "  (select jsonb_array_elements_text($1::jsonb)) and not exists (select 1"
+               "   from enclii.delivery d where d.repo_key = $2 and d.id = r.delivery_id)"
+               "  order by delivery_id, received_at desc)",
                ARGS(asked, work->repo.key), on_ledger);
 }
 

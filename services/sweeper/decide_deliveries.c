@@ -80,8 +80,13 @@ static void close_it(struct verdict *verdict, enum delivery_fate fate)
 
 static void judge(struct verdict *verdict, int64_t now_ms)
 {
-    const struct undelivered *delivery = &verdict->delivery;
+    struct undelivered *delivery = &verdict->delivery;
     int64_t age_ms = now_ms - delivery->at_ms;
+    if (delivery->fate == DELIVERY_REFUSED && worth_asking(delivery->status_code)) {
+        delivery->fate =
+            DELIVERY_OPEN; /* somebody had it sent again, and then it was our trouble */
+        verdict->changed = true;
+    }
     if (delivery->fate != DELIVERY_OPEN) {
         return;
     }

@@ -315,6 +315,17 @@ static void a_broken_webhook_is_repaired(void **state)
     no_fault();
 }
 
+static void refused(const char *delivery, const char *reason, int minutes_ago)
+{
+    char sql[400];
+    snprintf(sql, sizeof(sql),
+             "insert into enclii.refused_delivery (id, delivery_id, host, repo_key, status, reason,"
+             " received_at) values (gen_random_uuid(), '%s', 'github', '" REPO "', 401, '%s',"
+             " now() - interval '%d minutes')",
+             delivery, reason, minutes_ago);
+    test_pg_sql(fx.pg, sql);
+}
+
 static void what_the_host_sent_is_beside_what_came_of_it(void **state)
 {
     (void)state;
@@ -328,12 +339,18 @@ static void what_the_host_sent_is_beside_what_came_of_it(void **state)
     struct github_double_delivery came = {.guid = guid, .event = "ping", .status_code = 200};
     github_double_deliver(github, "acme/shop", hook, &came);
     github_double_deliver(github, "acme/shop", hook, &lost);
+    refused(guid, "bad_signature", 9); /* by a wrong secret; then it came again */
     assert_int_equal(api_ask(&fx, "GET", "/v1/hooks?repo=" REPO, viewer, NULL), 200);
     assert_string_equal(api_text(&fx, "hook.fault"), "");
     assert_string_equal(api_text(&fx, "host_deliveries.0.status"), "failed to connect");
     assert_string_equal(api_text(&fx, "host_deliveries.0.here.state"), "");
     assert_string_equal(api_text(&fx, "host_deliveries.1.here.state"), "IGNORED");
     assert_string_equal(api_text(&fx, "host_deliveries.1.here.reason"), "ping");
+    refused(lost.guid, "unknown_repo", 1);
+    refused(lost.guid, "bad_signature", 2);
+    assert_int_equal(api_ask(&fx, "GET", "/v1/hooks?repo=" REPO, viewer, NULL), 200);
+    assert_string_equal(api_text(&fx, "host_deliveries.0.here.reason"), "unknown_repo");
+    test_pg_sql(fx.pg, "truncate enclii.refused_delivery");
     assert_int_equal(api_ask(&fx, "GET", "/v1/hooks", viewer, NULL), 200);
     assert_int_equal(ec_json_int(fx.json, "count", 0), 1);
     assert_true(ec_json_bool(fx.json, "hooks.0.own_secret", false));

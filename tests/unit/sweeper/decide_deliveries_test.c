@@ -47,6 +47,9 @@ static const struct row rows[] = {
     {"not listed any more, old", -1, -1, 0, {"g", "1", "p", 0, S(300000), 1, true, 0}, "given_up"},
     {"given up, and listed", 500, -1, S(99), {"g", "1", "p", 0, S(200), 5, true, 3}, "given_up"},
     {"given up, then by hand", 200, 500, S(99), {"g", "1", "p", 0, S(200), 5, true, 3}, "taken"},
+    {"refused, and listed", 401, -1, S(99), {"g", "1", "p", 401, S(200), 0, true, 2}, "refused"},
+    {"refused, then by hand", 202, 401, S(99), {"g", "1", "p", 401, S(200), 0, true, 2}, "taken"},
+    {"refused, then failed", 502, 401, S(99), {"g", "1", "p", 401, S(200), 0, true, 2}, "open ask"},
 };
 
 static void what_follows_from_attempts(void **state)
