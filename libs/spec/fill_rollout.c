@@ -1,9 +1,13 @@
 /* How a release comes to serve: the steps of its rollout and the routes that lead to it. */
+#include <stdlib.h>
+
 #include "base/amount.h"
 #include "spec/fill_private.h"
 
 /* More is no service anyone wrote by hand, and the check for doubles compares each with each. */
 #define ROUTES_MAX 200
+#define ERROR_RATE_MAX 0.05
+#define ERROR_RATE_NONE 1e-6 /* 0 is how the event says "the default" */
 
 static char *rollout_strategy(struct filler *f)
 {
@@ -73,6 +77,27 @@ static void fill_weights(struct filler *f, struct found steps)
     }
 }
 
+/* 0.05 and 5% are the same, and so is 5: nobody means 500 %. A bare 1 could be both; as 100 % it
+ * would switch going back off without saying so. */
+static double error_rate(struct filler *f)
+{
+    double share = ERROR_RATE_MAX;
+    struct found found =
+        spec_first_of(f, NODE_TEXT, PATHS("deployment.canary.rollback.errorThreshold"));
+    if (found.node == NULL || !spec_value_share(found.node->text, &share)) {
+        return ERROR_RATE_MAX; /* its form was checked before */
+    }
+    if (share >= 1 && strchr(found.node->text, '%') == NULL && atof(found.node->text) < 2) {
+        spec_report_warning(
+            f->report, found.node, found.path,
+            "%.20s is taken as 1 %% of the requests; write \"1%%\", or \"100%%\" to "
+            "never go back because of errors",
+            found.node->text);
+        return 0.01;
+    }
+    return share > 0 ? share : ERROR_RATE_NONE;
+}
+
 void spec_fill_rollout(struct filler *f)
 {
     static const int32_t canary_weights[] = {10, 50, 100}, all_at_once[] = {100};
@@ -91,13 +116,7 @@ void spec_fill_rollout(struct filler *f)
                rollout->n_weights * sizeof(*rollout->weights));
     }
     rollout->step_ms = rollout->step_ms < 0 ? 3000 : rollout->step_ms;
-    rollout->error_rate_max = 0.05;
-    struct found threshold =
-        spec_first_of(f, NODE_TEXT, PATHS("deployment.canary.rollback.errorThreshold"));
-    if (threshold.node != NULL) {
-        (void)spec_value_share(threshold.node->text,
-                               &rollout->error_rate_max); /* form checked before */
-    }
+    rollout->error_rate_max = error_rate(f);
 }
 
 static void add_route(struct filler *f, const struct node *item, struct found host,

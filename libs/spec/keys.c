@@ -333,8 +333,9 @@ static const char *types_text(struct report *report, unsigned takes)
     static const struct {
         unsigned type;
         const char *text;
-    } names[] = {{TEXT, "a text"},        {INT, "a whole number"}, {NUMBER, "a number"},
-                 {BOOL, "true or false"}, {LIST, "a list"},        {MAP, "a map"}};
+    } names[] = {
+        {TEXT, "a text"},        {INT, "a whole number"}, {NUMBER, "a share such as 0.05 or 5%"},
+        {BOOL, "true or false"}, {LIST, "a list"},        {MAP, "a map"}};
     const char *text = "";
     for (size_t i = 0; i < EC_LEN(names); i++) {
         if (takes & names[i].type) {

@@ -318,6 +318,34 @@ static void gates_have_their_words(void **state)
                  "f:5:29: spec.source.git.waitForCI must be true or false, is \"maybe\"\n");
 }
 
+/* A share of 1 would be "never go back"; 0 is "the default" where it is read. */
+static void how_many_errors_may_be(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        double share;
+        bool warns;
+    } rows[] = {{"0.05", 0.05, false}, {"5", 0.05, false},     {"\"5%\"", 0.05, false},
+                {"1", 0.01, true},     {"1.0", 0.01, true},    {"\"1%\"", 0.01, false},
+                {"0.5", 0.5, false},   {"100%", 1.0, false},   {"100", 1.0, false},
+                {"0", 1e-6, false},    {"\"0%\"", 1e-6, false}};
+    for (size_t i = 0; i < EC_LEN(rows); i++) {
+        char yaml[300];
+        snprintf(yaml, sizeof yaml,
+                 "apiVersion: enclii.dev/v1\nkind: Service\nmetadata: {name: a}\nspec:\n"
+                 "  deployment: {canary: {rollback: {errorThreshold: %s}}}\n",
+                 rows[i].text);
+        const Enclii__V1__ServiceSpec *s = parse(yaml);
+        assert_non_null(s);
+        assert_float_equal(s->rollout->error_rate_max, rows[i].share, 1e-9);
+        assert_int_equal(warned("spec.deployment.canary.rollback.errorThreshold"), rows[i].warns);
+    }
+    assert_fault("  deployment: {canary: {rollback: {errorThreshold: 101}}}",
+                 "f:5:52: spec.deployment.canary.rollback.errorThreshold must be a share such as "
+                 "0.05 or 5%, is \"101\"\n");
+}
+
 static void all_faults_are_told_in_order(void **state)
 {
     (void)state;
@@ -471,6 +499,7 @@ int main(void)
         TEST(other_spellings),
         TEST(faults_have_position_path_and_hint),
         TEST(gates_have_their_words),
+        TEST(how_many_errors_may_be),
         TEST(all_faults_are_told_in_order),
         TEST(missing_parts),
         TEST(bad_yaml_has_a_position),
