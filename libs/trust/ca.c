@@ -23,7 +23,8 @@
 
 #define ROOT_NAME "Enclii local CA"
 #define ROOT_DAYS 3650
-#define BACKDATE_S 60 /* clocks that are a little behind still accept it */
+#define ROOT_RENEW_DAYS 365 /* more than EC_CA_DAYS */
+#define BACKDATE_S 60       /* clocks that are a little behind still accept it */
 #define SERIAL_BYTES 16
 #define PEM_MAX_BYTES 262144
 
@@ -31,6 +32,7 @@ struct ec_ca {
     struct ec_key *key;
     X509 *root;
     char *root_pem;
+    bool renewed;
 };
 
 /* What differs between the root and a leaf. */
@@ -157,16 +159,25 @@ static bool add_extensions(X509 *cert, const struct draft *draft)
            add_extension(cert, issuer, "authorityKeyIdentifier", "keyid:always");
 }
 
+/* Not past its issuer's end: the day after, every client would refuse it. */
+static bool set_end(X509 *cert, const struct draft *draft)
+{
+    ASN1_TIME *end = X509_getm_notAfter(cert);
+    if (X509_time_adj_ex(end, draft->days, -BACKDATE_S, NULL) == NULL) {
+        return false;
+    }
+    const ASN1_TIME *most = draft->issuer ? X509_get0_notAfter(draft->issuer) : end;
+    return ASN1_TIME_compare(end, most) <= 0 || X509_set1_notAfter(cert, most) == 1;
+}
+
 static struct ec_err make_cert(const struct draft *draft, X509 **ret_cert)
 {
     ec_cleanup(x509_freep) X509 *cert = X509_new();
-    bool good =
-        cert && X509_set_version(cert, X509_VERSION_3) == 1 && set_serial(cert) &&
-        X509_set_pubkey(cert, ec_key_native(draft->key)) == 1 &&
-        X509_gmtime_adj(X509_getm_notBefore(cert), -BACKDATE_S) != NULL &&
-        X509_time_adj_ex(X509_getm_notAfter(cert), draft->days, -BACKDATE_S, NULL) != NULL &&
-        set_names(cert, draft) && add_extensions(cert, draft) &&
-        X509_sign(cert, ec_key_native(draft->issuer_key), EVP_sha256()) > 0;
+    bool good = cert && X509_set_version(cert, X509_VERSION_3) == 1 && set_serial(cert) &&
+                X509_set_pubkey(cert, ec_key_native(draft->key)) == 1 &&
+                X509_gmtime_adj(X509_getm_notBefore(cert), -BACKDATE_S) != NULL &&
+                set_end(cert, draft) && set_names(cert, draft) && add_extensions(cert, draft) &&
+                X509_sign(cert, ec_key_native(draft->issuer_key), EVP_sha256()) > 0;
     ERR_clear_error();
     if (!good) {
         return ec_fatal(0, "OpenSSL cannot make a certificate");
@@ -241,6 +252,34 @@ static struct ec_err load_root(struct ec_arena *arena, const char *path, struct 
     return ec_ok();
 }
 
+bool ec_ca_aged(const struct ec_ca *ca)
+{
+    int days = 0, seconds = 0;
+    bool known = ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(ca->root)) == 1;
+    return !known || days < ROOT_RENEW_DAYS;
+}
+
+bool ec_ca_renewed(const struct ec_ca *ca)
+{
+    return ca->renewed;
+}
+
+static bool is_ours(X509 *root)
+{
+    char name[sizeof ROOT_NAME + 1] = "";
+    X509_NAME *subject = X509_get_subject_name(root);
+    X509_NAME_get_text_by_NID(subject, NID_commonName, name, sizeof name);
+    return strcmp(name, ROOT_NAME) == 0 && X509_NAME_cmp(subject, X509_get_issuer_name(root)) == 0;
+}
+
+static struct ec_err renew_root(struct ec_arena *arena, const char *path, struct ec_ca *ca)
+{
+    X509_free(EC_TAKE(ca->root));
+    free(EC_TAKE(ca->root_pem));
+    ca->renewed = true;
+    return make_root(arena, path, ca);
+}
+
 struct ec_err ec_ca_open(struct ec_arena *arena, const char *dir, struct ec_ca **ret_ca)
 {
     ec_cleanup(ec_ca_freep) struct ec_ca *ca = ec_alloc(sizeof(*ca));
@@ -249,6 +288,9 @@ struct ec_err ec_ca_open(struct ec_arena *arena, const char *dir, struct ec_ca *
     const char *path = ec_arena_format(arena, "%s/ca.crt", dir);
     if (access(path, F_OK) == 0) {
         EC_TRY(load_root(arena, path, ca));
+        if (ec_ca_aged(ca) && is_ours(ca->root)) {
+            EC_TRY(renew_root(arena, path, ca));
+        }
     } else {
         EC_TRY(make_root(arena, path, ca));
     }
@@ -305,6 +347,10 @@ struct ec_err ec_ca_issue(struct ec_arena *arena, const struct ec_ca *ca,
     /* A common name holds 64 bytes at most; without one the names must be critical (RFC 5280). */
     bool fits = count > 0 && hostnames[0] && strlen(hostnames[0]) <= 64;
     EC_TRY(alt_names(arena, hostnames, count, !fits, &names));
+    if (X509_cmp_current_time(X509_get0_notAfter(ca->root)) <= 0) {
+        return ec_reject(
+            "the certificate of the local CA has ended: put a new ca.crt in its place");
+    }
     ec_cleanup(ec_key_freep) struct ec_key *key = NULL;
     EC_TRY(ec_key_new(&key));
     struct draft draft = {

@@ -1,7 +1,9 @@
 /* A local certificate authority in a folder: "ca.key" (0600) and "ca.crt", made at first use, valid
- * ten years; it issues certificates for host names. Browsers that trust ca.crt trust them all, so
- * the root may sign leaves only (path length 0). For one machine; ACME does this job on the
- * Internet. */
+ * ten years. In its last year ca.crt is made anew with the same key and name: certificates that
+ * were issued hold under both, and who trusts the old one has a year to take the new one. A pair of
+ * somebody else's authority is used as it is. No certificate outlives ca.crt. It issues
+ * certificates for host names. Browsers that trust ca.crt trust them all, so the root may sign
+ * leaves only (path length 0). For one machine; ACME does this job on the Internet. */
 #pragma once
 
 #include <stdbool.h>
@@ -35,6 +37,9 @@ struct ec_cert_info {
 
 /* Reads and writes files: for start-up. `dir` must exist. */
 EC_RESULT ec_ca_open(struct ec_arena *arena, const char *dir, struct ec_ca **ret_ca);
+bool ec_ca_renewed(const struct ec_ca *ca); /* ca.crt was made anew by ec_ca_open */
+/* In its last year: opening it again renews it, if it is one of ours. */
+bool ec_ca_aged(const struct ec_ca *ca);
 void ec_ca_free(struct ec_ca *ca); /* accepts NULL */
 void ec_ca_freep(struct ec_ca **ca);
 const char *ec_ca_root_pem(const struct ec_ca *ca); /* borrowed until ec_ca_free */

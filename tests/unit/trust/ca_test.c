@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,6 +177,81 @@ static void another_authority_of_the_same_name_is_not_ours(void **state)
     assert_int_not_equal(chain_error(ec_ca_root_pem(other), issued.cert_pem, "a.test"), X509_V_OK);
 }
 
+/* The root in the folder, as if it had been made long ago: `days` are left of it. */
+static void age_root(struct fixture *fx, int days, const char *common_name)
+{
+    const char *path = ec_arena_format(fx->arena, "%s/ca.crt", fx->dir);
+    FILE *file = fopen(ec_arena_format(fx->arena, "%s/ca.key", fx->dir), "re");
+    assert_non_null(file);
+    EVP_PKEY *key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
+    assert_non_null(key);
+    fclose(file);
+    X509 *root = read_pem(ec_ca_root_pem(fx->ca));
+    X509_NAME *name = X509_NAME_new();
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, -1,
+                               -1, 0);
+    X509_set_subject_name(root, name);
+    X509_set_issuer_name(root, name);
+    X509_NAME_free(name);
+    X509_time_adj_ex(X509_getm_notAfter(root), days, 0, NULL);
+    assert_true(X509_sign(root, key, EVP_sha256()) > 0);
+    file = fopen(path, "we");
+    assert_int_equal(PEM_write_X509(file, root), 1);
+    fclose(file);
+    X509_free(root);
+    EVP_PKEY_free(key);
+    ec_ca_free(EC_TAKE(fx->ca));
+    assert_int_equal(ec_ca_open(fx->arena, fx->dir, &fx->ca).fate, EC_FATE_OK);
+}
+
+static int64_t issue_until(struct fixture *fx, struct ec_issued *ret_issued)
+{
+    const char *names[] = {"a.test"};
+    assert_int_equal(ec_ca_issue(fx->arena, fx->ca, names, 1, ret_issued).fate, EC_FATE_OK);
+    ec_secret_free(ret_issued->key_pem);
+    return ret_issued->not_after_unix_ms;
+}
+
+static int64_t root_until(struct fixture *fx)
+{
+    struct ec_cert_info info;
+    struct ec_span pem = ec_span_of(ec_ca_root_pem(fx->ca));
+    assert_int_equal(ec_cert_read(fx->arena, pem, &info).fate, EC_FATE_OK);
+    return info.not_after_unix_ms;
+}
+
+static void the_root_is_made_anew_in_its_last_year(void **state)
+{
+    struct fixture *fx = *state;
+    struct ec_issued before, after;
+    issue_until(fx, &before);
+    const char *first_root = ec_arena_strdup(fx->arena, ec_ca_root_pem(fx->ca));
+    age_root(fx, 400, "Enclii local CA");
+    assert_false(ec_ca_renewed(fx->ca));
+    age_root(fx, 200, "Enclii local CA");
+    assert_true(ec_ca_renewed(fx->ca));
+    assert_false(ec_ca_aged(fx->ca));
+    assert_true(root_until(fx) > ec_unix_ms() + 3000LL * 86400000);
+    issue_until(fx, &after);
+    /* Whoever trusts either root accepts both certificates. */
+    assert_true(ec_cert_issued_by(fx->ca, ec_span_of(before.cert_pem)));
+    assert_int_equal(chain_error(ec_ca_root_pem(fx->ca), before.cert_pem, "a.test"), X509_V_OK);
+    assert_int_equal(chain_error(first_root, after.cert_pem, "a.test"), X509_V_OK);
+}
+
+static void nothing_outlives_somebody_elses_root(void **state)
+{
+    struct fixture *fx = *state;
+    struct ec_issued issued;
+    const char *names[] = {"a.test"};
+    age_root(fx, 30, "Acme root");
+    assert_false(ec_ca_renewed(fx->ca)); /* it is theirs to renew */
+    assert_true(ec_ca_aged(fx->ca));
+    assert_int_equal(issue_until(fx, &issued), root_until(fx));
+    age_root(fx, -1, "Acme root");
+    assert_int_equal(ec_ca_issue(fx->arena, fx->ca, names, 1, &issued).fate, EC_FATE_REJECT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +260,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(serials_differ_and_are_positive, setup, teardown),
         cmocka_unit_test_setup_teardown(a_long_name_goes_without_common_name, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_host_name_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_root_is_made_anew_in_its_last_year, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_outlives_somebody_elses_root, setup, teardown),
         cmocka_unit_test_setup_teardown(the_authority_survives_a_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(another_authority_of_the_same_name_is_not_ours, setup,
                                         teardown),
