@@ -1,5 +1,5 @@
-/* The command line: `enclii COMMAND [WORDS] [--options]`, in any order, sorted by the command's
- * row. */
+/* The command line: `enclii COMMAND [WORDS] [--options]`, sorted by the command's row; options
+ * stand anywhere, before the command those that all commands know. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -38,23 +38,50 @@ static size_t match(const struct command *command, int argc, char **argv)
     return count;
 }
 
-/* The row "name|x=" of a list of options; NULL when it has no such option. */
-static const char *find_option(const char *list, const char *name, size_t len, bool *ret_value,
-                               size_t *ret_len)
+/* One row of a list of options: "wait|w", "file|f=" (takes a text), "lines|n#" (a number). */
+struct row {
+    const char *text;
+    size_t len, name_len;
+    char short_name; /* 0 = none */
+    enum { FLAG, TEXT, NUMBER } takes;
+};
+
+/* The row at `*at`, which goes on to the next one; false at the end. */
+static bool next_row(const char **at, struct row *ret_row)
 {
-    for (const char *at = list; at && *at;) {
-        size_t whole = strcspn(at, " ");
-        size_t longer = strcspn(at, "|= ");
-        bool is_long = longer == len && strncmp(at, name, len) == 0;
-        bool is_short = len == 1 && at[longer] == '|' && at[longer + 1] == name[0];
-        if (is_long || is_short) {
-            *ret_value = at[whole - 1] == '=';
-            *ret_len = longer;
-            return at;
-        }
-        at += whole + strspn(at + whole, " ");
+    size_t len = strcspn(*at, " "), name_len = strcspn(*at, "|=# ");
+    if (len == 0) {
+        return false;
     }
-    return NULL;
+    char last = (*at)[len - 1];
+    *ret_row = (struct row){
+        .text = *at,
+        .len = len,
+        .name_len = name_len,
+        .short_name = (*at)[name_len] == '|' ? (*at)[name_len + 1] : '\0',
+        .takes = last == '='   ? TEXT
+                 : last == '#' ? NUMBER
+                               : FLAG,
+    };
+    *at += len + strspn(*at + len, " ");
+    return true;
+}
+
+static const char *value_name(const struct row *row)
+{
+    return row->takes == NUMBER ? " NUMBER" : row->takes == TEXT ? " VALUE" : "";
+}
+
+static bool find_option(const char *list, struct ec_span name, struct row *ret_row)
+{
+    for (const char *at = list ? list : ""; next_row(&at, ret_row);) {
+        bool is_long =
+            ret_row->name_len == name.len && memcmp(ret_row->text, name.ptr, name.len) == 0;
+        if (is_long || (name.len == 1 && name.ptr[0] == ret_row->short_name)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool wrong(const struct command *command, const char *what, const char *word)
@@ -65,31 +92,40 @@ static bool wrong(const struct command *command, const char *what, const char *w
     return false;
 }
 
-static bool add_option(struct cli *cli, const char *word, const char *next, int *used)
+static bool is_number(const char *text)
+{
+    size_t len = strlen(text);
+    return len > 0 && len < 10 && strspn(text, "0123456789") == len && strspn(text, "0") < len;
+}
+
+static bool add_option(struct cli *cli, const struct command *command, const char *word,
+                       const char *next, int *used)
 {
     const char *name = word + (word[1] == '-' ? 2 : 1);
-    size_t len = strcspn(name, "="), found_len = 0;
-    bool takes_value = false;
-    const char *found = find_option(cli->command->options, name, len, &takes_value, &found_len);
-    if (!found) {
-        found = find_option(GLOBAL_OPTIONS, name, len, &takes_value, &found_len);
-    }
-    if (!found || cli->option_count == CLI_ARGS_MAX) {
-        return wrong(cli->command, "there is no option ", word);
+    struct ec_span whole = {name, strcspn(name, "=")};
+    struct row row;
+    bool known =
+        find_option(command->options, whole, &row) || find_option(GLOBAL_OPTIONS, whole, &row);
+    if (!known || cli->option_count == CLI_ARGS_MAX) {
+        return wrong(command, "there is no option ", word);
     }
     const char *value = "";
-    if (takes_value && name[len] == '=') {
-        value = name + len + 1;
-    } else if (takes_value && !next) {
-        return wrong(cli->command, "a value is missing after ", word);
-    } else if (takes_value) {
+    if (row.takes != FLAG && name[whole.len] == '=') {
+        value = name + whole.len + 1;
+    } else if (row.takes != FLAG && !next) {
+        return wrong(command, "a value is missing after ", word);
+    } else if (row.takes != FLAG) {
         value = next;
         *used += 1;
-    } else if (name[len] == '=') {
-        return wrong(cli->command, "takes no value: ", word);
+    } else if (name[whole.len] == '=') {
+        return wrong(command, "takes no value: ", word);
+    }
+    if (row.takes == NUMBER && !is_number(value)) {
+        return wrong(command, "a whole number above 0 must follow ",
+                     ec_arena_format(cli->arena, "%s, not \"%s\"", word, value));
     }
     cli->options[cli->option_count].name =
-        ec_arena_text(cli->arena, (struct ec_span){found, found_len});
+        ec_arena_text(cli->arena, (struct ec_span){row.text, row.name_len});
     cli->options[cli->option_count++].value = value;
     return true;
 }
@@ -120,50 +156,85 @@ static bool args_fit(const struct cli *cli)
     return cli->arg_count <= most || wrong(command, "one word too many: ", cli->args[most]);
 }
 
-static bool unknown_command(const char *word)
+/* Of the first word, or of both: "servce list" is near to "service list", "loca up" to "local". */
+static const char *nearest_command(struct cli *cli, const char *first, const char *second)
 {
-    const char *names[128];
+    const char *names[256];
     size_t count = 0;
-    for (const struct command *c = commands; c->words && count < EC_LEN(names); c++) {
+    for (const struct command *c = commands; c->words && count + 2 < EC_LEN(names); c++) {
         names[count++] = c->words;
+        names[count++] =
+            ec_arena_text(cli->arena, (struct ec_span){c->words, strcspn(c->words, " ")});
     }
-    const char *near = ec_nearest(ec_span_of(word), names, count);
-    fprintf(stderr, "enclii: there is no command \"%s\"%s%s%s\nTry: enclii help\n", word,
+    const char *both = ec_arena_format(cli->arena, "%s %s", first, second ? second : "");
+    const char *near = second ? ec_nearest(ec_span_of(both), names, count) : NULL;
+    return near ? near : ec_nearest(ec_span_of(first), names, count);
+}
+
+static bool unknown_command(struct cli *cli, const char *first, const char *second)
+{
+    const char *near = nearest_command(cli, first, second);
+    fprintf(stderr, "enclii: there is no command \"%s\"%s%s%s\nTry: enclii help\n", first,
             near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
     return false;
 }
 
-/* `enclii local` alone: say what there is below it. */
-static bool part_of_command(const char *word)
+bool print_commands_below(FILE *out, const char *first, const char *heading)
 {
     bool any = false;
-    size_t len = strlen(word);
+    size_t len = strlen(first);
     for (const struct command *c = commands; c->words; c++) {
-        if (strncmp(c->words, word, len) == 0 && c->words[len] == ' ' && c->help) {
-            fprintf(stderr, any ? "" : "enclii %s needs one more word:\n", word);
-            fprintf(stderr, "  enclii %-26s %s\n", c->words, c->help);
+        if (strncmp(c->words, first, len) == 0 && c->words[len] == ' ' && c->help) {
+            char usage[80];
+            snprintf(usage, sizeof usage, "%s %s", c->words, c->args);
+            fprintf(out, "%s  enclii %-34s %s\n", any ? "" : heading, usage, c->help);
             any = true;
         }
     }
     return any;
 }
 
+/* `enclii local` alone, or with a word that it does not know: say what there is below it. */
+static bool part_of_command(struct cli *cli, const char *first, const char *second)
+{
+    const char *heading =
+        second && second[0] != '-'
+            ? ec_arena_format(cli->arena, "enclii %s: there is no \"%s\". There are:\n", first,
+                              second)
+            : ec_arena_format(cli->arena, "enclii %s needs one more word:\n", first);
+    return print_commands_below(stderr, first, heading);
+}
+
 bool args_parse(struct cli *cli, int argc, char **argv)
 {
+    static const struct command none = {.words = "COMMAND", .options = ""};
     size_t words = 0;
+    int at = 1;
+    for (; at < argc && argv[at][0] == '-' && argv[at][1]; at++) {
+        if (!add_option(cli, &none, argv[at], at + 1 < argc ? argv[at + 1] : NULL, &at)) {
+            return false;
+        }
+    }
+    if (at >= argc) {
+        fputs("enclii: which command?\nTry: enclii help\n", stderr);
+        return false;
+    }
     for (const struct command *c = commands; c->words; c++) {
-        size_t n = match(c, argc - 1, argv + 1);
+        size_t n = match(c, argc - at, argv + at);
         if (n > words) {
             words = n;
             cli->command = c;
         }
     }
     if (!cli->command) {
-        return part_of_command(argv[1]) ? false : unknown_command(argv[1]);
+        const char *second = at + 1 < argc ? argv[at + 1] : NULL;
+        return part_of_command(cli, argv[at], second) ? false
+                                                      : unknown_command(cli, argv[at], second);
     }
-    for (int i = 1 + (int)words; i < argc; i++) {
+    for (int i = at + (int)words; i < argc; i++) {
         if (argv[i][0] == '-' && argv[i][1]) {
-            if (!add_option(cli, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &i)) {
+            const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+            if (!add_option(cli, cli->command, argv[i], next, &i)) {
                 return false;
             }
         } else if (cli->arg_count < CLI_ARGS_MAX) {
@@ -177,12 +248,10 @@ void print_command_help(const struct command *command)
 {
     printf("enclii %s %s\n  %s\n", command->words, command->args ? command->args : "",
            command->help ? command->help : "");
-    for (const char *at = command->options; at && *at;) {
-        size_t len = strcspn(at, " "), name = strcspn(at, "|= ");
-        bool short_name = at[name] == '|', value = at[len - 1] == '=';
-        printf("  --%.*s%s%s%.*s\n", (int)name, at, value ? " VALUE" : "", short_name ? ", -" : "",
-               short_name ? 1 : 0, short_name ? at + name + 1 : "");
-        at += len + strspn(at + len, " ");
+    struct row row;
+    for (const char *at = command->options; next_row(&at, &row);) {
+        printf("  --%.*s%s%s%.*s\n", (int)row.name_len, row.text, value_name(&row),
+               row.short_name ? ", -" : "", row.short_name ? 1 : 0, &row.short_name);
     }
     puts("  --output json|table, -o   --project NAME, -p   --api URL   --no-color   --help, -h");
 }
@@ -210,14 +279,13 @@ void print_help(const struct cli *cli)
 /* "file|f= wait|w" as a cell of a table. */
 static void print_options_cell(const char *options)
 {
-    for (const char *at = options; at && *at;) {
-        size_t len = strcspn(at, " "), name = strcspn(at, "|= ");
-        printf("%s`--%.*s%s`", at == options ? "" : " ", (int)name, at,
-               at[len - 1] == '=' ? " VALUE" : "");
-        if (at[name] == '|') {
-            printf(" `-%c`", at[name + 1]);
+    struct row row;
+    for (const char *at = options; next_row(&at, &row);) {
+        printf("%s`--%.*s%s`", row.text == options ? "" : " ", (int)row.name_len, row.text,
+               value_name(&row));
+        if (row.short_name) {
+            printf(" `-%c`", row.short_name);
         }
-        at += len + strspn(at + len, " ");
     }
 }
 

@@ -35,7 +35,8 @@ struct cli;
 struct command {
     const char *words;   /* "project create" */
     const char *args;    /* "NAME", "[SERVICE]": for help; [..] may be left out */
-    const char *options; /* "file|f= wait|w": long name, short one, = takes a value */
+    const char *options; /* "file|f= lines|n# wait|w": long name, short one, = takes a text, # a
+                            number above 0 */
     const char *help;
     int (*run)(struct cli *cli);
     bool offline; /* does not talk to the API */
@@ -67,6 +68,8 @@ bool args_parse(struct cli *cli, int argc, char **argv);
 const char *option(const struct cli *cli, const char *name); /* NULL = not given; "" = a flag */
 void print_help(const struct cli *cli);
 void print_help_markdown(void); /* the tables of docs/cli.md */
+/* "local": all "local ..." commands, under the heading; false: there is none. */
+bool print_commands_below(FILE *out, const char *first, const char *heading);
 void print_command_help(const struct command *command);
 
 /* ---- config.c ---- */
@@ -149,12 +152,18 @@ const char *service_id(const json_t *service);
 /* By version, id or commit; NULL = the newest that is ready. Prints what is wrong. */
 json_t *find_release(struct cli *cli, const json_t *service, const char *name, int *ret_exit);
 
+/* A commit by what git calls it here, or by its id: all of it when `whole`, else its beginning
+ * does. NULL = said what is wrong. */
+const char *find_commit(struct cli *cli, const char *name, bool whole, int *ret_exit);
+
 /* What a person calls a push: HEAD (the commit here) and v12 (a release of --service or of the one
  * here) become ids, anything else stays. NULL = said what is wrong. */
 const char *find_what(struct cli *cli, const char *name, int *ret_exit);
 
 /* ---- git_here.c: the working copy the command is called in; "" = there is none ---- */
 const char *git_commit_here(struct cli *cli);
+const char *git_commit_of(struct cli *cli,
+                          const char *name);  /* of a branch, tag, short id, HEAD~1 */
 const char *git_origin_here(struct cli *cli); /* the remote's URL */
 
 /* ---- out.c: what people and scripts see ---- */

@@ -75,8 +75,11 @@ int cmd_deploy(struct cli *cli)
     if (release && commit) {
         return give_up(EXIT_ERROR, "--release or --commit, not both");
     }
-    return release ? deploy_release(cli, service, release)
-                   : deploy_commit(cli, service, commit ? commit : git_commit_here(cli));
+    if (release) {
+        return deploy_release(cli, service, release);
+    }
+    commit = commit ? find_commit(cli, commit, true, &status) : git_commit_here(cli);
+    return commit ? deploy_commit(cli, service, commit) : status;
 }
 
 int cmd_rollback(struct cli *cli)

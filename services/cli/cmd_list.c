@@ -43,10 +43,13 @@ int cmd_deployments(struct cli *cli)
 
 int cmd_builds(struct cli *cli)
 {
-    static const struct column columns[] = {
-        {"BUILD", "id", PLAIN},           {"STATE", "state", STATE},
-        {"COMMIT", "git_sha", SHORT_SHA}, {"PULL REQUEST", "origin", PLAIN},
-        {"QUEUED", "created_at", AGO},    {"REASON", "reason", PLAIN}};
+    static const struct column columns[] = {{"#", "number", PLAIN},
+                                            {"BUILD", "id", PLAIN},
+                                            {"STATE", "state", STATE},
+                                            {"COMMIT", "git_sha", SHORT_SHA},
+                                            {"PULL REQUEST", "origin", PLAIN},
+                                            {"QUEUED", "created_at", AGO},
+                                            {"REASON", "reason", PLAIN}};
     return list_of_service(
         cli, "builds", TABLE(columns, "nothing was built yet. Push a commit, or:  enclii deploy"));
 }

@@ -114,28 +114,49 @@ static int print_lines(struct cli *cli, const json_t *body)
 
 /* ---- of a build ---- */
 
-static int newest_build(struct cli *cli, const json_t *service, const char **ret_id)
+static bool is_build(const json_t *build, const char *name)
+{
+    char number[32];
+    snprintf(number, sizeof number, "%lld", (long long)ec_json_int(build, "number", 0));
+    return strcmp(name, "latest") == 0 || strcmp(name + (name[0] == '#'), number) == 0 ||
+           (strlen(name) >= 7 && strncmp(ec_json_text(build, "id"), name, strlen(name)) == 0);
+}
+
+/* By number, the beginning of its id, or "latest". */
+static int find_build(struct cli *cli, const json_t *service, const char *name, const char **ret_id)
 {
     int status = EXIT_OK;
     struct reply reply;
-    if (!api_call(cli, "GET", api_path(cli, "/v1/services/%s/builds", service_id(service)), NULL,
-                  &reply, &status)) {
+    const char *path =
+        api_path(cli, "/v1/services/%s/builds?limit=%d", service_id(service), LIST_MAX);
+    if (!api_call(cli, "GET", path, NULL, &reply, &status)) {
         return status;
     }
-    *ret_id = ec_json_text(json_array_get(ec_json_at(reply.body, "builds"), 0), "id");
-    return (*ret_id)[0]
-               ? EXIT_OK
-               : give_up(EXIT_NOT_FOUND, "%s was never built. Push something, or:  enclii deploy",
-                         ec_json_text(service, "name"));
+    size_t i;
+    const json_t *build, *builds = ec_json_at(reply.body, "builds");
+    json_array_foreach(builds, i, build)
+    {
+        if (is_build(build, name)) {
+            *ret_id = ec_json_text(build, "id");
+            return EXIT_OK;
+        }
+    }
+    const char *of = ec_json_text(service, "name");
+    return json_array_size(builds) == 0
+               ? give_up(EXIT_NOT_FOUND, "%s was never built. Push something, or:  enclii deploy",
+                         of)
+               : give_up(EXIT_NOT_FOUND,
+                         "%s has no build \"%s\" (number, id or latest). See:  enclii builds %s",
+                         of, name, of);
 }
 
 static int build_logs(struct cli *cli, const char *build)
 {
     int status = EXIT_OK;
     struct reply reply;
-    if (strcmp(build, "latest") == 0) {
+    if (strlen(build) != 36) {
         json_t *service = find_service(cli, cli->args[0], &status);
-        status = service ? newest_build(cli, service, &build) : status;
+        status = service ? find_build(cli, service, build, &build) : status;
         if (status != EXIT_OK) {
             return status;
         }

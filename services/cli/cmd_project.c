@@ -74,6 +74,10 @@ int cmd_project_create(struct cli *cli)
 {
     const char *slug = option(cli, "slug");
     slug = slug ? slug : slug_of(cli, cli->args[0]);
+    if (!slug[0]) {
+        return give_up(EXIT_ERROR,
+                       "the name has no letters a-z or digits to be called by; say:  --slug SLUG");
+    }
     struct reply reply;
     int status = EXIT_OK;
     json_t *body = json_pack("{s:s, s:s}", "name", cli->args[0], "slug", slug);

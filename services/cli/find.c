@@ -110,6 +110,31 @@ json_t *find_service(struct cli *cli, const char *name, int *ret_exit)
     return found;
 }
 
+static bool is_hex(const char *text, size_t least)
+{
+    size_t len = strspn(text, "0123456789abcdef");
+    return len >= least && len <= 64 && !text[len];
+}
+
+const char *find_commit(struct cli *cli, const char *name, bool whole, int *ret_exit)
+{
+    if (is_hex(name, 40)) {
+        return name;
+    }
+    const char *here = git_commit_of(cli, name);
+    if (here[0]) {
+        return here;
+    }
+    if (!whole && is_hex(name, 4)) {
+        return name; /* not in this clone; the platform may know it */
+    }
+    *ret_exit =
+        give_up(EXIT_NOT_FOUND, "there is no commit \"%s\" in the git repository here. %s", name,
+                whole ? "Say all 40 digits of its id, or run this in a clone that has it"
+                      : "Say at least 4 digits of its id, or run this in a clone that has it");
+    return NULL;
+}
+
 static bool is_version(const char *text)
 {
     return text[0] == 'v' && text[1] && strspn(text + 1, "0123456789") == strlen(text + 1);

@@ -444,5 +444,9 @@ int cmd_watch(struct cli *cli)
     int status = EXIT_OK;
     json_t *service = find_service(cli, cli->args[0], &status);
     const char *commit = option(cli, "commit");
-    return service ? follow_commit(cli, service, commit ? commit : "") : status;
+    if (service && commit) {
+        commit = find_commit(cli, commit, false, &status);
+    }
+    return service && status == EXIT_OK ? follow_commit(cli, service, commit ? commit : "")
+                                        : status;
 }

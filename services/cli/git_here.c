@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "local.h"
 
 #define LINE_MAX_BYTES 1024
 
@@ -28,4 +29,17 @@ const char *git_commit_here(struct cli *cli)
 const char *git_origin_here(struct cli *cli)
 {
     return first_line(cli, "git config --get remote.origin.url 2>/dev/null");
+}
+
+const char *git_commit_of(struct cli *cli, const char *name)
+{
+    const struct local here = {.arena = cli->arena};
+    const char *const argv[] = {
+        "sh", "-c", "exec git rev-parse --verify -q --end-of-options \"$1^{commit}\" 2>/dev/null",
+        "sh", name, NULL};
+    char *sha = local_output(&here, argv);
+    if (sha) {
+        sha[strcspn(sha, "\n")] = '\0';
+    }
+    return sha ? sha : "";
 }

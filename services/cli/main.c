@@ -30,7 +30,7 @@ const struct command commands[] = {
      cmd_channel_create, false},
     {"channel list", "", "", "who is told", cmd_channel_list, false},
     {"channel delete", "NAME", "", "tells it no more", cmd_channel_delete, false},
-    {"deploy", "[SERVICE]", "service|s= commit|c= release|r= environment|e= wait|w timeout=",
+    {"deploy", "[SERVICE]", "service|s= commit|c= release|r= environment|e= wait|w timeout#",
      "builds a commit, or deploys a release", cmd_deploy, false},
     {"approve", "WHAT", "service|s= commit|c= reason=",
      "lets a fork's commit in (build, release or pull request number): it is built, and may be "
@@ -38,12 +38,12 @@ const struct command commands[] = {
      cmd_approve, false},
     {"pull-requests", "[SERVICE]", "state=", "pull requests, and what holds them",
      cmd_pull_requests, false},
-    {"rollback", "[SERVICE]",
-     "to|t= wait|w timeout=", "goes back to the release before, or --to vN", cmd_rollback, false},
+    {"rollback", "[SERVICE]", "to|t= wait|w timeout#",
+     "goes back to the release before, or --to vN", cmd_rollback, false},
     {"status", "[SERVICE]", "", "what runs, and how it is", cmd_status, false},
-    {"watch", "[SERVICE]", "commit|c= timeout=", "shows a push travel, step by step", cmd_watch,
+    {"watch", "[SERVICE]", "commit|c= timeout#", "shows a push travel, step by step", cmd_watch,
      false},
-    {"logs", "[SERVICE]", "follow|f lines|n= since= environment|e= build|b=",
+    {"logs", "[SERVICE]", "follow|f lines|n# since= environment|e= build|b=",
      "what the app prints; --build latest: what its build printed", cmd_logs, false},
     {"timeline", "[WHAT]", "service|s=",
      "a push (commit, HEAD, build, release, deployment or delivery) from webhook to notification",
@@ -58,12 +58,12 @@ const struct command commands[] = {
     {"deployments", "[SERVICE]", "", "what was brought where, and how it ended", cmd_deployments,
      false},
     {"builds", "[SERVICE]", "", "builds and how they ended", cmd_builds, false},
-    {"deliveries list", "", "repo= state= host= event= limit=",
+    {"deliveries list", "", "repo= state= host= event= limit#",
      "webhooks that came in, and what became of them", cmd_deliveries, false},
     {"deliveries show", "DELIVERY", "", "one of them, with the reason", cmd_delivery_show, false},
     {"deliveries redeliver", "DELIVERY", "", "takes a push once more, without the git host",
      cmd_delivery_again, false},
-    {"deliveries", "", "repo= state= host= event= limit=", "the same as deliveries list",
+    {"deliveries", "", "repo= state= host= event= limit#", "the same as deliveries list",
      cmd_deliveries, false},
     {"hooks setup", "[REPOSITORY]",
      "rotate manual url=", "makes or repairs the webhook at the git host, and waits for its ping",
@@ -82,7 +82,7 @@ const struct command commands[] = {
     {"topics acls", "[SERVICE]", "commands apply principal= brokers=",
      "what each service must be allowed on Kafka; --commands for kafka-acls, --apply gives it",
      cmd_topics_acls, true},
-    {"events tail", "", "type= service|s= lines|n= replay",
+    {"events tail", "", "type= service|s= lines|n# replay",
      "what happens, as it happens; --replay begins some minutes ago", cmd_events_tail, false},
     {"dead list", "", "group= topic= type= all", "events that a consumer gave up", cmd_dead_list,
      false},
@@ -94,7 +94,7 @@ const struct command commands[] = {
     {"local up", "", "", "starts the whole platform on this machine", cmd_local_up, true},
     {"local down", "", "purge", "stops it; --purge also removes its data", cmd_local_down, true},
     {"local status", "", "", "what runs here", cmd_local_status, true},
-    {"local logs", "[COMPONENT]", "follow|f lines|n=", "output of the platform's parts",
+    {"local logs", "[COMPONENT]", "follow|f lines|n#", "output of the platform's parts",
      cmd_local_logs, true},
     {"local repo", "NAME", "", "makes a git repository here and prints its address", cmd_local_repo,
      true},
@@ -108,7 +108,7 @@ const struct command commands[] = {
     {"local supervise", "", "", NULL, cmd_local_supervise, true},
     {"local hook", "", "", NULL, cmd_local_hook, true},
     {"version", "", "", "the version of this program", cmd_version, true},
-    {"help", "[COMMAND]", "markdown", "this text", cmd_help, true},
+    {"help", "[COMMAND] [WORD]", "markdown", "this text", cmd_help, true},
     {NULL, NULL, NULL, NULL, NULL, false},
 };
 
@@ -130,14 +130,22 @@ int cmd_help(struct cli *cli)
         print_help_markdown();
         return EXIT_OK;
     }
-    for (const struct command *c = commands; cli->arg_count && c->words; c++) {
-        if (strcmp(c->words, cli->args[0]) == 0) {
+    if (!cli->arg_count) {
+        print_help(cli);
+        return EXIT_OK;
+    }
+    const char *words = cli->arg_count == 2
+                            ? ec_arena_format(cli->arena, "%s %s", cli->args[0], cli->args[1])
+                            : cli->args[0];
+    for (const struct command *c = commands; c->words; c++) {
+        if (strcmp(c->words, words) == 0) {
             print_command_help(c);
             return EXIT_OK;
         }
     }
-    print_help(cli);
-    return EXIT_OK;
+    return print_commands_below(stdout, words, "")
+               ? EXIT_OK
+               : give_up(EXIT_ERROR, "there is no command \"%s\". See:  enclii help", words);
 }
 
 static bool set_display(struct cli *cli)

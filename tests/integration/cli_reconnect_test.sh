@@ -108,7 +108,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.events()
         elif path == "/v1/services/s1/logs/stream":
             self.app_logs(query)
-        elif path == "/v1/builds/b1/logs/stream":
+        elif path == "/v1/builds/00000000-0000-4000-8000-0000000000b1/logs/stream":
             self.build_logs()
         else:
             self.answer({"detail": "no such path"}, 404)
@@ -130,7 +130,7 @@ check "events tail goes on, too" run 0 "$enclii" events tail --lines 6
 check "and shows each event once" once build.queued build.leased build.succeeded release.ready deployment.healthy
 check "logs -f of an app goes on" run 0 "$enclii" logs shop -f
 check "and shows each line once, also those of one millisecond" once one two three four five
-check "logs -f of a build goes on" run 0 "$enclii" logs shop -f --build b1
+check "logs -f of a build goes on" run 0 "$enclii" logs shop -f --build 00000000-0000-4000-8000-0000000000b1
 check "and shows each line once" once 'line 1' 'line 2' 'line 3' 'line 4'
 check "a reader that goes away ends logs -f" run 0 sh -c '"$1" logs shop -f | head -1' sh "$enclii"
 touch "$work/locked"

@@ -22,6 +22,7 @@ const struct command commands[] = {
     {"service list", "", "", "list", nothing, false},
     {"deploy", "[SERVICE]", "commit|c= wait|w", "deploy", nothing, false},
     {"local repo", "NAME", "", "repo", nothing, true},
+    {"logs", "", "follow|f lines|n#", "logs", nothing, false},
     {NULL, NULL, NULL, NULL, NULL, false},
 };
 
@@ -93,10 +94,41 @@ static void test_refused(void **state)
     ec_arena_free(cli.arena);
 }
 
+static void test_options_of_all_commands_stand_before_it_too(void **state)
+{
+    (void)state;
+    struct cli cli;
+    assert_true(PARSE(&cli, "-p", "demo", "--output=json", "service", "list"));
+    assert_string_equal(cli.command->words, "service list");
+    assert_string_equal(option(&cli, "project"), "demo");
+    assert_string_equal(option(&cli, "output"), "json");
+    ec_arena_free(cli.arena);
+    assert_false(PARSE(&cli, "--commit", "abc", "deploy")); /* one of this command */
+    ec_arena_free(cli.arena);
+    assert_false(PARSE(&cli, "-p", "demo"));
+    ec_arena_free(cli.arena);
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"abc", "", "0", "00", "-1", "5x", "1.5", "1234567890"};
+    struct cli cli;
+    assert_true(PARSE(&cli, "logs", "-f", "-n", "50"));
+    assert_string_equal(option(&cli, "lines"), "50");
+    ec_arena_free(cli.arena);
+    for (size_t i = 0; i < EC_LEN(bad); i++) {
+        assert_false(PARSE(&cli, "logs", "--lines", bad[i]));
+        ec_arena_free(cli.arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_words),
+        cmocka_unit_test(test_options_of_all_commands_stand_before_it_too),
+        cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_any_order),
         cmocka_unit_test(test_last_option_wins),
         cmocka_unit_test(test_refused),
