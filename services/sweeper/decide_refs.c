@@ -130,17 +130,31 @@ static void judge_new(const struct sweep *sweep, struct plan *plan, const struct
     }
 }
 
+/* What is listed behind the last that is known may be known, too: it waits. */
+static void cut_behind(struct sweep *sweep)
+{
+    struct listing *listing = &sweep->listing;
+    const char *last = sweep->known[sweep->known_count - 1].ref;
+    while (listing->count > 0 && strcmp(listing->refs[listing->count - 1].ref, last) > 0) {
+        listing->count--;
+    }
+    listing->cut = true;
+}
+
 /* Both lists are in the same order, so that branches come before tags. */
 void decide_sweep(struct ec_arena *arena, struct sweep *sweep, struct plan *ret_plan)
 {
-    const struct listing *listing = &sweep->listing;
+    struct listing *listing = &sweep->listing;
     size_t l = 0, k = 0;
-    *ret_plan = (struct plan){
-        .list = ec_arena_alloc(arena,
-                               (listing->count + sweep->known_count) * sizeof *ret_plan->list + 1)};
     if (listing->count > 0) {
         qsort(listing->refs, listing->count, sizeof *listing->refs, by_ref);
     }
+    if (sweep->known_cut) {
+        cut_behind(sweep);
+    }
+    *ret_plan = (struct plan){
+        .list = ec_arena_alloc(arena,
+                               (listing->count + sweep->known_count) * sizeof *ret_plan->list + 1)};
     while (l < listing->count || k < sweep->known_count) {
         const struct listed *listed = l < listing->count ? &listing->refs[l] : NULL;
         const struct known *known = k < sweep->known_count ? &sweep->known[k] : NULL;

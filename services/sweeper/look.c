@@ -15,8 +15,6 @@
 #include "sweeper.h"
 #include "trust/digest.h"
 
-#define ARENA_MAX_BYTES ((size_t)64 << 20)
-
 struct ec_metric pushes_lost =
     EC_COUNTER("enclii_pushes_lost_total",
                "Pushes found on a host and not brought in within ten sweep intervals.", NULL);
@@ -33,7 +31,9 @@ static struct ec_metric look_seconds =
     " from due where r.repo_key = due.repo_key returning r.*,"                                     \
     " r.asked_at < now() - interval '10 minutes' as ask_due"
 
-/* Two statements' answers: when the least read partition was read to its end, and the refs. */
+/* Two statements' answers: when the least read partition was read to its end, and the refs: those
+ * that are there or odd, and of those that are gone (a repository may have had any number) the ones
+ * that are listed again. */
 #define LEDGER                                                                                     \
     "select coalesce((extract(epoch from now() - min(at_end_at)) * 1000)::bigint, -1) as ms,"      \
     " bool_or(at_end_at is null) as unread from sweeper.consumed"                                  \
@@ -42,7 +42,9 @@ static struct ec_metric look_seconds =
     "select ref, sha, changes, coalesce(odd_sha, '') as odd_sha,"                                  \
     " coalesce((extract(epoch from now() - odd_at) * 1000)::bigint, 0) as odd_ms,"                 \
     " coalesce((extract(epoch from now() - odd_first_at) * 1000)::bigint, 0) as odd_first_ms"      \
-    " from sweeper.ref where repo_key = $1 order by ref collate \"C\""
+    " from sweeper.ref left join unnest($2::text[]) as l(listed) on l.listed = ref"                \
+    " where repo_key = $1 and (sha !~ '^0*$' or odd_sha is not null or l.listed is not null)"      \
+    " and ($3 = '' or ref collate \"C\" <= $3) order by ref collate \"C\" limit $4::int"
 
 /* ---- settling ---- */
 
@@ -211,7 +213,7 @@ void look_settle(struct look *look, struct ec_err err)
 
 static void read_known(struct look *look, const struct ec_rows *rows)
 {
-    size_t count = ec_rows_count(rows);
+    size_t there = ec_rows_count(rows), count = there < KNOWN_MAX ? there : KNOWN_MAX;
     struct known *known = ec_arena_alloc(look->arena, count * sizeof *known + 1);
     for (size_t i = 0; i < count; i++) {
         known[i] = (struct known){
@@ -225,6 +227,11 @@ static void read_known(struct look *look, const struct ec_rows *rows)
     }
     look->sweep.known = known;
     look->sweep.known_count = count;
+    look->sweep.known_cut = there > count;
+    if (look->sweep.known_cut) {
+        ec_log(EC_LOG_WARN, NULL, "sweep.cut", "more branches and tags were told than are followed",
+               EC_T("repo", look->repo_key), EC_N("followed", KNOWN_MAX));
+    }
 }
 
 /* A host that suddenly lists nothing is in trouble rather than empty. */
@@ -263,10 +270,34 @@ static void on_known(void *arg, struct ec_err err, const struct ec_batch *batch)
     }
 }
 
+/* {"a","b"}; gives the last in order, "" when there is none. */
+static const char *add_listed(const struct listing *listing, struct ec_buf *list)
+{
+    const char *last = "";
+    ec_buf_add_text(list, "{");
+    for (size_t i = 0; i < listing->count; i++) {
+        const char *ref = listing->refs[i].ref;
+        ec_buf_add_text(list, i ? ",\"" : "\"");
+        for (const char *at = ref; *at; at++) {
+            ec_buf_add(list, "\\", *at == '"' || *at == '\\');
+            ec_buf_add(list, at, 1);
+        }
+        ec_buf_add_text(list, "\"");
+        last = strcmp(ref, last) > 0 ? ref : last;
+    }
+    ec_buf_add_text(list, "}");
+    return last;
+}
+
 static void load_known(struct look *look)
 {
+    const struct listing *listing = &look->sweep.listing;
     struct ec_batch *batch = ec_batch_new(look->sw->store);
-    const char *args[] = {look->repo_key};
+    ec_cleanup(ec_buf_done) struct ec_buf list;
+    ec_buf_init(&list, (size_t)REFS_MAX * (2 * EC_GIT_REF_MAX_BYTES + 3) + 3);
+    const char *last = add_listed(listing, &list);
+    const char *args[] = {look->repo_key, ec_buf_span(&list).ptr, listing->cut ? last : "",
+                          ec_arena_format(look->arena, "%d", KNOWN_MAX + 1)};
     ec_batch_add(batch, LEDGER, NULL, 0);
     ec_batch_add(batch, KNOWN, args, EC_LEN(args));
     struct ec_err err = ec_batch_run(batch, on_known, look);
@@ -360,7 +391,7 @@ static void list(struct look *look)
 
 static void begin(struct sweeper *sw, const struct ec_rows *rows, size_t row)
 {
-    struct ec_arena *arena = ec_arena_new(ARENA_MAX_BYTES);
+    struct ec_arena *arena = ec_arena_new(LOOK_MAX_BYTES);
     struct look *look = ec_arena_alloc(arena, sizeof *look);
 #define COLUMN(name) ec_arena_strdup(arena, ec_rows_text(rows, row, #name))
     *look = (struct look){.sw = sw,

@@ -190,7 +190,8 @@ void recover_next(struct look *look)
     while (look->at < look->plan.count && current(look)->kind != CHANGE_RECOVER) {
         look->at++;
     }
-    if (look->at == look->plan.count || look->sw->stopping) {
+    bool full = ec_arena_used_bytes(look->arena) > RECOVERY_MAX_BYTES;
+    if (look->at == look->plan.count || look->sw->stopping || full) {
         look->plan.unsettled += look->at < look->plan.count; /* soon, by somebody */
         look_settle(look, ec_ok());
         return;

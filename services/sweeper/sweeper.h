@@ -22,8 +22,11 @@
 #define SWEEPER_GROUP "sweeper"
 #define BATCH_MAX 500
 #define REFS_MAX 20000    /* of one repository; what is behind is not looked at */
+#define KNOWN_MAX 25000   /* refs of one repository that are held against those */
 #define RECOVERED_MAX 100 /* pushes of one look; the rest with the next one */
-#define PATHS_MAX 10000   /* changed paths in one event, as in services/webhook */
+#define LOOK_MAX_BYTES ((size_t)128 << 20)
+#define RECOVERY_MAX_BYTES ((size_t)96 << 20) /* used by a look: pushes above wait for the next */
+#define PATHS_MAX 10000 /* changed paths in one event, as in services/webhook */
 #define PATH_MAX_BYTES 4096
 #define PATHS_MAX_BYTES (4u << 20)
 #define MESSAGE_MAX_BYTES 4096
@@ -137,6 +140,7 @@ struct sweep {
     struct listing listing;
     const struct known *known; /* in order of their names, as bytes */
     size_t known_count;
+    bool known_cut; /* there are more than KNOWN_MAX: nothing is known about the rest */
     bool baselined;
     int64_t ledger_ms; /* how long ago everything told had been read; -1 = not known */
     int64_t grace_ms, interval_ms;

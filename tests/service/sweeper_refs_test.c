@@ -122,6 +122,30 @@ static void a_busy_topic_holds_up_nothing(void **state)
     nothing_more(had + 3);
 }
 
+/* Branches of years that came and went; what is listed now is still followed. */
+static void refs_that_went_fill_no_memory(void **state)
+{
+    (void)state;
+    int had = push_count;
+    test_pg_sql(pg, "insert into sweeper.ref (repo_key, ref, sha, changes) select '" REPO
+                    "', 'refs/heads/' || repeat('dependency/of/another/', 5) || n, '" ZEROS "', 2"
+                    " from generate_series(1, 350000) n");
+    commit("src/many.c", "many");
+    sh("cd work; git push -q origin HEAD:main HEAD:refs/heads/dependency/of/another/'\"'one");
+    const struct seen *seen = recovered(had);
+    assert_string_equal(seen->ref, "refs/heads/dependency/of/another/\"one");
+    recovered(had + 1);
+    sh("cd work; git push -q origin HEAD:refs/heads/$(printf 'dependency/of/another/%%.0s' 1 2 3 4 "
+       "5)77");
+    seen = recovered(had + 2); /* one of them is back */
+    assert_string_equal(seen->before, ZEROS);
+    assert_string_equal(test_pg_value(pg, "select changes from sweeper.ref where repo_key = '" REPO
+                                          "' and ref like 'refs/heads/%another/77'"),
+                        "3");
+    nothing_more(had + 3);
+    test_pg_sql(pg, "delete from sweeper.ref where sha = '" ZEROS "' and changes = 2");
+}
+
 /* Hashes of 64 digits: nothing depends on their length. */
 static void a_repository_with_longer_hashes(void **state)
 {
@@ -159,6 +183,7 @@ int main(void)
         cmocka_unit_test(a_forced_push_a_tag_a_branch_and_its_end),
         cmocka_unit_test(a_cut_list_of_paths_is_completed),
         cmocka_unit_test(a_busy_topic_holds_up_nothing),
+        cmocka_unit_test(refs_that_went_fill_no_memory),
         cmocka_unit_test(a_repository_with_longer_hashes),
     };
     return fixture_open() ? cmocka_run_group_tests(tests, NULL, fixture_close) : 0;

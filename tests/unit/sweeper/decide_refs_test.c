@@ -260,6 +260,30 @@ static void paths_are_as_they_were(void **state)
     assert_int_equal(many.count, PATHS_MAX);
 }
 
+/* More were told than are read: nothing is concluded about what lies behind. */
+static void behind_the_last_known(void **state)
+{
+    (void)state;
+    ec_cleanup(ec_arena_freep) struct ec_arena *arena = ec_arena_new(4 << 20);
+    const struct known known[] = {{"refs/heads/a", A, 1, "", 0, 0},
+                                  {"refs/heads/m", A, 1, "", 0, 0}};
+    struct sweep sweep = {.known = known,
+                          .known_count = EC_LEN(known),
+                          .known_cut = true,
+                          .baselined = true,
+                          .ledger_ms = 100,
+                          .grace_ms = GRACE,
+                          .interval_ms = INTERVAL};
+    struct plan plan;
+    list(arena, &sweep, B, "refs/heads/z");
+    list(arena, &sweep, B, "refs/heads/n");
+    list(arena, &sweep, B, "refs/heads/b");
+    list(arena, &sweep, A, "refs/heads/a");
+    decide_sweep(arena, &sweep, &plan);
+    assert_int_equal(plan.count, 1);
+    assert_string_equal(plan.list[0].ref, "refs/heads/b");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +295,7 @@ int main(void)
         cmocka_unit_test(when_to_look_again),
         cmocka_unit_test(what_git_says_is_told_without_passwords),
         cmocka_unit_test(paths_are_as_they_were),
+        cmocka_unit_test(behind_the_last_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
