@@ -118,6 +118,10 @@ struct call *call_of(void *state, struct ec_request *req);
 #define ARGS(...)                                                                                  \
     (const char *const[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)
 
+/* Questions with optional parts ("$2 = '' or ...") as first statement of their batch: PostgreSQL
+ * plans the rest for what is asked now. Its plan for any values, which it takes after a while,
+ * reads whole tables for rare ones. */
+#define PLAN_ANEW "select set_config('plan_cache_mode', 'force_custom_plan', true)"
 /* Read, then go on in `then`; errors are answered here. */
 void call_query(struct call *call, const char *sql, const char *const *args, size_t arg_count,
                 rows_fn then);

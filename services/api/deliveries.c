@@ -32,8 +32,9 @@
     "   where s.repo_key = d.repo_key and s.project_id::text = $1))"
 /* clang-format on */
 
-static void on_deliveries(struct call *call, const struct ec_rows *rows)
+static void on_deliveries(struct call *call, const struct ec_batch *batch)
 {
+    const struct ec_rows *rows = ec_batch_rows(batch, 1);
     call_reply(call, 200,
                json_pack("{s:o, s:i}", "deliveries", render_list(rows, DELIVERY_COLUMNS), "count",
                          (int)ec_rows_count(rows)));
@@ -48,13 +49,16 @@ static const char *asked(const struct call *call, const char *name)
 void on_delivery_list(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
-    call_query(call,
-               DELIVERY_SQL " and ($2 = '' or d.repo_key = $2) and ($3 = '' or d.state = upper($3))"
-                            " and ($4 = '' or d.host = $4) and ($5 = '' or d.event = $5)"
-                            " order by d.received_time desc limit $6::int",
-               ARGS(call->who.project_id, asked(call, "repo"), asked(call, "state"),
-                    asked(call, "host"), asked(call, "event"), call_limit(call, 50)),
-               on_deliveries);
+    struct ec_batch *batch = ec_batch_new(call->api->store);
+    ec_batch_add(batch, PLAN_ANEW, NULL, 0);
+    ec_batch_add(batch,
+                 DELIVERY_SQL
+                 " and ($2 = '' or d.repo_key = $2) and ($3 = '' or d.state = upper($3))"
+                 " and ($4 = '' or d.host = $4) and ($5 = '' or d.event = $5)"
+                 " order by d.received_time desc limit $6::int",
+                 ARGS(call->who.project_id, asked(call, "repo"), asked(call, "state"),
+                      asked(call, "host"), asked(call, "event"), call_limit(call, 50)));
+    call_read(call, batch, on_deliveries);
 }
 
 /* False = answered. */

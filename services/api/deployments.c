@@ -266,48 +266,71 @@ void on_deployment_get(void *state, struct ec_request *req)
 }
 
 /* The last deployment, its release, the service and the release that serves: what `latest` and
- * `status` show. */
-static void read_latest(struct call *call, batch_fn then)
+ * `status` show. environment_id: "" = of all. */
+static void read_latest_of(struct call *call, const char *environment_id, batch_fn then)
 {
-    const char *environment = ec_request_query(call->req, "environment");
+    bool any = !environment_id[0];
     struct ec_batch *batch = ec_batch_new(call->api->store);
+    ec_batch_add(batch, PLAN_ANEW, NULL, 0);
     ec_batch_add(batch,
                  ec_arena_format(call->arena,
-                                 "%s where x.service_id = $1::uuid and ($2 = '' or e.name = $2)"
+                                 "%s where x.service_id = $1::uuid and %s"
                                  " order by x.created_at desc limit 1",
-                                 DEPLOYMENT_SQL),
-                 ARGS(call->service_id, environment ? environment : ""));
+                                 DEPLOYMENT_SQL, any ? "$2 = ''" : "x.environment_id = $2::uuid"),
+                 ARGS(call->service_id, environment_id));
     ec_batch_add(batch,
                  ec_arena_format(call->arena,
                                  "%s where x.id = (select d.release_id from enclii.deployment d"
-                                 " join enclii.environment e on e.id = d.environment_id"
-                                 " where d.service_id = $1::uuid and ($2 = '' or e.name = $2)"
+                                 " where d.service_id = $1::uuid and %s"
                                  " order by d.created_at desc limit 1)",
-                                 RELEASE_SQL),
-                 ARGS(call->service_id, environment ? environment : ""));
+                                 RELEASE_SQL, any ? "$2 = ''" : "d.environment_id = $2::uuid"),
+                 ARGS(call->service_id, environment_id));
     ec_batch_add(batch, ec_arena_format(call->arena, "%s and s.id = $1::uuid", SERVICE_SQL),
                  ARGS(call->service_id));
     ec_batch_add(batch,
                  ec_arena_format(call->arena,
                                  "%s join enclii.desired w on w.good_release_id = x.id"
-                                 " join enclii.environment e on e.id = w.environment_id"
-                                 " where w.service_id = $1::uuid and ($2 = '' or e.name = $2)"
+                                 " where w.service_id = $1::uuid and %s"
                                  " order by x.number desc limit 1",
-                                 RELEASE_SQL),
-                 ARGS(call->service_id, environment ? environment : ""));
+                                 RELEASE_SQL, any ? "$2 = ''" : "w.environment_id = $2::uuid"),
+                 ARGS(call->service_id, environment_id));
     call_read(call, batch, then);
+}
+enum { ANEW, DEPLOYMENT, RELEASE, SERVICE, SERVING };
+
+static void on_environment_found(struct call *call, const struct ec_rows *rows)
+{
+    static const char nowhere[] = "00000000-0000-0000-0000-000000000000";
+    const char *id = ec_rows_count(rows) ? ec_rows_text(rows, 0, "id") : nowhere;
+    read_latest_of(call, ec_arena_strdup(call->arena, id), call->then_batch);
+}
+
+/* The environment's id comes first: PostgreSQL then knows whether much or nothing was ever deployed
+ * there, and reads the right index. */
+static void read_latest(struct call *call, batch_fn then)
+{
+    const char *environment = ec_request_query(call->req, "environment");
+    if (!environment || !environment[0]) {
+        read_latest_of(call, "", then);
+        return;
+    }
+    call->then_batch = then;
+    call_query(call,
+               "select e.id from enclii.environment e join enclii.service s"
+               " on s.project_id = e.project_id where s.id = $1::uuid and e.name = $2",
+               ARGS(call->service_id, environment), on_environment_found);
 }
 
 static void on_latest(struct call *call, const struct ec_batch *batch)
 {
-    const struct ec_rows *deployment = ec_batch_rows(batch, 0);
+    const struct ec_rows *deployment = ec_batch_rows(batch, DEPLOYMENT);
     if (ec_rows_count(deployment) == 0) {
         call_problem(call, 404, "never_deployed", NULL, "this service was not deployed yet");
         return;
     }
     call_reply(call, 200,
                json_pack("{s:o, s:o}", "deployment", render_deployment(deployment, 0, call->arena),
-                         "release", render_release(ec_batch_rows(batch, 1), 0, call->arena)));
+                         "release", render_release(ec_batch_rows(batch, RELEASE), 0, call->arena)));
 }
 
 void on_deployment_latest(void *state, struct ec_request *req)
@@ -345,18 +368,18 @@ static void add_serving(struct call *call, json_t *body, const struct ec_rows *r
 static void on_status(struct call *call, const struct ec_batch *batch)
 {
     static const char *const keys[] = {"status", "health", NULL};
-    json_t *service = render_service(ec_batch_rows(batch, 2), 0, call->arena);
+    json_t *service = render_service(ec_batch_rows(batch, SERVICE), 0, call->arena);
     json_t *body =
         json_pack("{s:s, s:s, s:s, s:i, s:[]}", "service_id", call->service_id, "environment",
                   ec_json_text(service, "auto_deploy_env"), "version", "", "uptime", 0, "pods");
     copy_keys(body, service, keys);
     json_object_set(body, "replicas", json_object_get(service, "ready_replicas"));
     json_object_set_new(body, "service", service);
-    if (ec_rows_count(ec_batch_rows(batch, 0))) {
-        add_deployment(call, body, ec_batch_rows(batch, 0));
+    if (ec_rows_count(ec_batch_rows(batch, DEPLOYMENT))) {
+        add_deployment(call, body, ec_batch_rows(batch, DEPLOYMENT));
     }
-    if (ec_rows_count(ec_batch_rows(batch, 3))) {
-        add_serving(call, body, ec_batch_rows(batch, 3));
+    if (ec_rows_count(ec_batch_rows(batch, SERVING))) {
+        add_serving(call, body, ec_batch_rows(batch, SERVING));
     }
     call_reply(call, 200, body);
 }

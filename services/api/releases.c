@@ -1,6 +1,7 @@
 /* Releases and their evidence. A build that has no release yet, or never got one, is shown as one
  * too (building or failed), because older clients follow a build by its release; its id is the one
  * that the release will have. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "api.h"
@@ -33,13 +34,13 @@ static json_t *render_unborn(const struct ec_rows *rows, size_t row)
     return object;
 }
 
-/* Both lists are newest first; together too. */
+/* Both lists are newest first; together too, and cut together. */
 static void on_releases(struct call *call, const struct ec_batch *batch)
 {
-    const struct ec_rows *releases = ec_batch_rows(batch, 0), *builds = ec_batch_rows(batch, 1);
+    const struct ec_rows *releases = ec_batch_rows(batch, 1), *builds = ec_batch_rows(batch, 2);
     json_t *list = json_array();
-    size_t r = 0, b = 0;
-    while (r < ec_rows_count(releases) || b < ec_rows_count(builds)) {
+    size_t r = 0, b = 0, limit = strtoul(call->more, NULL, 10);
+    while (r + b < limit && (r < ec_rows_count(releases) || b < ec_rows_count(builds))) {
         bool unborn =
             r == ec_rows_count(releases) ||
             (b < ec_rows_count(builds) && strcmp(ec_rows_text(builds, b, "created_at"),
@@ -54,18 +55,23 @@ static void on_releases(struct call *call, const struct ec_batch *batch)
 void on_release_list(void *state, struct ec_request *req)
 {
     struct call *call = call_of(state, req);
-    const char *limit = call_limit(call, 20);
+    char *limit = ec_arena_strdup(call->arena, call_limit(call, 20));
+    call->more = limit;
     struct ec_batch *batch = ec_batch_new(call->api->store);
+    ec_batch_add(batch, PLAN_ANEW, NULL, 0);
     ec_batch_add(batch,
                  ec_arena_format(call->arena,
-                                 "%s where x.service_id = $1::uuid order by x.created_at desc"
+                                 "%s where x.service_id = $1::uuid order by x.number desc"
                                  " limit $2::int",
                                  RELEASE_SQL),
                  ARGS(call->service_id, limit));
+    /* No release is older than its build, so what has none and is among the newest `limit` of the
+     * answer is a build among the newest `limit`. */
     ec_batch_add(batch,
                  ec_arena_format(call->arena,
-                                 "%s where x.service_id = $1::uuid and r.id is null"
-                                 " order by x.queued_at desc limit $2::int",
+                                 "%s where x.id in (select id from enclii.build"
+                                 " where service_id = $1::uuid order by queued_at desc"
+                                 " limit $2::int) and r.id is null order by x.queued_at desc",
                                  BUILD_SQL),
                  ARGS(call->service_id, limit));
     call_read(call, batch, on_releases);

@@ -54,7 +54,7 @@ static const char events_sql[] =
     " and ($3 = '' or e.service_id is null or e.service_id::text = $3)"
     " order by e.at, e.seq limit $4::int";
 
-enum { WHAT, THERE };
+enum { ANEW, WHAT, THERE };
 
 struct timeline_ask {
     const char *kind, *trace, *service_id;
@@ -159,6 +159,7 @@ void on_timeline(void *state, struct ec_request *req)
     const char *id = ec_request_param(req, "id");
     const char *from = is_commit(id) ? id : NULL;
     struct ec_batch *batch = ec_batch_new(call->api->store);
+    ec_batch_add(batch, PLAN_ANEW, NULL, 0);
     ec_batch_add(batch, what_sql,
                  ARGS(id, call->who.project_id, ec_id_valid(id) ? id : NULL, from,
                       from ? ec_arena_format(call->arena, "%sg", from) : NULL));
@@ -186,7 +187,7 @@ static const struct {
     {"from", "e.at >= %s::timestamptz", TIME_OF_DAY},
     {"to", "e.at < %s::timestamptz", TIME_OF_DAY},
 };
-#define HISTORY_ARGS_MAX (EC_LEN(filters) + 4)
+#define HISTORY_ARGS_MAX (EC_LEN(filters) + 5)
 
 struct history_ask {
     const char *sql;
@@ -271,9 +272,10 @@ static void leave_out_foreign(json_t *body)
     json_object_del(body, "build_ids");
 }
 
-static void on_history_rows(struct call *call, const struct ec_rows *rows)
+static void on_history_rows(struct call *call, const struct ec_batch *batch)
 {
     const struct history_ask *ask = call->more;
+    const struct ec_rows *rows = ec_batch_rows(batch, 1);
     json_t *events = json_array();
     size_t count = ec_rows_count(rows);
     for (size_t i = 0; i < count; i++) {
@@ -303,7 +305,10 @@ static void on_history_there(struct call *call, const struct ec_rows *rows)
         history_missing(call);
         return;
     }
-    call_query(call, ask->sql, ask->args, ask->count, on_history_rows);
+    struct ec_batch *batch = ec_batch_new(call->api->store);
+    ec_batch_add(batch, PLAN_ANEW, NULL, 0);
+    ec_batch_add(batch, ask->sql, ask->args, ask->count);
+    call_read(call, batch, on_history_rows);
 }
 
 void on_history(void *state, struct ec_request *req)
@@ -327,8 +332,9 @@ void on_history(void *state, struct ec_request *req)
         return;
     }
     ask->limit = atoi(limit);
-    ask->sql =
-        ec_arena_format(call->arena, "%s order by e.at desc, e.seq desc limit %s", ask->sql, limit);
+    /* The limit is an argument, too: each text is prepared once on each connection. */
+    ask->sql = ec_arena_format(call->arena, "%s order by e.at desc, e.seq desc limit %s::int",
+                               ask->sql, add_arg(call, ask, limit));
     call->more = ask;
     call_query(call, there_sql, NULL, 0, on_history_there);
 }

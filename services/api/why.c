@@ -39,7 +39,7 @@ static const char delivery_sql[] =
 
 #define NEWEST_BUILD                                                                               \
     "(select id from enclii.build where service_id = $1::uuid and ($2 = '' or commit_sha = $2)"    \
-    " and ($3 in ('', '-') or delivery_id = $3) and ($4 = '' or id::text = $4)"                    \
+    " and ($3 in ('', '-') or delivery_id = $3) and ($4 = '' or id = nullif($4, '')::uuid)"        \
     " and (pull_request = 0 or $2 <> '' or $3 <> '' or $4 <> '')"                                  \
     " order by number desc limit 1)"
 
@@ -91,16 +91,20 @@ static const char service_sql[] = "select repo_key, branch, auto_deploy from enc
 
 /* Of the service; when a push is asked about, of that push. */
 static const char decision_sql[] =
-    "with b as " NEWEST_BUILD
-    " select subject_kind, subject_id, rule, outcome, detail, enclii.ms(at) as ms"
-    " from enclii.decision where (service_id = $1::uuid or service_id is null) and case when"
-    "  $2 = '' and $3 = '' and $4 = '' then service_id = $1::uuid else subject_id in ("
-    "   select id::text from b union all select $3 union all"
-    "   select delivery_id from enclii.build where id in (select id from b) union all"
-    "   select id from enclii.delivery where $2 <> '' and commit_sha = $2 union all"
-    "   select id::text from enclii.release where build_id in (select id from b) union all"
-    "   select x.id::text from enclii.deployment x join enclii.release r on r.id = x.release_id"
-    "    where r.build_id in (select id from b)) end"
+    "with b as " NEWEST_BUILD ", subject (kind, id) as ("
+    "  select 'build', id::text from b union select 'delivery', $3 union"
+    "  select 'delivery', delivery_id from enclii.build where id in (select id from b) union"
+    "  select 'delivery', id from enclii.delivery where $2 <> '' and commit_sha = $2 union"
+    "  select 'release', id::text from enclii.release where build_id in (select id from b) union"
+    "  select 'deployment', x.id::text from enclii.deployment x join enclii.release r"
+    "   on r.id = x.release_id where r.build_id in (select id from b)),"
+    " said as ((select * from enclii.decision where service_id = $1::uuid and $2 = ''"
+    "   and $3 = '' and $4 = '' order by id desc limit 30)"
+    "  union all select d.* from subject s cross join lateral (select * from enclii.decision c"
+    "   where c.subject_kind = s.kind and c.subject_id = s.id and ($2 <> '' or $3 <> '' or $4 <> "
+    "'')"
+    "   and (c.service_id = $1::uuid or c.service_id is null) order by c.id desc limit 30) d)"
+    " select subject_kind, subject_id, rule, outcome, detail, enclii.ms(at) as ms from said"
     " order by id desc limit 30";
 
 enum { DELIVERY, BUILD, RELEASE, DEPLOYMENT, DOMAIN, SERVICE, DECISIONS, QUESTIONS };
@@ -121,7 +125,8 @@ static void ask_all(struct ec_batch *batch, const struct why_ask *ask)
 
 /* ---- rows to facts ---- */
 
-/* The answers about one service: QUESTIONS of them from `first`. */
+/* The answers about one service: QUESTIONS of them from `first`; row 0 of the batch is PLAN_ANEW's.
+ */
 struct chain {
     const struct ec_rows *rows[QUESTIONS];
     size_t push, build; /* row numbers; 1 does not exist: everything reads as empty */
@@ -290,7 +295,7 @@ static json_t *answer_json(struct call *call, const struct ec_batch *batch, size
 static void on_service_facts(struct call *call, const struct ec_batch *batch)
 {
     struct why_ask ask = {.service_id = call->service_id, .service = call->service_name};
-    call_reply(call, 200, answer_json(call, batch, 0, &ask));
+    call_reply(call, 200, answer_json(call, batch, 1, &ask));
 }
 
 void on_service_why(void *state, struct ec_request *req)
@@ -299,6 +304,7 @@ void on_service_why(void *state, struct ec_request *req)
     const char *commit = ec_request_query(req, "commit");
     struct why_ask ask = {call->service_id, call->service_name, commit ? commit : "", "", ""};
     struct ec_batch *batch = ec_batch_new(call->api->store);
+    ec_batch_add(batch, PLAN_ANEW, NULL, 0);
     ask_all(batch, &ask);
     call_read(call, batch, on_service_facts);
 }
@@ -309,7 +315,8 @@ void on_service_why(void *state, struct ec_request *req)
  * commits that begin with it. Rank: the kinds in the order of their exactness. A delivery that
  * concerns no service gives one row without one. */
 static const char what_sql[] =
-    "with mine as (select s.id, s.name, s.repo_key, p.slug, s.removed_at from enclii.service s"
+    "with mine as not materialized (select s.id, s.name, s.repo_key, p.slug, s.removed_at from "
+    "enclii.service s"
     "  join enclii.project p on p.id = s.project_id where $2 = '' or s.project_id::text = $2),"
     " one as ("
     "  select 'build' as kind, b.* from enclii.build b where b.id = $3::uuid union all"
@@ -320,7 +327,11 @@ static const char what_sql[] =
     " seen as (select commit_sha, queued_at as at from enclii.build where commit_sha >= $4"
     "   and commit_sha < $5 union all select commit_sha, received_at from enclii.delivery"
     "   where commit_sha >= $4 and commit_sha < $5),"
-    " sha as (select commit_sha from seen order by at desc limit 1)"
+    " sha as (select commit_sha from seen order by at desc limit 1),"
+    " concerned as (select b.service_id as id from sha join enclii.build b"
+    "   on b.commit_sha = sha.commit_sha union select s.id from sha join enclii.delivery d"
+    "   on d.commit_sha = sha.commit_sha join enclii.service s on s.repo_key = d.repo_key"
+    "   and s.removed_at is null)"
     " select 1 as rank, one.kind, mine.id::text as service_id, slug || '/' || name as service,"
     "  commit_sha, coalesce(nullif(delivery_id, ''), '-') as delivery, one.id::text as build"
     "  from one join mine on mine.id = one.service_id"
@@ -331,9 +342,7 @@ static const char what_sql[] =
     "  where d.id = $1 and ($2 = '' or d.repo_key in (select repo_key from mine))"
     " union all"
     " select 3, 'commit', mine.id::text, slug || '/' || name, sha.commit_sha, '', ''"
-    "  from sha join mine on removed_at is null and (repo_key in (select repo_key"
-    "   from enclii.delivery d where d.commit_sha = sha.commit_sha) or exists (select 1 from"
-    "   enclii.build b where b.service_id = mine.id and b.commit_sha = sha.commit_sha))"
+    "  from sha cross join concerned join mine on mine.id = concerned.id and removed_at is null"
     " union all"
     " (select 4, 'commit', '', '', d.commit_sha, d.id, '' from enclii.delivery d join sha"
     "  on sha.commit_sha = d.commit_sha where $2 = '' order by d.received_at desc limit 1)"
@@ -366,7 +375,7 @@ static void on_all_facts(struct call *call, const struct ec_batch *batch)
     const struct why_asks *all = call->more;
     json_t *answers = json_array();
     for (size_t i = 0; i < all->count; i++) {
-        json_array_append_new(answers, answer_json(call, batch, i * QUESTIONS, &all->asks[i]));
+        json_array_append_new(answers, answer_json(call, batch, 1 + i * QUESTIONS, &all->asks[i]));
     }
     reply_answers(call, answers);
 }
@@ -422,8 +431,9 @@ static void read_asks(struct call *call, const struct ec_rows *rows, struct why_
     }
 }
 
-static void on_what(struct call *call, const struct ec_rows *rows)
+static void on_what(struct call *call, const struct ec_batch *answers)
 {
+    const struct ec_rows *rows = ec_batch_rows(answers, 1);
     if (ec_rows_count(rows) == 0) {
         call_problem(call, 404, "not_found", "id",
                      "there is no such commit, delivery, build, release or deployment, or your "
@@ -440,6 +450,7 @@ static void on_what(struct call *call, const struct ec_rows *rows)
         call_read(call, batch, on_lone_delivery);
         return;
     }
+    ec_batch_add(batch, PLAN_ANEW, NULL, 0);
     for (size_t i = 0; i < all->count; i++) {
         ask_all(batch, &all->asks[i]);
     }
@@ -451,8 +462,10 @@ void on_why(void *state, struct ec_request *req)
     struct call *call = call_of(state, req);
     const char *id = ec_request_param(req, "id");
     const char *from = is_commit(id) ? id : NULL;
-    call_query(call, what_sql,
-               ARGS(id, call->who.project_id, ec_id_valid(id) ? id : NULL, from,
-                    from ? ec_arena_format(call->arena, "%sg", from) : NULL),
-               on_what);
+    struct ec_batch *batch = ec_batch_new(call->api->store);
+    ec_batch_add(batch, PLAN_ANEW, NULL, 0);
+    ec_batch_add(batch, what_sql,
+                 ARGS(id, call->who.project_id, ec_id_valid(id) ? id : NULL, from,
+                      from ? ec_arena_format(call->arena, "%sg", from) : NULL));
+    call_read(call, batch, on_what);
 }
