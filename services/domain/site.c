@@ -185,6 +185,28 @@ static const struct ec_step remove_steps[] = {
 
 /* ---- what became of it ---- */
 
+struct announcement {
+    struct domain *dom;
+    char hostname[HOSTNAME_MAX_BYTES], fingerprint[FINGERPRINT_SIZE];
+};
+
+static void on_announced(void *arg, struct ec_err err)
+{
+    struct announcement *told = arg;
+    /* The site may be gone, and the domain's map with it. */
+    struct site *site = told->dom->sites ? ec_map_get(told->dom->sites, told->hostname) : NULL;
+    if (site && ec_failed(err) && strcmp(site->cert.fingerprint, told->fingerprint) == 0) {
+        ec_log(EC_LOG_WARN, site->trace, "domain.untold",
+               "that the certificate is served could not be published and is said again",
+               EC_T("hostname", site->hostname), EC_ERR(err));
+        site->announced = false;
+        if (!site->busy && !ec_service_stopping(site->dom->svc)) {
+            ec_timer_start(site->timer, (uint64_t)decide_next_try_ms(1), 0);
+        }
+    }
+    free(told);
+}
+
 static void announce_issued(struct site *site, int64_t renew_at)
 {
     Enclii__V1__DomainIssued body = ENCLII__V1__DOMAIN_ISSUED__INIT;
@@ -200,8 +222,16 @@ static void announce_issued(struct site *site, int64_t renew_at)
                                        .id = id.text,
                                        .trace = site->trace,
                                        .body = &body.base};
-    struct ec_err err = ec_bus_publish(ec_service_bus(site->dom->svc), &message, NULL, NULL);
+    struct announcement *told = ec_alloc(sizeof *told);
+    told->dom = site->dom;
+    memcpy(told->hostname, site->hostname, sizeof told->hostname);
+    memcpy(told->fingerprint, site->cert.fingerprint, sizeof told->fingerprint);
+    struct ec_err err =
+        ec_bus_publish(ec_service_bus(site->dom->svc), &message, on_announced, told);
     site->announced = !ec_failed(err); /* else the next look says it */
+    if (ec_failed(err)) {
+        free(told);
+    }
 }
 
 static void announce_failed(struct site *site, struct ec_err err, const struct ec_step *step,

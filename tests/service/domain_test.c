@@ -196,6 +196,36 @@ static void what_is_half_set_is_no_obstacle(void **state)
     dom_stop();
 }
 
+static bool is_untold(void *site)
+{
+    return !((struct site *)site)->announced;
+}
+
+static bool is_told(void *site)
+{
+    return ((struct site *)site)->announced;
+}
+
+/* Kafka takes nothing for longer than the publisher waits. Without the event the pipeline would
+ * show the name as waiting for its certificate until the next renewal. */
+static void what_kafka_did_not_take_is_said_again(void **state)
+{
+    (void)state;
+    if (access("/usr/sbin/haproxy", X_OK) != 0) {
+        skip();
+    }
+    dom_start();
+    test_kafka_down(kafka, true);
+    struct site *site = want("untold.example");
+    assert_true(test_run_until(loop, 10000, is_told, site)); /* on its way, that is */
+    assert_true(test_run_until(loop, 20000, is_untold, site));
+    test_kafka_down(kafka, false);
+    assert_true(test_run_until(loop, 20000, is_told, site));
+    test_run_for(loop, 1000);
+    assert_true(is_told(site));
+    dom_stop();
+}
+
 /* ---- HAProxy ---- */
 
 static bool haproxy_answers(void *port)
@@ -237,7 +267,11 @@ static int start(void **state)
     snprintf(list_file, sizeof list_file, "%s/crt.list", dir);
     loop = ec_loop_new();
     kafka = test_kafka_start(loop, EC_TOPIC_DOMAIN_EVENTS ":1", NULL);
-    bus = test_kafka_bus(kafka, "domain");
+    const struct ec_bus_spec spec = {.brokers = test_kafka_brokers(kafka),
+                                     .service = "domain",
+                                     .publish_deadline_ms = 2000,
+                                     .fetch_wait_ms = 10};
+    assert_false(ec_failed(ec_bus_open(loop, &spec, &bus)));
     dom.settings = (struct domain_settings){.haproxy_socket = socket_path,
                                             .haproxy_dir = dir,
                                             .router_https = address,
@@ -272,6 +306,7 @@ int main(void)
         cmocka_unit_test(many_names_at_once),
         cmocka_unit_test(the_list_is_whole_after_a_restart),
         cmocka_unit_test(what_is_half_set_is_no_obstacle),
+        cmocka_unit_test(what_kafka_did_not_take_is_said_again),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
