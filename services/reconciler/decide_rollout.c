@@ -77,6 +77,21 @@ static const struct target_version *find_surplus(const struct rollout_facts *fac
     return NULL;
 }
 
+/* Left by a rollout that a newer one overtook before it served, while nothing else serves either:
+ * it would wait for ever, and of too many of them the view has no room for the wanted one. */
+static const struct target_version *find_useless(const struct rollout_facts *facts)
+{
+    for (size_t i = 0; i < facts->view->count; i++) {
+        const struct target_version *version = &facts->view->versions[i];
+        bool good = facts->has_previous && same(&version->identity, &facts->previous);
+        if (!good && !same(&version->identity, &facts->wanted) && version->ready == 0 &&
+            version->weight_percent == 0) {
+            return version;
+        }
+    }
+    return NULL;
+}
+
 bool decide_errors_bad(const struct rollout_facts *facts)
 {
     if (facts->errors_new < ROLLOUT_ERRORS_MIN || facts->requests_new <= 0) {
@@ -256,11 +271,12 @@ struct rollout_decision decide_next_step(const struct rollout_facts *facts)
     }
     /* Left by rollouts that a newer one overtook: gone as soon as something better serves. */
     const struct target_version *fallback = find_fallback(facts);
-    const struct target_version *surplus = fallback ? find_surplus(facts, fallback) : NULL;
+    const struct target_version *surplus =
+        fallback ? find_surplus(facts, fallback) : find_useless(facts);
     if (surplus != NULL && surplus->weight_percent == 0) {
         return (struct rollout_decision){.step = STEP_REMOVE, .version = surplus};
     }
-    if (surplus != NULL && (wanted == NULL || wanted->weight_percent == 0)) {
+    if (surplus != NULL && fallback != NULL && (wanted == NULL || wanted->weight_percent == 0)) {
         return (struct rollout_decision){.step = STEP_ROUTE_BACK, .version = fallback};
     }
     if (!complete) {

@@ -130,6 +130,7 @@ static void on_effect(void *arg, struct ec_err err)
         }
         return;
     }
+    ro->fault[0] = '\0';
     switch (ro->doing.step) {
     case STEP_PULL:
         ro->pulled = true;
@@ -310,7 +311,9 @@ static void look_now(void *arg)
     if (ec_service_stopping(rec->svc)) {
         return;
     }
-    if (!rec->caught_up || rec->ops->unready(rec->target) != NULL) {
+    const char *away = rec->ops->unready(rec->target);
+    if (!rec->caught_up || away != NULL) {
+        snprintf(ro->fault, sizeof ro->fault, "%s", away ? away : ""); /* should the time run out */
         ec_timer_start(ro->timer, 200, 0);
         return;
     }

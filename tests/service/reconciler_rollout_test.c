@@ -128,10 +128,20 @@ static struct ec_err remove_all(struct target *target, const char *key,
     return begin("remove", identity ? identity->text : key, done, arg);
 }
 
+static const char *away; /* the target is */
+
 static const char *unready(struct target *target)
 {
     (void)target;
-    return NULL;
+    return away;
+}
+
+static struct ec_err no_logs(struct target *target, const char *key,
+                             const struct target_identity *identity, int lines, target_logs_fn done,
+                             void *arg)
+{
+    (void)target, (void)key, (void)identity, (void)lines, (void)done, (void)arg;
+    return ec_reject("nothing of this version runs here");
 }
 
 static const struct target_ops ops = {.name = "docker",
@@ -141,13 +151,14 @@ static const struct target_ops ops = {.name = "docker",
                                       .apply = apply,
                                       .set_routes = set_routes,
                                       .remove = remove_all,
+                                      .logs = no_logs,
                                       .unready = unready};
 
 /* ---- what is wanted ---- */
 
 static struct test_kafka *kafka;
 static struct reconciler rec = {.ops = &ops, .caught_up = true};
-static int64_t revision;
+static int64_t revision, deadline_ms = 60000;
 
 static void on_desired(void *state, struct ec_event *ev)
 {
@@ -178,7 +189,7 @@ static void want_at(const char *at, char *image, bool routed)
     desired.service = &service;
     desired.environment = &environment;
     desired.release = &release;
-    desired.deadline_unix_ms = ec_unix_ms() + 60000;
+    desired.deadline_unix_ms = ec_unix_ms() + deadline_ms;
     Enclii__V1__RouteSpec route = ENCLII__V1__ROUTE_SPEC__INIT, *routes[] = {&route};
     char hostname[] = "shop.example";
     route.hostname = hostname;
@@ -252,6 +263,39 @@ static void wanted_again_while_it_goes(void **state)
     assert_false(((struct rollout *)ec_map_get(rec.rollouts, KEY))->reported);
 }
 
+static bool has_failed(void *arg)
+{
+    (void)arg;
+    return ((struct rollout *)ec_map_get(rec.rollouts, KEY))->failure != NULL;
+}
+
+/* The engine was restarted, and took longer than the rollout had. */
+static void an_engine_that_was_away_is_named(void **state)
+{
+    (void)state;
+    static char f[] = "reg/f@sha256:6";
+    deadline_ms = 3000;
+    want(f);
+    assert_true(test_run_until(loop, 5000, wants, f));
+    end_effect(ec_ok()); /* the pull of d */
+    assert_true(test_run_until(loop, 5000, is_at, f));
+    end_effect(ec_ok()); /* pulled */
+    assert_true(test_run_until(loop, 5000, is_at, f));
+    assert_string_equal(effect.verb, "start");
+    away = "the container engine does not answer";
+    end_effect(ec_retry(0, "cannot connect"));
+    test_run_for(loop, 3500);
+    assert_false(has_failed(NULL)); /* nothing can be done now */
+    away = NULL;
+    assert_true(test_run_until(loop, 5000, has_failed, NULL));
+    const struct rollout *ro = ec_map_get(rec.rollouts, KEY);
+    assert_string_equal(ro->failure, "deadline");
+    assert_string_equal(ro->detail,
+                        "the rollout did not end within its deadline; what it met last: "
+                        "the container engine does not answer");
+    deadline_ms = 60000;
+}
+
 static bool is_owner(void *key)
 {
     return strcmp(route_owner, key) == 0;
@@ -308,6 +352,7 @@ int main(void)
         cmocka_unit_test(the_failure_of_before_is_not_held_against_the_next),
         cmocka_unit_test(the_success_of_before_neither),
         cmocka_unit_test(wanted_again_while_it_goes),
+        cmocka_unit_test(an_engine_that_was_away_is_named),
         cmocka_unit_test(a_route_goes_from_one_to_another),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -144,6 +144,31 @@ static void test_drain_before_removal(void **state)
     assert_int_equal(decide_next_step(&facts).step, STEP_REMOVE);
 }
 
+/* Pushed again and again while no version ever became ready: the view is full of them. */
+static void test_useless_versions_make_room(void **state)
+{
+    (void)state;
+    struct target_view view = {.count = TARGET_VERSIONS_MAX};
+    for (size_t i = 0; i < view.count; i++) {
+        view.versions[i] = (struct target_version){.total = 1, .running = 1};
+        snprintf(view.versions[i].identity.text, TARGET_IDENTITY_SIZE, "overtaken/%zu", i);
+    }
+    struct rollout_facts facts = facts_of(&view);
+    facts.pulled = true;
+    facts.has_previous = false;
+    struct rollout_decision decision = decide_next_step(&facts);
+    assert_int_equal(decision.step, STEP_REMOVE);
+    assert_ptr_equal(decision.version, &view.versions[0]);
+    /* But not one that may come back: the last good one, or one that requests still go to. */
+    view.count = 1;
+    view.versions[0].weight_percent = 100;
+    assert_int_equal(decide_next_step(&facts).step, STEP_START);
+    view.versions[0].weight_percent = 0;
+    view.versions[0].identity = old_id;
+    facts.has_previous = true;
+    assert_int_equal(decide_next_step(&facts).step, STEP_START);
+}
+
 static void test_paused_and_gone(void **state)
 {
     (void)state;
@@ -408,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_errors_end_a_step),
         cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_drain_before_removal),
+        cmocka_unit_test(test_useless_versions_make_room),
         cmocka_unit_test(test_paused_and_gone),
         cmocka_unit_test(test_leftovers_go_when_few_and_late),
         cmocka_unit_test(test_every_state_leads_to_an_end),
