@@ -43,10 +43,15 @@ static bool wants_paths(struct world *world, const Enclii__V1__PushReceived *pus
     return false;
 }
 
+/* Of the repository as it is called now: it may have been renamed since. */
 static Enclii__V1__PushReceived *kept_push(struct world *world, const struct delivery *row)
 {
-    return enclii__v1__push_received__unpack(&world->allocator, row->push.len,
-                                             (const uint8_t *)row->push.ptr);
+    Enclii__V1__PushReceived *push = enclii__v1__push_received__unpack(
+        &world->allocator, row->push.len, (const uint8_t *)row->push.ptr);
+    if (push) {
+        push->repo_key = world_text(world, row->repo_key);
+    }
+    return push;
 }
 
 /* What an older push changed is not known: the newer one is built for both. */

@@ -109,15 +109,37 @@ static size_t follow(struct world *world, const char *old_key, const struct repo
     return count;
 }
 
+/* What waits for something waits under the new name. */
+static void follow_deliveries(struct world *world, const char *old_key, const char *new_key)
+{
+    for (struct delivery *row = world->first_delivery; row; row = row->next) {
+        row->repo_key = strcmp(row->repo_key, old_key) == 0 ? new_key : row->repo_key;
+    }
+}
+
+/* Somebody bound the repository by its new name already: what was set there, by the api, stays. */
+static void keep_secrets(struct repo *row, const struct repo *there)
+{
+    row->sealed_secret = there->sealed_secret;
+    row->sealed_previous_secret = there->sealed_previous_secret;
+    row->sealed_for = there->sealed_for;
+    row->hook_id = there->hook_id;
+}
+
 /* The services go where the repository went; deliveries under the old name are then unknown. */
 static void move(struct world *world, const char *old_key, const struct repo *to)
 {
+    const struct repo *there = world_repo(world, to->repo_key);
     struct repo row = *to;
+    if (there) {
+        keep_secrets(&row, there);
+    }
     row.renamed_from = world_text(world, old_key);
     row.mark = ROW_CHANGED;
     if (follow(world, old_key, &row) == 0) {
         return;
     }
+    follow_deliveries(world, old_key, row.repo_key);
     struct repo *repo = world_add_repo(world, &row);
     *repo = (struct repo){.repo_key = repo->repo_key,
                           .host_repo_id = row.host_repo_id,

@@ -186,6 +186,58 @@ static void test_secrets_move_along(void **state)
     pl_becomes(fix, "select branch from enclii.service", "trunk");
 }
 
+static void move_to_store(struct pl_fixture *fix, const char *delivery)
+{
+    Enclii__V1__DeliveryInfo info = ENCLII__V1__DELIVERY_INFO__INIT;
+    info.delivery_id = pl_text(delivery);
+    info.repo_key = pl_text(REPO);
+    info.host_repo_id = pl_text("77");
+    info.action = pl_text("renamed");
+    Enclii__V1__RepositoryChanged moved = ENCLII__V1__REPOSITORY_CHANGED__INIT;
+    moved.delivery = &info;
+    moved.new_repo_key = pl_text("127.0.0.1:3000/acme/store");
+    moved.new_clone_url = pl_text("http://127.0.0.1:3000/acme/store.git");
+    pl_tell(fix, EC_TOPIC_INTAKE, REPO, "dev.enclii.repository.changed.v1", &moved.base, delivery);
+}
+
+/* Somebody bound it by its new name before its services followed, with a secret of its own: what is
+ * there stays, and everything else goes on. */
+static void test_a_repository_that_is_bound_by_both_names(void **state)
+{
+    struct pl_fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    test_pg_sql(fix->pg,
+                "truncate enclii.repo; insert into enclii.repo (repo_key, host_repo_id, "
+                "clone_url, sealed_secret, hook_id) values ('" REPO "', '77', 'http://" REPO
+                ".git', 'old', '5'), ('127.0.0.1:3000/acme/store', '77', "
+                "'http://127.0.0.1:3000/acme/store.git', 'new', '6')");
+    move_to_store(fix, "both-1");
+    pl_becomes(fix,
+               "select string_agg(repo_key || ' ' || convert_from(sealed_secret, 'UTF8') || ' ' || "
+               "sealed_for || ' ' || hook_id, ', ') from enclii.repo",
+               "127.0.0.1:3000/acme/store new  6");
+    pl_becomes(fix, "select repo_key from enclii.service", "127.0.0.1:3000/acme/store");
+}
+
+/* A push that waits for its paths when its repository is renamed is one of the new name. */
+static void test_a_push_waits_and_its_repository_is_renamed(void **state)
+{
+    struct pl_fixture *fix = *state;
+    if (!fix) {
+        skip();
+    }
+    watch_src(fix);
+    push(fix, "r1", "", SHA_A, false);
+    pl_becomes(fix, LEDGER("r1"), "comparing paths_unknown false");
+    move_to_store(fix, "r2");
+    pl_becomes(fix, "select repo_key from enclii.service", "127.0.0.1:3000/acme/store");
+    test_pg_sql(fix->pg, "update enclii.delivery set deadline_at = now() where id = 'r1'");
+    pl_becomes(fix, LEDGER("r1"), "ACCEPTED  false");
+    pl_becomes(fix, "select count(*) from enclii.build", "1");
+}
+
 /* The api sets a secret after the batch was read and before it is written: what is published then
  * must know it. The first insert of a delivery takes its time, so that this can be done. */
 static void test_a_secret_set_meanwhile_is_not_forgotten(void **state)
@@ -250,6 +302,8 @@ int main(void)
         cmocka_unit_test_setup(test_late_and_recovered_pushes, pl_one_service),
         cmocka_unit_test_setup(test_a_cut_list_waits_for_the_sweeper, pl_one_service),
         cmocka_unit_test_setup(test_secrets_move_along, pl_one_service),
+        cmocka_unit_test_setup(test_a_repository_that_is_bound_by_both_names, pl_one_service),
+        cmocka_unit_test_setup(test_a_push_waits_and_its_repository_is_renamed, pl_one_service),
         cmocka_unit_test_setup(test_a_secret_set_meanwhile_is_not_forgotten, pl_one_service),
         cmocka_unit_test_setup(test_what_the_api_changed_meanwhile_stays, pl_one_service),
     };
