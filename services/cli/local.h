@@ -115,6 +115,9 @@ void local_probe_start(const struct local *local, const struct component *compon
 /* ---- local_state.c: who runs ---- */
 /* Takes the lock; -1 when somebody holds it. Lives as long as the descriptor. */
 int local_lock(const struct local *local);
+/* One `up` at a time prepares: waits for another one, until that has its supervisor. A descriptor
+ * to close; -1 when the folder cannot be made, which the checks will tell. */
+int local_starting(const struct local *local);
 bool local_running(const struct local *local);
 /* The process that holds it; 0 when nobody does, or it cannot be told who. */
 pid_t local_supervisor(const struct local *local);

@@ -201,6 +201,8 @@ int cmd_local_backup(struct cli *cli)
 /* ---- restore ---- */
 static bool folder_is_free(const struct local *local)
 {
+    unlink(local_path(local, "run/starting")); /* a start that the checks refused left no more */
+    rmdir(local_path(local, "run"));
     return access(local->home, F_OK) != 0 || rmdir(local->home) == 0;
 }
 

@@ -14,6 +14,7 @@
 #define READY_WITHIN_MS 90000
 #define STEADY_MS 10000 /* after this long a crash counts as the first again */
 #define EXITS_BEFORE_FAILED 3
+#define FAILED_AFTER_MS 8000 /* what a kill left behind may be in the way for some seconds */
 #define STOP_GRACE_MS 5000
 
 /* The same platform, with the memory of one round. */
@@ -93,7 +94,11 @@ static void start_later(struct member *member)
     if (member->ready_ms && ec_mono_ms() - member->ready_ms > STEADY_MS) {
         ec_backoff_reset(&member->backoff);
     }
-    if (!member->ready_ms && ++member->early_exits >= EXITS_BEFORE_FAILED) {
+    if (!member->ready_ms && ++member->early_exits == 1) {
+        member->first_exit_ms = ec_mono_ms();
+    }
+    if (member->early_exits >= EXITS_BEFORE_FAILED &&
+        ec_mono_ms() - member->first_exit_ms >= FAILED_AFTER_MS) {
         member->sup->failed = member->component->name;
     }
     member->restarts++;

@@ -25,6 +25,7 @@
 
 /* Who only looks holds it for a moment, too. */
 #define LOCK_WITHIN_MS 1000
+#define STARTING_WITHIN_MS 20000 /* checks, preparation, the supervisor's first breath */
 
 /* For whoever wants to end the holder, also when there is no state file (a full disk, a start that
  * has not come so far). */
@@ -51,6 +52,20 @@ int local_lock(const struct local *local)
     }
     if (fd >= 0) {
         write_holder(fd);
+    }
+    return fd;
+}
+
+int local_starting(const struct local *local)
+{
+    int fd = -1;
+    if (!ec_failed(local_make_folder(local, local->home, 0755)) &&
+        !ec_failed(local_make_folder(local, local_path(local, "run"), 0711))) {
+        fd = open(local_path(local, "run/starting"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    }
+    for (int64_t until = ec_mono_ms() + STARTING_WITHIN_MS;
+         fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && ec_mono_ms() < until;) {
+        usleep(20000);
     }
     return fd;
 }

@@ -26,7 +26,8 @@ struct member {
     int64_t began_ms, ready_ms; /* mono: of this round; ready_ms 0 = not yet */
     int64_t took_ms;            /* began → ready of the first round */
     int restarts;
-    int early_exits; /* since it was ready last */
+    int early_exits;       /* since it was ready last */
+    int64_t first_exit_ms; /* mono: of the first of those */
     char detail[256];
 };
 

@@ -139,6 +139,7 @@ struct watch_up {
     size_t shown_count;
     int64_t began_ms;
     bool ours; /* started by this command, which stops it when it does not come up */
+    bool seen; /* a supervisor was at work */
 };
 
 static bool has_line(struct watch_up *watch, const char *name)
@@ -207,20 +208,24 @@ static bool follow_once(struct watch_up *watch, pid_t supervisor, int *ret_statu
     json_t *state = local_state_read(watch->local);
     bool over = true;
     const char *failed = ec_json_text(state, "failed");
+    bool gone = supervisor > 0 ? kill(supervisor, 0) != 0 : !local_running(watch->local);
     show_new(watch, state);
-    if (failed[0]) {
+    if (gone && !state && watch->seen) {
+        *ret_status = give_up(EXIT_ERROR, "the platform was stopped while it started");
+    } else if (failed[0]) {
         const char *name = ec_arena_strdup(watch->cli->arena, failed);
         *ret_status =
             up_failed(watch, name, ec_arena_strdup(watch->cli->arena, why_failed(state, name)));
     } else if (ec_json_bool(state, "ready", false)) {
         *ret_status = EXIT_OK;
-    } else if (supervisor > 0 ? kill(supervisor, 0) != 0 : !local_running(watch->local)) {
+    } else if (gone) {
         *ret_status = up_failed(watch, "supervisor", "ended");
     } else if (ec_mono_ms() - watch->began_ms > UP_WITHIN_MS) {
         *ret_status = up_failed(watch, "supervisor", "not everything was ready in 3 minutes");
     } else {
         over = false;
     }
+    watch->seen = watch->seen || state;
     json_decref(state);
     return over;
 }
@@ -282,6 +287,14 @@ static int already_up(struct cli *cli, const struct local *local)
     return ready ? EXIT_OK : follow_up(cli, local, 0);
 }
 
+/* Until the supervisor is known as the platform. */
+static void wait_for_lock(const struct local *local, pid_t supervisor)
+{
+    for (int i = 0; i < 100 && !local_running(local) && kill(supervisor, 0) == 0; i++) {
+        usleep(LOOK_EVERY_US);
+    }
+}
+
 int cmd_local_up(struct cli *cli)
 {
     struct local local;
@@ -289,8 +302,10 @@ int cmd_local_up(struct cli *cli)
     if (!local_open_for(cli, &local, &status)) {
         return status;
     }
+    int starting = local_starting(&local);
     wait_for_stop(&local);
     if (local_running(&local)) {
+        close(starting);
         return already_up(cli, &local);
     }
     local_sweep(&local, false); /* of one that was killed, before its ports count as taken */
@@ -309,6 +324,8 @@ int cmd_local_up(struct cli *cli)
     if (supervisor < 0) {
         return give_up(EXIT_ERROR, "cannot start the supervisor: %s", strerror(errno));
     }
+    wait_for_lock(&local, supervisor);
+    close(starting);
     return follow_up(cli, &local, supervisor);
 }
 

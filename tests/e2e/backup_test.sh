@@ -43,6 +43,7 @@ check "nor other ports: images are called by them" \
     sh "$enclii" "$file" "$work/said"
 
 export ENCLII_HOME=$work/elsewhere # and there is another way to it than the one that it was made on
+check "a start that is refused is not in the way" fails_saying 1 'tools/setup' env ENCLII_CACHE="$work/none" "$enclii" local up
 check "the lost platform is restored, to another folder" says 'restored to .*elsewhere' "$enclii" local restore "$file"
 check "with the ports that it had" "$enclii" local up
 eval "$("$enclii" local env)"

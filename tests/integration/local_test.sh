@@ -104,6 +104,30 @@ check "a taken port is named with its holder and its setting" \
 kill "$thief"
 wait "$thief" 2> /dev/null
 thief=''
+both_up() {
+    "$enclii" local up > "$work/one" 2>&1 &
+    local one=$!
+    "$enclii" local up > "$work/two" 2>&1 && wait "$one" || { cat "$work/one" "$work/two"; return 1; }
+}
+check "two that start it at once both see it come up" both_up
+check "and one of them started it" says '1' grep -c 'starting the platform' -h <(cat "$work/one" "$work/two")
+kill_all() { # as when the machine is cut off, but for its disk
+    local pid
+    kill -9 "$(state | jq .supervisor.pid)"
+    for pid in /proc/[0-9]*; do
+        tr '\0' '\n' 2> /dev/null < "$pid/environ" | grep -qx "LOCAL_PLATFORM=$ENCLII_HOME" && kill -9 "${pid#/proc/}"
+    done 2> /dev/null
+    true
+}
+kill_all
+check "it comes up after everything was killed" "$enclii" local up
+"$enclii" local down > /dev/null
+"$enclii" local up > "$work/one" 2>&1 &
+upper=$!
+for _ in $(seq 100); do grep -q ready "$work/one" && break; sleep 0.05; done
+check "down while it starts stops it" says 'stopped in' "$enclii" local down
+wait "$upper"
+check "and whoever started it is told so" says 'stopped while it started' cat "$work/one"
 check "without the cache it says what installs it" \
     fails_saying 'tools/setup' env ENCLII_CACHE="$work/none" "$enclii" local up
 check "state survives a restart" "$enclii" local up
