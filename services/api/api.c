@@ -121,6 +121,7 @@ EC_RESULT api_open(struct api *api)
     EC_TRY(ec_http_server_open(api->loop, &spec, &api->server));
     api->auth = auth_new();
     api->why_not = "waiting for the database";
+    live_start(api);
     api->prepare_timer = ec_timer_new(api->loop, look, api);
     ec_timer_start(api->prepare_timer, 0, 0);
     return ec_ok();
@@ -136,8 +137,8 @@ static void on_server_closed(void *arg)
 
 void api_close(struct api *api, ec_call_fn closed, void *arg)
 {
-    ec_timer_free(api->prepare_timer);
-    api->prepare_timer = NULL;
+    ec_timer_free(EC_TAKE(api->prepare_timer));
+    ec_timer_free(EC_TAKE(api->live_timer));
     dead_close(api);
     ec_githosts_close(EC_TAKE(api->githosts)); /* calls under way end now */
     api->closed = closed;

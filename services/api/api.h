@@ -54,7 +54,10 @@ struct api {
     const char *why_not;            /* while not prepared: one sentence */
     ec_call_fn closed;              /* of api_close */
     void *closed_arg;
-    uint32_t streams; /* open event and log streams, at most STREAMS_MAX */
+    uint32_t streams;            /* open event and log streams, at most STREAMS_MAX */
+    struct live *lives;          /* these */
+    struct ec_timer *live_timer; /* looks whether their tokens still hold */
+    bool looking;                /* that question is under way */
 };
 #define STREAMS_MAX 500
 
@@ -203,12 +206,25 @@ typedef void (*hub_log_fn)(void *arg, const void *log);
 struct hub_follower *hub_follow_logs(struct hub *hub, const char *id, hub_log_fn fn, void *arg);
 void hub_unfollow(struct hub *hub, struct hub_follower *follower);
 
+/* ---- live.c: open streams; each ends with its token ---- */
+struct live;
+/* After call_stream_room. Like ec_reply_stream: `closed` comes exactly once, later. */
+struct live *live_open(struct call *call, size_t buffer_max_bytes, ec_call_fn closed, void *arg);
+void live_send(struct live *live, const char *id, const char *event, struct ec_span data);
+void live_end(struct live *live);
+void live_start(struct api *api);
+
 /* ---- logs.c ---- */
 EC_RESULT logs_open(struct api *api); /* group api-logs: build.logs → enclii.build_log */
 
 /* ---- dead.c ---- */
 EC_RESULT dead_open(struct api *api); /* group api-dead: topics *.dead → enclii.dead_letter */
 void dead_close(struct api *api);
+
+/* ---- timeline.c ---- */
+/* What a token of one project does not see of a push to a repository that others build from, too.
+ */
+bool leave_out_foreign(json_t *body); /* whether there was any */
 
 /* ---- handlers, by file ---- */
 typedef void handler(void *state, struct ec_request *req);

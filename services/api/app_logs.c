@@ -26,8 +26,8 @@ struct log_line {
 
 struct app_reader {
     struct api *api;
-    struct call *call;     /* one answer: until it is given */
-    struct ec_stream *out; /* live: until it closes */
+    struct call *call; /* one answer: until it is given */
+    struct live *out;  /* live: until it closes */
     struct hub_follower *follower;
     struct ec_timer *timer; /* asks again; or the answer's deadline */
     char reader_id[EC_ID_SIZE], service_id[EC_ID_SIZE], environment_id[EC_ID_SIZE];
@@ -191,13 +191,13 @@ static void on_live_lines(void *arg, const void *app_log)
     if (log->dropped_lines > 0) {
         char text[64];
         snprintf(text, sizeof(text), "{\"dropped_lines\":%lld}", (long long)log->dropped_lines);
-        ec_stream_send(reader->out, NULL, "gap", ec_span_of(text));
+        live_send(reader->out, NULL, "gap", ec_span_of(text));
     }
     for (size_t i = 0; i < log->n_lines; i++) {
         json_t *line = line_json(log->lines[i]);
         char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
         if (text) {
-            ec_stream_send(reader->out, NULL, "log", ec_span_of(text));
+            live_send(reader->out, NULL, "log", ec_span_of(text));
         }
         free(text);
         json_decref(line);
@@ -208,12 +208,12 @@ static void on_live_lines(void *arg, const void *app_log)
     if (log->last) {
         json_t *end = json_pack("{s:s}", "problem", log->problem);
         char *text = json_dumps(end, JSON_COMPACT);
-        ec_stream_send(reader->out, NULL, "end", ec_span_of(text));
+        live_send(reader->out, NULL, "end", ec_span_of(text));
         free(text);
         json_decref(end);
         reader->over = true;
         ec_timer_stop(reader->timer);
-        ec_stream_end(reader->out);
+        live_end(reader->out);
     }
 }
 
@@ -226,7 +226,6 @@ static void on_ask_again(void *arg)
 static void on_live_closed(void *arg)
 {
     struct app_reader *reader = arg;
-    reader->api->streams--;
     ec_ignore(ask(reader, 1)); /* it has left; else its time ends */
     reader_free(reader);
 }
@@ -241,8 +240,7 @@ static void begin_stream(struct call *call, const struct ec_rows *rows)
     snprintf(reader->environment_id, EC_ID_SIZE, "%s", ec_rows_text(rows, 0, "id"));
     reader->timer = ec_timer_new(api->loop, on_ask_again, reader);
     ec_timer_start(reader->timer, 1, ASK_EVERY_MS);
-    api->streams++;
-    reader->out = ec_reply_stream(call->req, STREAM_BUFFER_MAX_BYTES, on_live_closed, reader);
+    reader->out = live_open(call, STREAM_BUFFER_MAX_BYTES, on_live_closed, reader);
 }
 
 /* ---- both ---- */

@@ -36,6 +36,7 @@ struct hub_event {
     int64_t unix_ms; /* when it happened */
     bool early;      /* from before this process had read all there was */
     char *json;
+    char *own_json;      /* for tokens of one project; NULL = the same */
     char *services;      /* "id id id": what it concerns */
     char type[64];       /* "build.queued" */
     char commit[72];     /* "" when not known */
@@ -44,13 +45,14 @@ struct hub_event {
 
 struct stream {
     struct hub *hub;
-    struct ec_stream *out;
+    struct live *out;
     char service_id[EC_ID_SIZE]; /* "" = all that the token may see */
     char commit[72];             /* "" = all */
     char type[64];               /* "" = all; "build" = every "build.*" */
     int64_t since_unix_ms;       /* of early facts: those from then on */
     /* A token of one project sees the events of its services only. */
     char project_id[EC_ID_SIZE]; /* "" = all */
+    bool scoped;                 /* the token is of one project */
     char *of_project;            /* its services, "id id"; NULL when project_id is "" */
     struct ec_timer *look;       /* for services made meanwhile */
     bool looking;
@@ -118,6 +120,7 @@ static struct hub_event *ring_at(const struct hub *hub, size_t index)
 static void event_free(struct hub_event *event)
 {
     free(event->json);
+    free(event->own_json);
     free(event->services);
     free(event);
 }
@@ -149,7 +152,8 @@ static bool concerns(const struct stream *stream, const struct hub_event *event)
 
 static void send_event(struct stream *stream, const struct hub_event *event)
 {
-    ec_stream_send(stream->out, event->id, NULL, ec_span_of(event->json));
+    const char *json = stream->scoped && event->own_json ? event->own_json : event->json;
+    live_send(stream->out, event->id, NULL, ec_span_of(json));
 }
 
 /* A fact without a commit has that of the newest fact about the same build, release or deployment.
@@ -232,6 +236,9 @@ static void set_json(struct hub_event *event, struct ec_event *ev, json_t *field
         json_object_set_new(fields, "commit", json_pack("{s:s}", "sha", event->commit));
     }
     event->json = ec_strdup(ec_json_dump(ec_event_arena(ev), fields));
+    if (leave_out_foreign(fields)) {
+        event->own_json = ec_strdup(ec_json_dump(ec_event_arena(ev), fields));
+    }
 }
 
 /* The services of a host name or repository come from the database; the event waits for them. */
@@ -356,7 +363,6 @@ static void on_stream_closed(void *arg)
             break;
         }
     }
-    stream->hub->api->streams--;
     stream->out = NULL;
     ec_timer_free(EC_TAKE(stream->look));
     free_if_done(stream);
@@ -391,7 +397,7 @@ static void begin(struct stream *stream, bool all)
     char id[SHORT_MAX];
     int64_t now = ec_unix_ms();
     snprintf(id, sizeof(id), "at-%lld", (long long)now);
-    ec_stream_send(stream->out, id, NULL, (struct ec_span){NULL, 0});
+    live_send(stream->out, id, NULL, (struct ec_span){NULL, 0});
     stream->since_unix_ms = all ? 0 : now;
     if (all) {
         send_from(stream, 0, "");
@@ -407,9 +413,9 @@ static void resume(struct stream *stream, const char *last)
         since = from > 0 ? ring_at(stream->hub, from - 1)->unix_ms - SLACK_MS : 0;
     }
     if (from == 0 && since == 0) {
-        ec_stream_send(stream->out, NULL, "gap",
-                       EC_SPAN("{\"type\":\"gap\",\"message\":\"older events are gone; read the "
-                               "state again\"}"));
+        live_send(stream->out, NULL, "gap",
+                  EC_SPAN("{\"type\":\"gap\",\"message\":\"older events are gone; read the "
+                          "state again\"}"));
     }
     stream->since_unix_ms = since;
     send_from(stream, from, last);
@@ -436,13 +442,13 @@ static void open_stream(struct call *call, struct stream *stream)
     const char *last = ec_request_header(call->req, "Last-Event-ID");
     const char *wants_all = ec_request_query(call->req, "replay");
     stream->hub = api->hub;
+    stream->scoped = call->who.project_id[0] != 0;
     copy_short(stream->commit, sizeof(stream->commit), commit ? commit : "");
     last = last ? ec_arena_strdup(call->arena, last) : NULL;
     bool all = stream->commit[0] || (wants_all && strcmp(wants_all, "true") == 0);
-    api->streams++;
     stream->next = api->hub->streams;
     api->hub->streams = stream;
-    stream->out = ec_reply_stream(call->req, STREAM_BUFFER_MAX_BYTES, on_stream_closed, stream);
+    stream->out = live_open(call, STREAM_BUFFER_MAX_BYTES, on_stream_closed, stream);
     if (last) {
         resume(stream, last);
     } else {

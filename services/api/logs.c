@@ -155,7 +155,7 @@ static const char tail_sql[] =
 
 struct tail {
     struct api *api;
-    struct ec_stream *out; /* NULL once it has closed */
+    struct live *out; /* NULL once it has closed */
     struct hub_follower *follower;
     struct ec_timer *look;
     char build_id[EC_ID_SIZE];
@@ -181,7 +181,6 @@ static void on_tail_closed(void *arg)
 {
     struct tail *tail = arg;
     tail->out = NULL;
-    tail->api->streams--;
     hub_unfollow(tail->api->hub, tail->follower);
     ec_timer_free(tail->look);
     tail_free_if_done(tail);
@@ -193,7 +192,7 @@ static void send_line(struct tail *tail, json_t *line)
     snprintf(id, sizeof(id), "%lld:%lld", (long long)tail->attempt, (long long)tail->next_seq);
     char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
     if (text) {
-        ec_stream_send(tail->out, id, "log", ec_span_of(text));
+        live_send(tail->out, id, "log", ec_span_of(text));
     }
     free(text);
     json_decref(line);
@@ -281,10 +280,10 @@ static void on_looked(void *arg, struct ec_err err, const struct ec_rows *rows)
     if (is_final(state) && is_complete(tail, state)) {
         char text[64];
         snprintf(text, sizeof(text), "{\"state\":\"%s\"}", state);
-        ec_stream_send(tail->out, NULL, "end", ec_span_of(text));
+        live_send(tail->out, NULL, "end", ec_span_of(text));
         tail->over = true;
         ec_timer_stop(tail->look);
-        ec_stream_end(tail->out);
+        live_end(tail->out);
     } else if (tail->again || count) {
         look_now(tail);
     }
@@ -331,10 +330,9 @@ void on_build_logs_stream(void *state, struct ec_request *req)
     tail->next_seq = 1;
     snprintf(tail->build_id, sizeof(tail->build_id), "%s", call->id);
     resume(tail, ec_request_header(req, "Last-Event-ID"));
-    api->streams++;
     tail->follower = hub_follow_logs(api->hub, tail->build_id, on_live_lines, tail);
     tail->look = ec_timer_new(api->loop, on_look, tail);
     ec_timer_start(tail->look, LOOK_MS, LOOK_MS);
-    tail->out = ec_reply_stream(req, STREAM_BUFFER_MAX_BYTES, on_tail_closed, tail);
+    tail->out = live_open(call, STREAM_BUFFER_MAX_BYTES, on_tail_closed, tail);
     look_now(tail);
 }

@@ -265,11 +265,10 @@ static bool read_filters(struct call *call, struct history_ask *ask)
     return add_cursor(call, ask);
 }
 
-/* What a token of one project sees of a push to a repository that others build from, too. */
-static void leave_out_foreign(json_t *body)
+bool leave_out_foreign(json_t *body)
 {
-    json_object_del(body, "services");
-    json_object_del(body, "build_ids");
+    bool services = json_object_del(body, "services") == 0;
+    return json_object_del(body, "build_ids") == 0 || services;
 }
 
 static void on_history_rows(struct call *call, const struct ec_batch *batch)
@@ -284,7 +283,7 @@ static void on_history_rows(struct call *call, const struct ec_batch *batch)
         json_t *event = render_row(rows, i, "id type topic subject key trace ?service_id @body");
         json_object_set_new(event, "at", json_string(at));
         if (ask->scoped) {
-            leave_out_foreign(json_object_get(event, "body"));
+            (void)leave_out_foreign(json_object_get(event, "body"));
         }
         json_array_append_new(events, event);
     }

@@ -238,6 +238,41 @@ static void test_pushes_reach_their_services(void **state)
     api_stream_close(&fx, &stream);
 }
 
+/* A push to a repository of two projects: each project's token sees its own part only. */
+static void test_a_projects_token_sees_no_other_projects_services(void **state)
+{
+    (void)state;
+    struct api_stream all, scoped, of_service;
+    char token[80];
+    api_token(&fx, "viewer", "shop", token);
+    api_stream_open(&fx, &all, "/v1/events", ADMIN_TOKEN, NULL);
+    api_stream_open(&fx, &scoped, "/v1/events", token, NULL);
+    api_stream_open(&fx, &of_service, events_path(&shop, ""), token, NULL);
+    Enclii__V1__DeliveryAccepted fact = ENCLII__V1__DELIVERY_ACCEPTED__INIT;
+    Enclii__V1__ServiceRef mine = ENCLII__V1__SERVICE_REF__INIT;
+    Enclii__V1__ServiceRef theirs = ENCLII__V1__SERVICE_REF__INIT;
+    Enclii__V1__ServiceRef *services[] = {&mine, &theirs};
+    char key[] = "git.test/acme/shop", id[] = "d-of-both", name[] = "secret-plan";
+    mine.service_id = shop.service_id;
+    theirs.service_id = other.service_id;
+    theirs.service_name = name;
+    fact.delivery_id = id;
+    fact.repo_key = key;
+    fact.services = services;
+    fact.n_services = 2;
+    publish(EC_TOPIC_INTAKE, key, "dev.enclii.delivery.accepted.v1", &fact.base);
+    api_stream_until(&fx, &all, "d-of-both", 5000);
+    api_stream_until(&fx, &scoped, "d-of-both", 5000);
+    api_stream_until(&fx, &of_service, "d-of-both", 5000);
+    assert_non_null(strstr(all.text, "secret-plan"));
+    assert_null(strstr(scoped.text, "secret-plan"));
+    assert_null(strstr(of_service.text, "secret-plan"));
+    assert_null(strstr(of_service.text, other.service_id));
+    api_stream_close(&fx, &all);
+    api_stream_close(&fx, &scoped);
+    api_stream_close(&fx, &of_service);
+}
+
 static bool rows_are_stored(void *arg)
 {
     return strcmp(test_pg_value(fx.pg, "select count(*) from enclii.build_log"), arg) == 0;
@@ -362,6 +397,30 @@ static void test_all_events_by_role_and_filter(void **state)
     assert_int_equal(api_ask(&fx, "GET", "/v1/events?service=x", ADMIN_TOKEN, NULL), 400);
 }
 
+/* Revoked or expired, a token's open streams end with it; those of others go on. */
+static void test_streams_end_with_their_token(void **state)
+{
+    (void)state;
+    struct api_stream events, lines, stays;
+    char token[80];
+    api_token(&fx, "viewer", "shop", token);
+    api_stream_open(&fx, &stays, "/v1/events", ADMIN_TOKEN, NULL);
+    api_stream_open(&fx, &events, "/v1/events", token, NULL);
+    insert_build("00000000-0000-4000-8000-00000000b003", 3, "running");
+    api_stream_open(&fx, &lines, "/v1/builds/00000000-0000-4000-8000-00000000b003/logs/stream",
+                    token, NULL);
+    bool never = false;
+    test_run_until(fx.loop, 3000, test_is_true, &never);
+    assert_int_equal(fx.api.streams, 3);
+    test_pg_sql(fx.pg, "update enclii.api_token set expires_at = now() - interval '1 s'"
+                       " where name = 'viewer'");
+    assert_true(test_run_until(fx.loop, 8000, test_is_true, &events.ended));
+    assert_true(test_run_until(fx.loop, 8000, test_is_true, &lines.ended));
+    assert_false(stays.ended);
+    assert_int_equal(fx.api.streams, 1);
+    api_stream_close(&fx, &stays);
+}
+
 static bool no_streams(void *arg)
 {
     (void)arg;
@@ -391,6 +450,8 @@ int main(void)
         cmocka_unit_test(test_log_stream_goes_from_stored_to_live_to_end),
         cmocka_unit_test(test_log_stream_of_a_build_without_last_line_ends),
         cmocka_unit_test(test_all_events_by_role_and_filter),
+        cmocka_unit_test(test_a_projects_token_sees_no_other_projects_services),
+        cmocka_unit_test(test_streams_end_with_their_token),
         cmocka_unit_test(test_streams_are_given_back),
     };
     if (!api_fixture_open(&fx, "")) {
