@@ -20,6 +20,7 @@ struct listing {
     const char *subject;
     struct ec_referrer list[EC_REFERRERS_MAX];
     size_t count;
+    size_t seen; /* entries, those left out too */
     ec_referrers_fn done;
     void *arg;
 };
@@ -43,10 +44,11 @@ static struct ec_err keep_referrers(struct listing *listing, struct ec_span inde
     EC_TRY(ec_json_parse(listing->arena, index, &root));
     const json_t *manifests = ec_json_at(root, "manifests");
     size_t count = json_array_size(manifests);
-    if (count > EC_REFERRERS_MAX - listing->count) {
+    if (count > EC_REFERRERS_MAX - listing->seen) {
         return ec_reject_in(listing->arena, "%s has more than %d referrers: remove old ones",
                             listing->subject, EC_REFERRERS_MAX);
     }
+    listing->seen += count;
     for (size_t i = 0; i < count; i++) {
         const json_t *entry = json_array_get(manifests, i);
         const json_t *annotations = json_object_get(entry, "annotations");
@@ -114,10 +116,10 @@ static void on_api(void *arg, struct ec_err err, const struct ec_fetch_result *r
     }
     if (!ec_failed(err) && is_index(result)) {
         char *next = next_page(listing, result);
-        size_t before = listing->count;
+        size_t before = listing->seen;
         err = keep_referrers(listing, result->body);
-        /* A page that brings nothing new ends it, or a registry could keep us for ever. */
-        if (!ec_failed(err) && next && listing->count > before) {
+        /* A page without entries ends it, or a registry could keep us for ever. */
+        if (!ec_failed(err) && next && listing->seen > before) {
             err = ask_api(listing, next);
             if (!ec_failed(err)) {
                 return;

@@ -39,6 +39,7 @@ static struct fixture {
     int failures;            /* that many answers of 503 first */
     int token_failures;      /* the same of the token service */
     struct ec_request *held; /* an upload whose answer gets lost */
+    int foreign_page; /* of referrers: its entry has a digest that we do not read; 0 = none */
     int requests, tokens;
     char scope[128];
     /* the last answer */
@@ -95,7 +96,7 @@ static void on_token(void *state, struct ec_request *req)
     ec_reply_text(req, 200, "application/json", EC_SPAN("{\"token\":\"good-token\"}"));
 }
 
-/* Three pages of one entry; the third says "next" again without bringing anything. */
+/* Pages of one entry; the last is empty and says "next" again without bringing anything. */
 static void on_referrers(void *state, struct ec_request *req)
 {
     (void)state;
@@ -104,12 +105,14 @@ static void on_referrers(void *state, struct ec_request *req)
     if (!passes(req)) {
         return;
     }
+    bool foreign = fx.foreign_page && number == fx.foreign_page;
+    const char *digest = foreign ? ec_arena_format(fx.arena, "sha512:%0128d", number)
+                                 : ec_arena_format(fx.arena, "sha256:%064d", number);
     const char *entry = ec_arena_format(
-        fx.arena,
-        "{\"digest\":\"sha256:%064d\",\"artifactType\":\"t\",\"annotations\":{\"%s\":\"p\"}}",
-        number, EC_REFERRER_BUNDLE);
+        fx.arena, "{\"digest\":\"%s\",\"artifactType\":\"t\",\"annotations\":{\"%s\":\"p\"}}",
+        digest, EC_REFERRER_BUNDLE);
     const char *body = ec_arena_format(fx.arena, "{\"schemaVersion\":2,\"manifests\":[%s]}",
-                                       number < 2 ? entry : "");
+                                       number < 2 + (fx.foreign_page > 0) ? entry : "");
     ec_reply_header(req, "Link",
                     ec_arena_format(fx.arena, "</v2/acme/shop/referrers/%s?page=%d>; rel=\"next\"",
                                     DIGEST, number + 1));
@@ -290,6 +293,19 @@ static void the_referrers_api_is_read_page_by_page(void **state)
     assert_int_equal(fx.requests, 3);
 }
 
+/* What we cannot read on one page says nothing about the next one. */
+static void a_page_of_other_digests_does_not_end_the_list(void **state)
+{
+    (void)state;
+    fx.foreign_page = 1;
+    struct ec_err err = ec_referrers_list(fx.registry, &fx.image, DIGEST, on_list, NULL);
+    assert_int_equal(err.fate, EC_FATE_OK);
+    ec_loop_run(fx.loop);
+    assert_int_equal(fx.err.fate, EC_FATE_OK);
+    assert_int_equal(fx.count, 2);
+    assert_int_equal(fx.requests, 4);
+}
+
 static void stopping_ends_what_is_under_way(void **state)
 {
     (void)state;
@@ -386,6 +402,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(other_bytes_than_the_digest_says_are_refused, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(the_referrers_api_is_read_page_by_page, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_page_of_other_digests_does_not_end_the_list, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(stopping_ends_what_is_under_way, setup, teardown),
         cmocka_unit_test_setup_teardown(a_token_service_in_trouble_is_asked_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_token_service_in_lasting_trouble_is_retry, setup,
