@@ -351,10 +351,8 @@ static void test_another_repositorys_word_is_no_duplicate(void **state)
     star->reason = world_text(w, "event_not_used");
     star->delivery->repo_key = world_text(w, "h/evil/shop");
     test_event(w, "delivery.received", NULL, &star->base);
-    test_service(w, 1, PROJECT);
-    Enclii__V1__RepositoryChanged *change = renamed(w, "77");
-    change->delivery->delivery_id = world_text(w, "d1");
-    test_event(w, "repository.changed", NULL, &change->base);
+    star->delivery->repo_key = world_text(w, "h/acme/shop");
+    test_event(w, "delivery.received", NULL, &star->base);
     assert_int_equal(world_delivery(w, "d1")->duplicates, 0);
     assert_non_null(delivery_find(w, "h/acme/shop", "d1"));
     world_free(w);
