@@ -154,7 +154,7 @@ static void close_step(struct ec_bus *bus)
 {
     bool late = ec_mono_ms() >= bus->close_by_mono_ms;
     if (late && bus->waiting > 0 && !bus->producer_closing) {
-        rd_kafka_purge(bus->producer.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        ec_bus_purge(bus);
         bus->producer_closing = true; /* one more turn for the reports of what was purged */
         return;
     }

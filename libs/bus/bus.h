@@ -81,6 +81,9 @@ typedef void (*ec_published_fn)(void *arg, struct ec_err err);
 /* done may be NULL when nobody can wait for it (progress and log events). */
 EC_RESULT ec_bus_publish(struct ec_bus *bus, const struct ec_message *message, ec_published_fn done,
                          void *arg);
+/* Gives up what the broker has not acknowledged, for who may not write any more: the callers are
+ * told RETRY, soon. What had left this machine may still arrive. Dead letters are sent again. */
+void ec_bus_purge(struct ec_bus *bus);
 
 /* ---- in: one event ---- */
 struct ec_event; /* borrowed from the bus until ec_event_finish */

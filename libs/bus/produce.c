@@ -84,6 +84,11 @@ EC_RESULT ec_bus_publish(struct ec_bus *bus, const struct ec_message *message, e
     return bus_produce(bus, &record, done, arg);
 }
 
+void ec_bus_purge(struct ec_bus *bus)
+{
+    rd_kafka_purge(bus->producer.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+}
+
 static void on_report(struct ec_bus *bus, const rd_kafka_message_t *message)
 {
     struct publish *wait = message->_private;

@@ -175,6 +175,9 @@ void relay_go_on(struct relay *relay)
     if (leading && !relay->led) {
         relay->floor = (struct floor){0}; /* it may be another database by now */
     }
+    if (relay->led && !leading && !relay->stopping) {
+        ec_bus_purge(relay->pl->bus); /* it must not overtake what the next leader publishes */
+    }
     relay->led = leading;
     if (!leading && relay->counts[WAITING] + relay->counts[HELD] > 0) {
         relay_forget_unpublished(relay);
