@@ -233,7 +233,10 @@ static void replace_file(struct router_files *files, const char *name, struct ec
     ec_cleanup(ec_freep) char *path = ec_format("%s/%s", files->dir, name);
     int code = ec_file_replace(&(struct ec_file_spec){path, 0644, false, &text, 1});
     if (code != 0) {
-        files->dirty = true;
+        files->dirty = true; /* tried again with every look */
+    }
+    if (code != 0 && !files->failing) {
+        files->failing = true;
         ec_log(EC_LOG_ERROR, NULL, "router.file_failed", "cannot write a router file",
                EC_T("path", path), EC_T("error", strerror(-code)));
     }
@@ -260,4 +263,5 @@ void router_files_save(struct router_files *files)
         ec_buf_addf(&text, "%s %s\n", route, (const char *)backend);
     }
     replace_file(files, "hosts.map", ec_buf_span(&text));
+    files->failing = files->failing && files->dirty;
 }

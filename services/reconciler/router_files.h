@@ -26,6 +26,7 @@ struct router_files {
     struct ec_map *keys;   /* key → struct router_slot */
     struct ec_map *routes; /* route → key (own copy) */
     bool dirty;
+    bool failing; /* the last try to write was no good, and that was said */
 };
 
 void router_files_init(struct router_files *files, const char *dir); /* reads backends.map */

@@ -330,6 +330,28 @@ static void a_pull_that_hangs_ends_in_its_time(void **state)
     assert_true(test_run_within(loop, 1000, test_is_true, &stopped.came));
 }
 
+/* Twenty layers tell of their progress for minutes. */
+static void a_pull_may_say_a_lot(void **state)
+{
+    (void)state;
+    struct target_prepare *prepare = NULL;
+    struct end fine = {0}, bad = {0};
+    begin();
+    engine.image = false;
+    engine.pull_bytes = 9 << 20;
+    assert_false(ec_failed(
+        target_docker_ops.prepare(target, "reg/a@sha256:1", 60000, on_end, &fine, &prepare)));
+    wait_for(&fine);
+    assert_int_equal(fine.fate, EC_FATE_OK);
+    engine.image = false;
+    strcpy(engine.pull_end, "{\"error\":\"manifest unknown\"}\n{}\n{}\n");
+    assert_false(ec_failed(
+        target_docker_ops.prepare(target, "reg/a@sha256:1", 60000, on_end, &bad, &prepare)));
+    wait_for(&bad);
+    assert_int_equal(bad.fate, EC_FATE_REJECT);
+    assert_string_equal(bad.what, "manifest unknown");
+}
+
 /* ---- frame ---- */
 
 static void on_slow(void *state, struct ec_request *req)
@@ -430,6 +452,7 @@ int main(void)
         CASE(a_replica_too_many_ends_its_requests),
         CASE(a_key_that_is_gone_is_forgotten),
         CASE(a_pull_that_hangs_ends_in_its_time),
+        CASE(a_pull_may_say_a_lot),
         CASE(an_engine_that_comes_back_is_taken_up_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

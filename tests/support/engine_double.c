@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 #include "support/kafka.h"
 
@@ -187,6 +188,22 @@ static void on_container(struct talk *talk, const char *method, const char *rest
     }
 }
 
+static void send_progress(struct talk *talk)
+{
+    static const char line[] = "{\"status\":\"Downloading\",\"id\":\"4f4fb700ef54\"}\n";
+    struct engine_double *engine = talk->engine;
+    struct ec_buf body;
+    ec_buf_init(&body, 64u << 20);
+    while ((int)body.len < engine->pull_bytes) {
+        ec_buf_add_text(&body, line);
+    }
+    ec_buf_add_text(&body, engine->pull_end[0] ? engine->pull_end : line);
+    engine->image = !engine->pull_end[0];
+    ec_buf_add(&body, "", 1);
+    answer(talk, 200, body.ptr);
+    ec_buf_done(&body);
+}
+
 static void on_request(struct talk *talk, const char *method, const char *path, const char *body)
 {
     struct engine_double *engine = talk->engine;
@@ -204,8 +221,7 @@ static void on_request(struct talk *talk, const char *method, const char *path, 
         engine->pulls++;
         talk->answered = true;
         if (!engine->pull_hangs) {
-            engine->image = true;
-            answer(talk, 200, "{}\n");
+            send_progress(talk);
         }
     } else if (!get && strncmp(path, "/containers/create?", 19) == 0) {
         create(talk, path + 19, body);
