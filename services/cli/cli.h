@@ -248,6 +248,7 @@ int cmd_local_status(struct cli *cli);
 int cmd_local_logs(struct cli *cli);
 int cmd_local_backup(struct cli *cli);
 int cmd_local_restore(struct cli *cli);
+int cmd_local_rotate(struct cli *cli);
 int cmd_local_env(struct cli *cli);
 int cmd_local_repo(struct cli *cli);
 int cmd_local_hook(struct cli *cli);

@@ -140,6 +140,11 @@ bool local_open_for(struct cli *cli, struct local *local, int *ret_exit);
 /* Stops whatever of it runs, with what it left behind. */
 void local_stop(const struct local *local);
 
+/* ---- local_rest.c ---- */
+/* Stops a running platform for `act` (with --stop only), starts it again; says what went wrong. */
+typedef struct ec_err (*local_rest_fn)(struct local *local, void *arg);
+int local_at_rest(struct cli *cli, struct local *local, local_rest_fn act, void *arg);
+
 /* ---- local_supervise.c ---- */
 int local_supervise(struct local *local);
 

@@ -109,19 +109,16 @@ static EC_RESULT write_archive(const struct local *local, const char *file)
     return ec_ok();
 }
 
-/* Nobody starts the platform meanwhile: the lock is ours. */
-static EC_RESULT copy_at_rest(const struct local *local, const char *file)
+static struct ec_err back_up(struct local *local, void *arg)
 {
-    int lock = local_lock(local);
-    if (lock < 0) {
-        return ec_reject("somebody started the platform meanwhile. See:  enclii local status");
-    }
-    struct ec_err err = write_manifest(local);
-    if (!ec_failed(err)) {
-        err = write_archive(local, file);
-    }
-    close(lock);
-    return err;
+    const char *file = arg;
+    int64_t began = ec_mono_ms();
+    EC_TRY(write_manifest(local));
+    EC_TRY(write_archive(local, file));
+    printf("%s  %.1f MB, copied in %.1f s. Keep it as you would keep a key: it holds all secrets\n",
+           file, (double)size_of(file) / 1e6, (double)(ec_mono_ms() - began) / 1000);
+    fflush(stdout);
+    return ec_ok();
 }
 
 static bool lies_in(const char *file, const char *folder, struct ec_arena *arena)
@@ -136,7 +133,7 @@ static bool lies_in(const char *file, const char *folder, struct ec_arena *arena
            (of[len] == '/' || !of[len]);
 }
 
-static int may_back_up(struct cli *cli, const struct local *local, const char *file)
+static int may_back_up(const struct local *local, const char *file)
 {
     if (access(local_path(local, "local.json"), F_OK) != 0) {
         return give_up(EXIT_NOT_FOUND, "no platform has been started in %s", local->home);
@@ -156,13 +153,6 @@ static int may_back_up(struct cli *cli, const struct local *local, const char *f
     }
     close(fd);
     unlink(part_of(local, file));
-    if (local_running(local) && !option(cli, "stop")) {
-        return give_up(EXIT_ERROR,
-                       "the platform runs. A backup is a copy at rest: with --stop it is stopped, "
-                       "copied and started again,\nand apps stand still meanwhile. Nothing was "
-                       "done:  enclii local backup %s --stop",
-                       file);
-    }
     return EXIT_OK;
 }
 
@@ -174,28 +164,9 @@ int cmd_local_backup(struct cli *cli)
     if (!local_open_for(cli, &local, &status)) {
         return status;
     }
-    status = may_back_up(cli, &local, file);
-    if (status != EXIT_OK) {
-        return status;
-    }
-    bool was_running = local_running(&local);
-    int64_t began = ec_mono_ms();
-    signal(SIGINT, SIG_IGN); /* ends the copying, not the start that comes after it */
-    local_stop(&local);
-    struct ec_err err = copy_at_rest(&local, file);
-    int64_t took = ec_mono_ms() - began;
-    signal(SIGINT, SIG_DFL);
-    status = ec_failed(err) ? give_up(EXIT_ERROR, "%s", err.what) : EXIT_OK;
-    if (status == EXIT_OK) {
-        printf("%s  %.1f MB in %.1f s. Keep it as you would keep a key: it holds all secrets\n",
-               file, (double)size_of(file) / 1e6, (double)took / 1000);
-        fflush(stdout);
-    }
-    if (was_running) { /* also when nothing came of it */
-        int up = cmd_local_up(cli);
-        status = status == EXIT_OK ? up : status;
-    }
-    return status;
+    status = may_back_up(&local, file);
+    return status == EXIT_OK ? local_at_rest(cli, &local, back_up, (void *)(uintptr_t)file)
+                             : status;
 }
 
 /* ---- restore ---- */

@@ -46,12 +46,24 @@ static bool needs_met(const struct supervisor *sup, const struct member *member)
     return true;
 }
 
+/* Also by way of others: what needs the topics needs Kafka, though the task that makes them is
+ * over. The table has no circles. */
+static bool depends_on(const struct supervisor *sup, const struct component *from, const char *name)
+{
+    bool does = names(from->after, name);
+    for (size_t i = 0; i < sup->count && !does; i++) {
+        const struct component *other = sup->members[i].component;
+        does = names(from->after, other->name) && depends_on(sup, other, name);
+    }
+    return does;
+}
+
 static bool still_needed(const struct supervisor *sup, const struct member *member)
 {
     for (size_t i = 0; i < sup->count; i++) {
         const struct member *other = &sup->members[i];
         if (active(other) && other->process &&
-            names(other->component->after, member->component->name)) {
+            depends_on(sup, other->component, member->component->name)) {
             return true;
         }
     }
