@@ -68,6 +68,7 @@ static bool good_path(const struct git_host *host, const char *repo_key)
     switch (host ? host->kind : EC_GITHOST_GIT) {
     case EC_GITHOST_GITHUB:
     case EC_GITHOST_GITEA:
+    case EC_GITHOST_BITBUCKET:
         return slash && slash[1] && !deep;
     case EC_GITHOST_GITLAB:
         return slash && slash[1];
@@ -97,6 +98,12 @@ struct ec_err api_call_new(struct ec_githosts *hosts, const char *repo_key,
         return ec_reject("no API of this git host is set up: list it in ENCLII_GIT_HOSTS_FILE, or "
                          "set ENCLII_GITHUB_TOKEN for github.com");
     }
+    return api_call_make(hosts, repo_key, ret_call);
+}
+
+struct ec_err api_call_make(struct ec_githosts *hosts, const char *repo_key,
+                            struct api_call **ret_call)
+{
     struct git_host *host = githost_find(hosts, repo_key);
     EC_TRY(api_call_check(hosts, host, repo_key));
     if (ec_githost_wait_ms(hosts, repo_key) > 0) {
@@ -252,6 +259,9 @@ static size_t fill_headers(struct api_call *call, struct ec_header *headers, cha
         headers[count++] = (struct ec_header){"Accept", "application/vnd.github+json"};
         headers[count++] = (struct ec_header){"X-GitHub-Api-Version", "2022-11-28"};
         break;
+    case EC_GITHOST_BITBUCKET: /* as here */
+        headers[count++] = (struct ec_header){"Accept", "application/json"};
+        break;
     case EC_GITHOST_GITLAB:
         *ret_auth = ec_strndup(token.ptr, token.len);
         headers[count++] = (struct ec_header){"PRIVATE-TOKEN", *ret_auth};
@@ -282,7 +292,7 @@ static void ask(struct api_call *call)
         .url = ec_arena_format(call->arena, "%s%s", call->host->api, call->path),
         .headers = headers,
         .header_count = count,
-        .bearer = github ? call->secret : NULL,
+        .bearer = github || call->host->kind == EC_GITHOST_BITBUCKET ? call->secret : NULL,
         .body = call->body,
         .deadline_ms = CALL_DEADLINE_MS,
         .body_max_bytes = ANSWER_MAX_BYTES,

@@ -1,6 +1,7 @@
 /* Calls back to git hosts, with the credentials for it: GitHub (an App or a token), GitLab, Gitea
- * and Forgejo. Which servers, and how to reach them: the file ENCLII_GIT_HOSTS_FILE, and for
- * github.com alone ENCLII_GITHUB_TOKEN or ENCLII_GITHUB_APP_ID with ENCLII_GITHUB_APP_KEY_FILE.
+ * and Forgejo, and Bitbucket for commit statuses. Which servers, and how to reach them: the file
+ * ENCLII_GIT_HOSTS_FILE, and for github.com alone ENCLII_GITHUB_TOKEN or ENCLII_GITHUB_APP_ID with
+ * ENCLII_GITHUB_APP_KEY_FILE.
  *
  *   {"hosts": [{"server": "github.com", "kind": "github", "api": "https://api.github.com",
  *               "app_id": "12345", "app_key_file": "/run/secrets/app.pem"},
@@ -33,7 +34,8 @@ enum ec_githost_kind {
     EC_GITHOST_GIT, /* not listed: the git protocol only */
     EC_GITHOST_GITHUB,
     EC_GITHOST_GITLAB,
-    EC_GITHOST_GITEA, /* and Forgejo */
+    EC_GITHOST_GITEA,     /* and Forgejo */
+    EC_GITHOST_BITBUCKET, /* the cloud; it is told commit statuses, and asked for nothing */
 };
 
 /* What a service that calls hosts reads from its settings; EC_GITHOST_SETTINGS makes the rows. */
@@ -100,7 +102,7 @@ void ec_githosts_close(struct ec_githosts *hosts); /* accepts NULL */
 enum ec_githost_kind ec_githost_kind(const struct ec_githosts *hosts, const char *repo_key);
 /* "github", as in the file, and as `webhook` calls the host. */
 const char *ec_githost_kind_name(enum ec_githost_kind kind);
-/* True when its API can be called: it is listed, with a credential. */
+/* True when its API can be called for more than statuses: it is listed, with a credential. */
 bool ec_githost_has_api(const struct ec_githosts *hosts, const char *repo_key);
 /* True when it is called as a GitHub App, which has deliveries of its own (hook_id "app"). */
 bool ec_githost_has_app(const struct ec_githosts *hosts, const char *repo_key);
@@ -228,6 +230,8 @@ struct ec_githost_status {
 /* Pure: "pending", "success", "failure", "error", "cancelled"; anything else is an error. */
 enum ec_githost_state ec_githost_state_of(const char *name);
 bool ec_githost_takes_statuses(enum ec_githost_kind kind);
+/* True when it takes them, and is listed with a credential. */
+bool ec_githost_hears_statuses(const struct ec_githosts *hosts, const char *repo_key);
 /* Pure: as the host's API takes it; `ref` as that host names it, or NULL. */
 char *ec_githost_status_body(struct ec_arena *arena, enum ec_githost_kind kind,
                              const struct ec_githost_status *status, const char *ref);

@@ -74,6 +74,9 @@ EC_RESULT api_call_new(struct ec_githosts *hosts, const char *repo_key, struct a
 /* Is there room for one more, and is the repository's name one that this host can have? */
 EC_RESULT api_call_check(const struct ec_githosts *hosts, const struct git_host *host,
                          const char *repo_key);
+/* The same for a host whose API takes at least statuses. */
+EC_RESULT api_call_make(struct ec_githosts *hosts, const char *repo_key,
+                        struct api_call **ret_call);
 /* The same without the checks, for what a call needs itself. `host` may be NULL. */
 struct api_call *api_call_sub(struct ec_githosts *hosts, struct git_host *host, const char *repo);
 void api_call_start(struct api_call *call, api_answered_fn answered);

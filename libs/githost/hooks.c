@@ -50,6 +50,7 @@ const char *const *ec_githost_hook_events(enum ec_githost_kind kind)
     case EC_GITHOST_GITEA:
         return gitea_events;
     case EC_GITHOST_GITHUB:
+    case EC_GITHOST_BITBUCKET: /* its webhooks are made by hand */
     case EC_GITHOST_GIT:
         break;
     }
@@ -65,6 +66,8 @@ const char *ec_githost_hook_path(enum ec_githost_kind kind)
         return "/v1/webhooks/gitlab";
     case EC_GITHOST_GITEA:
         return "/v1/webhooks/gitea";
+    case EC_GITHOST_BITBUCKET:
+        return "/v1/webhooks/bitbucket";
     case EC_GITHOST_GIT:
         break;
     }

@@ -16,14 +16,19 @@
 
 static const struct {
     const char *name;
-    const char *api;  /* format of the server; NULL = it has none */
+    const char *api;  /* what follows the server; NULL = it has none */
     const char *user; /* what its git wants as the user name beside a token */
 } kinds[] = {
     [EC_GITHOST_GIT] = {"git", NULL, "git"},
     [EC_GITHOST_GITHUB] = {"github", "/api/v3", "x-access-token"},
     [EC_GITHOST_GITLAB] = {"gitlab", "/api/v4", "oauth2"},
     [EC_GITHOST_GITEA] = {"gitea", "/api/v1", "x-access-token"},
+    [EC_GITHOST_BITBUCKET] = {"bitbucket", "/2.0", "x-token-auth"},
 };
+
+/* Whose API is not where their kind has it. */
+static const char *const elsewhere[][2] = {{"github.com", "https://api.github.com"},
+                                           {"bitbucket.org", "https://api.bitbucket.org/2.0"}};
 
 static const char *const members[] = {"server", "kind",       "api",          "user",
                                       "app_id", "token_file", "app_key_file", "plaintext"};
@@ -89,10 +94,11 @@ static struct ec_err take_api(struct ec_githosts *hosts, struct git_host *host, 
                               bool plaintext)
 {
     const char *usual = kinds[host->kind].api;
+    for (size_t i = 0; !api[0] && usual && i < EC_LEN(elsewhere); i++) {
+        api = strcmp(host->server, elsewhere[i][0]) == 0 ? elsewhere[i][1] : "";
+    }
     if (!api[0] && usual) {
-        api = strcmp(host->server, "github.com") == 0
-                  ? "https://api.github.com"
-                  : ec_arena_format(hosts->arena, "https://%s%s", host->server, usual);
+        api = ec_arena_format(hosts->arena, "https://%s%s", host->server, usual);
     }
     if (api[0] && strncmp(api, "https://", 8) != 0 && strncmp(api, "http://", 7) != 0) {
         return ec_reject_in(hosts->arena, "\"api\" of %s must be an https:// address",
@@ -191,7 +197,8 @@ static struct ec_err read_kind(struct ec_arena *arena, const char *name,
         }
     }
     return ec_reject_in(
-        arena, "\"kind\" must be github, gitlab, gitea, forgejo or git, is \"%.60s\"", name);
+        arena, "\"kind\" must be github, gitlab, gitea, forgejo, bitbucket or git, is \"%.60s\"",
+        name);
 }
 
 static struct ec_err read_credential(struct ec_githosts *hosts, struct git_host *host,
@@ -370,7 +377,13 @@ static bool has_api(const struct git_host *host)
 bool ec_githost_has_api(const struct ec_githosts *hosts, const char *repo_key)
 {
     const struct git_host *host = githost_find(hosts, repo_key);
-    return host && has_api(host);
+    return host && has_api(host) && host->kind != EC_GITHOST_BITBUCKET;
+}
+
+bool ec_githost_hears_statuses(const struct ec_githosts *hosts, const char *repo_key)
+{
+    const struct git_host *host = githost_find(hosts, repo_key);
+    return host && has_api(host) && ec_githost_takes_statuses(host->kind);
 }
 
 bool ec_githosts_any_api(const struct ec_githosts *hosts, enum ec_githost_kind kind)

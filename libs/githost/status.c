@@ -4,17 +4,32 @@
 
 #include "base/mem.h"
 #include "githost/githost_private.h"
+#include "trust/digest.h"
 
 #define TEXT_MAX 140 /* of the description: GitHub's limit, the least of them */
+#define KEY_MAX 40   /* Bitbucket's, of the line's key */
 
 static const struct {
     const char *states[EC_GITHOST_STATES];
     const char *context; /* what it calls the line that a status is in */
     bool wants_ref;      /* it asks where the commit is */
+    const char *url;     /* and what of the address behind it */
+    bool wants_key;      /* the line is told apart by a short key; the context only names it */
 } hosts_words[] = {
-    [EC_GITHOST_GITHUB] = {{"pending", "success", "failure", "error", "error"}, "context", false},
-    [EC_GITHOST_GITLAB] = {{"pending", "success", "failed", "failed", "canceled"}, "name", true},
-    [EC_GITHOST_GITEA] = {{"pending", "success", "failure", "error", "error"}, "context", false},
+    [EC_GITHOST_GITHUB] = {{"pending", "success", "failure", "error", "error"},
+                           "context",
+                           false,
+                           "target_url",
+                           false},
+    [EC_GITHOST_GITLAB] =
+        {{"pending", "success", "failed", "failed", "canceled"}, "name", true, "target_url", false},
+    [EC_GITHOST_GITEA] = {{"pending", "success", "failure", "error", "error"},
+                          "context",
+                          false,
+                          "target_url",
+                          false},
+    [EC_GITHOST_BITBUCKET] =
+        {{"INPROGRESS", "SUCCESSFUL", "FAILED", "FAILED", "STOPPED"}, "name", false, "url", true},
 };
 
 static const char *const names[EC_GITHOST_STATES] = {"pending", "success", "failure", "error",
@@ -53,6 +68,13 @@ static const char *one_line(struct ec_arena *arena, const char *text)
     return ec_arena_text(arena, (struct ec_span){text, len});
 }
 
+static const char *key_of(struct ec_arena *arena, const char *context)
+{
+    return strlen(context) <= KEY_MAX
+               ? context
+               : ec_arena_format(arena, "%.*s", KEY_MAX, ec_sha256_hex(arena, ec_span_of(context)));
+}
+
 char *ec_githost_status_body(struct ec_arena *arena, enum ec_githost_kind kind,
                              const struct ec_githost_status *status, const char *ref)
 {
@@ -60,7 +82,10 @@ char *ec_githost_status_body(struct ec_arena *arena, enum ec_githost_kind kind,
                              "description", one_line(arena, status->description),
                              hosts_words[kind].context, status->context);
     if (status->target_url[0]) {
-        json_object_set_new(root, "target_url", json_string(status->target_url));
+        json_object_set_new(root, hosts_words[kind].url, json_string(status->target_url));
+    }
+    if (hosts_words[kind].wants_key) {
+        json_object_set_new(root, "key", json_string(key_of(arena, status->context)));
     }
     if (ref && hosts_words[kind].wants_ref) {
         json_object_set_new(root, "ref", json_string(ref));
@@ -115,6 +140,12 @@ static void on_status(struct api_call *call, struct ec_err err,
  * the status. A fork's is of no branch, so then its ref is named. */
 static void fill_body(struct api_call *call, const struct ec_githost_status *status)
 {
+    struct ec_githost_status whole = *status;
+    if (call->host->kind == EC_GITHOST_BITBUCKET && !whole.target_url[0]) { /* it wants one */
+        whole.target_url =
+            ec_arena_format(call->arena, "https://%s/%s", call->host->server, call->repo);
+    }
+    status = &whole;
     const char *ref = status->ref[0] ? short_ref(status->ref) : NULL;
     enum ec_githost_kind kind = call->host->kind;
     bool guess = ref && ref == status->ref && hosts_words[kind].wants_ref;
@@ -134,13 +165,21 @@ struct ec_err ec_githost_commit_status(struct ec_githosts *hosts, const char *re
     if (!ec_githost_takes_statuses(ec_githost_kind(hosts, repo_key))) {
         return ec_reject("this git host takes no commit statuses");
     }
-    EC_TRY(api_call_new(hosts, repo_key, &call));
+    if (!ec_githost_hears_statuses(hosts, repo_key)) {
+        EC_TRY(api_call_new(hosts, repo_key, &call)); /* it says what is missing */
+        return ec_reject("this git host takes no commit statuses");
+    }
+    EC_TRY(api_call_make(hosts, repo_key, &call));
     struct op *op = ec_arena_alloc(call->arena, sizeof(*op));
     op->done = done;
     call->op = op;
     call->done_arg = arg;
     call->method = "POST";
-    call->path = ec_arena_format(call->arena, "%s/statuses/%s", api_repo_path(call), status->sha);
+    call->path =
+        call->host->kind == EC_GITHOST_BITBUCKET
+            ? ec_arena_format(call->arena, "/repositories/%s/commit/%s/statuses/build", call->repo,
+                              status->sha)
+            : ec_arena_format(call->arena, "%s/statuses/%s", api_repo_path(call), status->sha);
     fill_body(call, status);
     api_call_start(call, on_status);
     return ec_ok();

@@ -38,7 +38,7 @@ static const struct row {
      EC_GITHOST_GITEA,
      {"gitea", "/v1/webhooks/gitea", "/settings/hooks/gitea/new", gitea_words}},
     {"bitbucket.org",
-     EC_GITHOST_GIT,
+     EC_GITHOST_BITBUCKET,
      {"bitbucket", "/v1/webhooks/bitbucket", "/admin/webhooks", bitbucket_words}},
 };
 

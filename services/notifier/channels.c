@@ -107,7 +107,7 @@ EC_RESULT channels_follow(struct notifier *no)
                                        .on_caught_up = on_caught_up};
     no->channels = ec_map_new(CHANNELS_MAX);
     static const enum ec_githost_kind kinds[] = {EC_GITHOST_GITHUB, EC_GITHOST_GITLAB,
-                                                 EC_GITHOST_GITEA};
+                                                 EC_GITHOST_GITEA, EC_GITHOST_BITBUCKET};
     bool any = false;
     for (size_t i = 0; i < EC_LEN(kinds); i++) {
         any = any || ec_githosts_any_api(no->githosts, kinds[i]);

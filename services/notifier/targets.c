@@ -80,7 +80,7 @@ static EC_RESULT send_to_host(struct outgoing *out)
     const struct ec_githosts *hosts = out->no->githosts;
     struct ec_githost_status status;
     EC_TRY(decide_status(out->arena, out->body, out->commit_sha, &status));
-    if (!ec_githost_has_api(hosts, out->repo_key) ||
+    if (!ec_githost_hears_statuses(hosts, out->repo_key) ||
         !decide_host_hears(ec_githost_kind(hosts, out->repo_key), out->about)) {
         out->needless = true;
         return ec_reject("this git host is not told of it");

@@ -25,7 +25,7 @@ static struct fixture {
     struct ec_http_server *server;
     struct ec_githosts *hosts;
     struct ec_arena *arena;
-    char dir[64], lab[64], tea[64]; /* repository keys */
+    char dir[64], lab[64], tea[64], bucket[64]; /* repository keys */
     /* of the last request */
     char path[300], auth[100], body[2000];
     /* of the last answer */
@@ -157,6 +157,35 @@ static void tea_status(void *state, struct ec_request *req)
     answer(req, 201, "{\"id\":1}");
 }
 
+/* Bitbucket's: key (40 at most), state and url must be there, and nothing that it does not know. */
+static void bucket_status(void *state, struct ec_request *req)
+{
+    static const char *const known[] = {"key", "state", "url", "name", "description", "refname"};
+    static const char *const states[] = {"SUCCESSFUL", "FAILED", "INPROGRESS", "STOPPED"};
+    (void)state;
+    ec_cleanup(ec_json_freep) json_t *body = NULL;
+    const char *member;
+    json_t *value;
+    size_t strange = 0;
+    bool good = false;
+    assert_false(ec_failed(ec_json_parse(fx.arena, ec_request_body(req), &body)));
+    json_object_foreach(body, member, value)
+    {
+        bool is = false;
+        for (size_t i = 0; i < EC_LEN(known); i++) {
+            is = is || strcmp(member, known[i]) == 0;
+        }
+        strange += !is || !json_is_string(value);
+    }
+    for (size_t i = 0; i < EC_LEN(states); i++) {
+        good = good || strcmp(ec_json_text(body, "state"), states[i]) == 0;
+    }
+    size_t key = strlen(ec_json_text(body, "key"));
+    good = good && key > 0 && key <= 40 && strange == 0 &&
+           strncmp(ec_json_text(body, "url"), "https://", 8) == 0;
+    answer(req, good ? 201 : 400, good ? "{\"type\":\"build\"}" : "{\"type\":\"error\"}");
+}
+
 static void lab_project(void *state, struct ec_request *req)
 {
     (void)state;
@@ -182,6 +211,7 @@ static void empty(void *state, struct ec_request *req)
 /* {id} is one segment: "group%2Fsub%2Fshop" as sent; the path below is shown decoded. */
 #define LAB "/api/v4/projects/{id}"
 #define TEA "/api/v1/repos/{owner}/{name}"
+#define BUCKET "/2.0/repositories/{workspace}/{slug}"
 static const struct ec_http_route routes[] = {
     {"GET", LAB, lab_project, 0, 0},
     {"GET", "/api/v1/repositories/{id}", tea_repo, 0, 0},
@@ -198,6 +228,7 @@ static const struct ec_http_route routes[] = {
     {"POST", TEA "/hooks/{hook}/tests", empty, 4096, 0},
     {"GET", TEA "/collaborators/{user}/permission", tea_permission, 0, 0},
     {"POST", TEA "/statuses/{sha}", tea_status, 4096, 0},
+    {"POST", BUCKET "/commit/{sha}/statuses/build", bucket_status, 4096, 0},
 };
 
 /* ---- set up ---- */
@@ -223,20 +254,24 @@ static int setup(void **state)
     assert_int_equal(ec_fetcher_open(fx.loop, "enclii-test", 8, &fx.fetcher).fate, EC_FATE_OK);
     unsigned port = ec_http_server_port(fx.server);
     write_file("token", "secret-1\n");
-    write_file("hosts.json",
-               ec_arena_format(fx.arena,
-                               "{\"hosts\": [{\"server\": \"lab.test\", \"kind\": \"gitlab\", "
-                               "\"api\": \"http://127.0.0.1:%u/api/v4\", \"token_file\": "
-                               "\"%s/token\"}, {\"server\": \"tea.test\", \"kind\": \"forgejo\", "
-                               "\"api\": \"http://127.0.0.1:%u/api/v1\", \"token_file\": "
-                               "\"%s/token\"}]}",
-                               port, fx.dir, port, fx.dir));
+    write_file(
+        "hosts.json",
+        ec_arena_format(fx.arena,
+                        "{\"hosts\": [{\"server\": \"bucket.test\", \"kind\": \"bitbucket\", "
+                        "\"api\": \"http://127.0.0.1:%u/2.0\", \"token_file\": "
+                        "\"%s/token\"}, {\"server\": \"lab.test\", \"kind\": \"gitlab\", "
+                        "\"api\": \"http://127.0.0.1:%u/api/v4\", \"token_file\": "
+                        "\"%s/token\"}, {\"server\": \"tea.test\", \"kind\": \"forgejo\", "
+                        "\"api\": \"http://127.0.0.1:%u/api/v1\", \"token_file\": "
+                        "\"%s/token\"}]}",
+                        port, fx.dir, port, fx.dir, port, fx.dir));
     struct ec_githost_settings settings = {.hosts_file =
                                                ec_arena_format(fx.arena, "%s/hosts.json", fx.dir)};
     struct ec_err err = ec_githosts_open(fx.loop, fx.fetcher, &settings, &fx.hosts);
     assert_string_equal(err.what ? err.what : "", "");
     strcpy(fx.lab, "lab.test/group/sub/shop");
     strcpy(fx.tea, "tea.test/acme/shop");
+    strcpy(fx.bucket, "bucket.test/acme/shop");
     return 0;
 }
 
@@ -453,6 +488,34 @@ static void gitea_statuses(void **state)
                      EC_FATE_REJECT); /* a host that is not listed */
 }
 
+static void bitbucket_statuses(void **state)
+{
+    (void)state;
+    ends_well(tell(fx.bucket, SHA, "refs/heads/main", EC_GITHOST_FAILURE));
+    assert_string_equal(fx.path, "POST /2.0/repositories/acme/shop/commit/" SHA "/statuses/build");
+    assert_string_equal(fx.auth, "|Bearer secret-1");
+    assert_string_equal(fx.body, "{\"state\":\"FAILED\",\"description\":\"The build failed: no "
+                                 "Dockerfile\",\"name\":\"enclii/shop/build\",\"url\":"
+                                 "\"https://e/s/1\",\"key\":\"enclii/shop/build\"}");
+    ends_well(tell(fx.bucket, SHA, "", EC_GITHOST_CANCELLED));
+    assert_non_null(strstr(fx.body, "\"state\":\"STOPPED\""));
+    struct ec_githost_status bare = {.sha = SHA,
+                                     .ref = "",
+                                     .state = EC_GITHOST_PENDING,
+                                     .context = "enclii/a-service-with-a-long-name/production",
+                                     .description = "",
+                                     .target_url = ""};
+    ends_well(ec_githost_commit_status(fx.hosts, fx.bucket, &bare, on_done, NULL));
+    assert_non_null(strstr(fx.body, "\"url\":\"https://bucket.test/acme/shop\""));
+    assert_non_null(strstr(fx.body, "\"name\":\"enclii/a-service-with-a-long-name/production\""));
+    /* For everything else it is a host without an API. */
+    assert_false(ec_githost_has_api(fx.hosts, fx.bucket));
+    assert_true(ec_githosts_any_api(fx.hosts, EC_GITHOST_BITBUCKET));
+    assert_int_equal(ec_githost_hooks(fx.hosts, fx.bucket, on_hooks, NULL).fate, EC_FATE_REJECT);
+    assert_int_equal(ec_githost_repo(fx.hosts, fx.bucket, "42", on_repo, NULL).fate,
+                     EC_FATE_REJECT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +523,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(gitea, setup, teardown),
         cmocka_unit_test_setup_teardown(gitlab_statuses, setup, teardown),
         cmocka_unit_test_setup_teardown(gitea_statuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(bitbucket_statuses, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
