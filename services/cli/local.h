@@ -51,6 +51,7 @@ struct local {
     const char *programs;  /* folder of our own programs, from /proc/self/exe */
     const char *log_level; /* of our services; ENCLII_LOCAL_LOG_LEVEL */
     int ports[PORT_COUNT];
+    int kept_ports[PORT_COUNT]; /* of the last start; 0 = there was none */
 };
 
 /* ---- local_config.c: where things are ---- */

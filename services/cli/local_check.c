@@ -204,6 +204,23 @@ static const char *owner_of(const struct local *local, int port)
     return owner;
 }
 
+/* Images and repositories are called by these for ever. */
+static void check_kept_ports(const struct local *local, struct ec_buf *faults)
+{
+    static const int named[] = {PORT_REGISTRY, PORT_GIT};
+    for (size_t i = 0; i < EC_LEN(named); i++) {
+        int port = local->ports[named[i]], kept = local->kept_ports[named[i]];
+        if (kept && kept != port) {
+            ec_buf_addf(faults,
+                        "  the %s of this platform has port %d: what is stored is called by it, so "
+                        "%d cannot take its place\n"
+                        "    leave out ENCLII_LOCAL_*PORT*, or start an empty platform elsewhere:  "
+                        "ENCLII_HOME=/other/folder\n",
+                        local_ports[named[i]].purpose, kept, port);
+        }
+    }
+}
+
 static void check_ports(const struct local *local, struct ec_buf *faults)
 {
     size_t before = faults->len;
@@ -238,6 +255,7 @@ EC_RESULT local_check_machine(const struct local *local)
     check_disk(local, &faults);
     check_letters(local, &faults);
     check_way(local, &faults);
+    check_kept_ports(local, &faults);
     check_ports(local, &faults);
     struct ec_err err = ec_ok();
     if (faults.len > 0) {

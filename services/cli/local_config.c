@@ -151,6 +151,7 @@ static EC_RESULT read_ports(struct local *local)
     for (int i = 0; i < PORT_COUNT; i++) {
         const struct local_port_row *row = &local_ports[i];
         const char *own = getenv(row->setting);
+        local->kept_ports[i] = (int)ec_json_int(kept, row->setting, 0);
         local->ports[i] =
             base ? base + row->shift : (int)ec_json_int(kept, row->setting, row->fallback);
         if (own && own[0]) {

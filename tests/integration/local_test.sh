@@ -111,6 +111,10 @@ both_up() {
 }
 check "two that start it at once both see it come up" both_up
 check "and one of them started it" says '1' grep -c 'starting the platform' -h <(cat "$work/one" "$work/two")
+check "a port by which things are called stays" fails_saying 'image registry of this platform has port' \
+    env ENCLII_HOME="$ENCLII_HOME" ENCLII_LOCAL_REGISTRY_PORT=$((ENCLII_LOCAL_PORT_BASE + 40)) sh -c '"$1" local down && "$1" local up' sh "$enclii"
+check "and nothing is started with another one" fails_saying 'not running' "$enclii" local status
+"$enclii" local up > /dev/null
 kill_all() { # as when the machine is cut off, but for its disk
     local pid
     kill -9 "$(state | jq .supervisor.pid)"
