@@ -79,7 +79,7 @@ struct target {
     bool reached; /* the engine answered the last list */
     bool closed;
     size_t log_sources; /* connections of log readings */
-    size_t pending;     /* callbacks owed to us; the target is freed after the last */
+    size_t pending; /* callbacks owed to us, also when it is closed: it lives as long as we do */
 };
 
 /* docker_watch.c */

@@ -284,6 +284,12 @@ static void on_refresh_due(void *arg)
 
 void docker_refresh(struct target *dk, uint32_t delay_ms, target_done_fn done, void *arg)
 {
+    if (dk->closed) { /* what was under way ends after us: there is no timer any more */
+        if (done != NULL) {
+            done(arg, ec_retry(0, "the reconciler is stopping"));
+        }
+        return;
+    }
     if (done != NULL) {
         struct refresh_waiter *waiter = ec_alloc(sizeof *waiter);
         *waiter = (struct refresh_waiter){done, arg, dk->waiting};

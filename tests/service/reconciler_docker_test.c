@@ -23,13 +23,16 @@
 
 static struct ec_loop *loop;
 static struct ec_fetcher *fetcher;
-static struct target *target;
+static struct target *target, *targets[32]; /* they live as long as the process */
+static int target_count;
 static struct engine_double engine;
 static struct test_haproxy hap;
 static struct ec_http_server *app, *other; /* what containers listen with */
 static char dir[64];
 static struct ec_request *slow[2];
 static int slow_count;
+
+static int stop(void **state);
 
 /* ---- helpers ---- */
 
@@ -352,6 +355,43 @@ static void a_pull_may_say_a_lot(void **state)
     assert_string_equal(bad.what, "manifest unknown");
 }
 
+static bool is_creating(void *arg)
+{
+    (void)arg;
+    return engine.creates == 1;
+}
+
+static struct end at_the_end;
+
+/* Its end comes when the process stops, and finds a target that is closed. */
+static void the_process_ends_while_a_container_is_made(void **state)
+{
+    (void)state;
+    static Enclii__V1__ServiceRef service = ENCLII__V1__SERVICE_REF__INIT;
+    static Enclii__V1__EnvironmentRef environment = ENCLII__V1__ENVIRONMENT_REF__INIT;
+    Enclii__V1__RunSpec run = ENCLII__V1__RUN_SPEC__INIT;
+    Enclii__V1__DesiredRelease release = ENCLII__V1__DESIRED_RELEASE__INIT;
+    struct target_goal goal = {.key = KEY,
+                               .identity = {NEW},
+                               .deployment_id = "d",
+                               .service = &service,
+                               .environment = &environment,
+                               .release = &release};
+    begin();
+    release.run = &run;
+    engine.create_hangs = true;
+    at_the_end = (struct end){0};
+    assert_false(ec_failed(target_docker_ops.apply(target, &goal, on_end, &at_the_end)));
+    assert_true(test_run_until(loop, 5000, is_creating, NULL));
+}
+
+static int stop_and_see(void **state)
+{
+    int failed = stop(state);
+    assert_int_equal(at_the_end.fate, EC_FATE_RETRY);
+    return failed;
+}
+
 /* ---- frame ---- */
 
 static void on_slow(void *state, struct ec_request *req)
@@ -425,7 +465,9 @@ static int stop(void **state)
     static int closed;
     closed = 0;
     assert_string_equal(engine.unexpected, "");
+    targets[target_count++] = target;
     target_docker_ops.close(target);
+    test_run_for(loop, 20); /* what is under way ends later, with the fetcher */
     ec_fetcher_close(fetcher);
     ec_http_server_close(app, 0, on_closed, &closed);
     ec_http_server_close(other, 0, on_closed, &closed);
@@ -453,6 +495,8 @@ int main(void)
         CASE(a_key_that_is_gone_is_forgotten),
         CASE(a_pull_that_hangs_ends_in_its_time),
         CASE(a_pull_may_say_a_lot),
+        cmocka_unit_test_setup_teardown(the_process_ends_while_a_container_is_made, start,
+                                        stop_and_see),
         CASE(an_engine_that_comes_back_is_taken_up_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,6 +143,8 @@ static void create(struct talk *talk, const char *query, const char *body)
     if (sscanf(query, "name=%95[^ &]", name) != 1 || !labels ||
         engine->count == ENGINE_CONTAINERS_MAX) {
         snprintf(engine->unexpected, sizeof engine->unexpected, "create %.200s", query);
+    } else if (engine->create_hangs) {
+        talk->answered = true;
     } else if (engine->create_fails) {
         answer(talk, 500, "{\"message\":\"no space left on device\"}");
     } else {

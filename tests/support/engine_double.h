@@ -23,6 +23,7 @@ struct engine_double {
     int port;          /* of containers that are started from now on */
     bool image;        /* it is there */
     bool pull_hangs;   /* no answer to a pull */
+    bool create_hangs; /* nor to that */
     int pull_bytes;    /* of progress that a pull tells of */
     char pull_end[80]; /* its last lines */
     bool holds_lists;  /* answers that were true when they were asked for come when it is over */
