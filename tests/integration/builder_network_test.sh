@@ -35,7 +35,7 @@ mkdir -p "$lab/page" && echo page >"$lab/page/index.html"
 open=$((port + 1))
 python3 -m http.server --directory "$lab/page" --bind 0.0.0.0 $open >/dev/null 2>&1 &
 here_pid=$!
-other python3 -m http.server --directory "$lab/page" --bind 0.0.0.0 $open >/dev/null 2>&1 &
+nsenter --net="/proc/$other_pid/ns/net" python3 -m http.server --directory "$lab/page" --bind 0.0.0.0 $open >/dev/null 2>&1 &
 there_pid=$!
 finish_network() {
     kill $here_pid $there_pid $other_pid 2>/dev/null
