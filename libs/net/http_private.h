@@ -46,6 +46,13 @@ enum ec_request_state {
     EC_REQUEST_REPLIED, /* the reply is in conn->out */
 };
 
+/* Bytes of all bodies in memory. A handler may hold its request's longer than the connection, even
+ * the server, lasts: whoever lets go last frees the sum. */
+struct ec_body_sum {
+    size_t bytes;
+    unsigned refs; /* the server's, and one of each request */
+};
+
 struct ec_request {
     struct ec_loop *loop;
     struct ec_http_server *server;  /* NULL when it has closed meanwhile */
@@ -68,7 +75,8 @@ struct ec_request {
     struct ec_chunks chunks;
     size_t left_bytes; /* of a body with Content-Length */
     struct ec_buf body;
-    size_t counted_bytes; /* of the body, in the server's sum */
+    size_t counted_bytes; /* of the body, in the sum */
+    struct ec_body_sum *sum;
     struct ec_trace trace;
     void *user;
     int64_t began_ms;
@@ -93,7 +101,7 @@ struct ec_http_server {
     struct ec_request *requests;
     struct ec_arena *arenas[EC_ARENAS_KEPT];
     size_t arena_count;
-    size_t body_bytes;        /* in memory, of all requests */
+    struct ec_body_sum *sum;
     char read[EC_READ_BYTES]; /* what a connection sends, while it is looked at */
     char date[40];            /* of the header, for date_s */
     int64_t date_s;
@@ -125,6 +133,7 @@ void ec_http_conn_close(struct ec_http_conn *conn);
 void ec_http_sweep_conns(struct ec_http_server *server, int64_t now_ms);
 
 /* ---- http_request.c ---- */
+void ec_body_sum_unref(struct ec_body_sum *sum);
 struct ec_request *ec_request_new(struct ec_http_conn *conn, const struct ec_head *head);
 /* The reply is out, or the peer went away. */
 void ec_request_end(struct ec_request *req);

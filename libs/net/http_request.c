@@ -36,6 +36,13 @@ static void arena_give(struct ec_http_server *server, struct ec_arena *arena)
     server->arenas[server->arena_count++] = arena;
 }
 
+void ec_body_sum_unref(struct ec_body_sum *sum)
+{
+    if (--sum->refs == 0) {
+        free(sum);
+    }
+}
+
 /* `server` is NULL when it may be gone. */
 static void request_unref(struct ec_request *req, struct ec_http_server *server)
 {
@@ -43,6 +50,8 @@ static void request_unref(struct ec_request *req, struct ec_http_server *server)
         return;
     }
     ec_buf_done(&req->body);
+    req->sum->bytes -= req->counted_bytes;
+    ec_body_sum_unref(req->sum);
     arena_give(server, req->arena);
     free(req);
 }
@@ -64,6 +73,8 @@ struct ec_request *ec_request_new(struct ec_http_conn *conn, const struct ec_hea
     req->server = conn->server;
     req->conn = conn;
     req->refs = 1;
+    req->sum = conn->server->sum;
+    req->sum->refs++;
     req->arena = arena_take(conn->server);
     req->method = ec_arena_text(req->arena, head->method);
     req->raw_target = ec_arena_text(req->arena, head->target);
@@ -103,7 +114,6 @@ void ec_request_end(struct ec_request *req)
         ec_metric_observe_s(&request_seconds, req->route ? req->route->path : "none",
                             (double)(ec_mono_ms() - req->began_ms) / 1000.0);
     }
-    server->body_bytes -= req->counted_bytes;
     request_unlink(req);
     req->conn = NULL;
     req->server = NULL;
@@ -158,10 +168,10 @@ static bool keep_piece(struct ec_request *req, struct ec_span piece)
 {
     struct ec_http_server *server = req->server;
     bool fits = req->body.len + piece.len <= req->body.max_bytes;
-    if (fits && server->body_bytes + piece.len <= server->spec.bodies_max_bytes) {
+    if (fits && req->sum->bytes + piece.len <= server->spec.bodies_max_bytes) {
         ec_buf_add_span(&req->body, piece);
         req->counted_bytes += piece.len;
-        server->body_bytes += piece.len;
+        req->sum->bytes += piece.len;
         return true;
     }
     if (fits) {

@@ -121,6 +121,7 @@ static void server_free(struct ec_http_server *server)
     }
     ec_timer_free(server->sweep);
     free(server->listen_text);
+    ec_body_sum_unref(server->sum);
     free(server);
 }
 
@@ -200,6 +201,8 @@ EC_RESULT ec_http_server_open(struct ec_loop *loop, const struct ec_http_server_
     server->loop = loop;
     server->spec = *spec;
     server->listen_text = ec_strdup(spec->listen);
+    server->sum = ec_alloc(sizeof(*server->sum));
+    server->sum->refs = 1;
     server->spec.listen = server->listen_text;
     server->spec.connections_max = spec->connections_max ? spec->connections_max : 2000;
     server->spec.bodies_max_bytes =

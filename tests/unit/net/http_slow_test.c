@@ -46,6 +46,34 @@ static void test_slow_reader(void **state)
     close_server(100);
 }
 
+/* Answered by the deadline, but its handler still has the body: that memory counts until it lets
+ * go.
+ */
+static void test_a_body_counts_while_its_handler_has_it(void **state)
+{
+    (void)state;
+    char held[800], next[800];
+    snprintf(
+        held, sizeof(held),
+        "POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 600\r\nConnection: close\r\n\r\n%0600d",
+        1);
+    snprintf(
+        next, sizeof(next),
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 600\r\nConnection: close\r\n\r\n%0600d",
+        1);
+    bodies_max_bytes = 1000;
+    open_server(2000, 300);
+    bodies_max_bytes = 0;
+    expect(held, " 503 ");
+    assert_non_null(world.held);
+    expect(next, "too many large bodies");
+    ec_reply_empty(world.held, 200); /* too late for the client */
+    expect(next, " 200 ");
+    expect(held, " 503 ");
+    close_server(0);
+    ec_reply_empty(world.held, 200); /* after the server, too */
+}
+
 static void test_slow_sender(void **state)
 {
     (void)state;
@@ -148,9 +176,10 @@ static void test_connection_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_slow_reader),      TEST(test_slow_sender), TEST(test_late_reply),
-        TEST(test_reply_deadline),   TEST(test_client_gone), TEST(test_idle_is_idle),
-        TEST(test_connection_limit),
+        TEST(test_slow_reader),      TEST(test_slow_sender),
+        TEST(test_late_reply),       TEST(test_reply_deadline),
+        TEST(test_client_gone),      TEST(test_idle_is_idle),
+        TEST(test_connection_limit), TEST(test_a_body_counts_while_its_handler_has_it),
     };
     ec_log_setup("test", EC_LOG_WARN);
     return cmocka_run_group_tests(tests, NULL, NULL);

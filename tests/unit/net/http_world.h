@@ -22,6 +22,7 @@ struct world {
 static struct world world;
 static struct raw raw;
 static uint32_t connections_max; /* of the server opened next; 0 = as usual */
+static size_t bodies_max_bytes;  /* likewise */
 
 static inline void on_echo(void *state, struct ec_request *req)
 {
@@ -65,7 +66,7 @@ static inline bool before(void *state, struct ec_request *req)
 static const struct ec_http_route routes[] = {
     {"GET", "/hello/{name}", on_echo, 0, 0}, {"POST", "/echo", on_echo, 1000, 0},
     {"POST", "/big", on_echo, 8 << 20, 0},   {"GET", "/late", on_late, 0, 0},
-    {"GET", "/events", on_events, 0, 0},
+    {"POST", "/late", on_late, 1000, 0},     {"GET", "/events", on_events, 0, 0},
 };
 
 static inline void open_server(uint32_t request_ms, uint32_t reply_ms)
@@ -77,6 +78,7 @@ static inline void open_server(uint32_t request_ms, uint32_t reply_ms)
                                        .request_deadline_ms = request_ms,
                                        .reply_deadline_ms = reply_ms,
                                        .connections_max = connections_max,
+                                       .bodies_max_bytes = bodies_max_bytes,
                                        .before = before};
     assert_false(ec_failed(ec_http_server_open(world.loop, &spec, &world.server)));
     world.port = ec_http_server_port(world.server);
