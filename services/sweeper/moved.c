@@ -105,11 +105,39 @@ static void on_repo(void *arg, struct ec_err err, const struct ec_githost_repo *
     tell(look, repo);
 }
 
+const char *decide_redirect(struct ec_arena *arena, const char *words)
+{
+    static const char sign[] = "redirecting to ";
+    const char *at = strstr(words, sign);
+    size_t len = at ? strcspn(at + strlen(sign), " \r\n") : 0;
+    for (; len > 0 && at[strlen(sign) + len - 1] == '/'; len--) {
+    }
+    return len > 0 ? ec_arena_text(arena, (struct ec_span){at + strlen(sign), len}) : NULL;
+}
+
+/* Nobody can be asked: the API is not there, or no delivery has told the id yet, because all of
+ * them come by the new name. Then the host's own redirect is its word. */
+static void take_redirect(struct look *look)
+{
+    bool whole = look->asked && !decide_url_secret(look->clone_url);
+    const char *url = whole ? decide_redirect(look->arena, look->run.tail) : NULL;
+    look->moved_to = url ? decide_moved(look->arena, look->repo_key, url) : NULL;
+    if (!look->moved_to) {
+        look->stays(look);
+        return;
+    }
+    const char *name = look->moved_to + strcspn(look->moved_to, "/") + 1;
+    look->plan.count = 0;
+    look->answered = false;
+    tell(look,
+         &(struct ec_githost_repo){.full_name = name, .clone_url = url, .default_branch = ""});
+}
+
 void moved_ask(struct look *look, void (*stays)(struct look *look))
 {
     look->stays = stays;
     if (!*look->host_repo_id || !ec_githost_has_api(look->sw->hosts, look->repo_key)) {
-        stays(look);
+        take_redirect(look);
         return;
     }
     struct ec_err err =

@@ -274,6 +274,8 @@ void moved_ask(struct look *look, void (*stays)(struct look *look));
 /* Its key by the URL that the host names now; NULL = it has not moved, or to where nobody may send
  * us: to another server. */
 const char *decide_moved(struct ec_arena *arena, const char *repo_key, const char *clone_url);
+/* Where git says that it was sent, without slashes at the end; NULL = nowhere else. */
+const char *decide_redirect(struct ec_arena *arena, const char *words);
 
 /* ---- recover.c: the confirmed changes of a look, one after another, then look_settle ---- */
 void recover_next(struct look *look);

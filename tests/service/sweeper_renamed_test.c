@@ -212,6 +212,42 @@ static void a_move_is_told_under_one_id(void **state)
     unbind("four");
 }
 
+/* Bound by a name that was given up long ago: every delivery comes by the new one, so that none
+ * ever tells the id. */
+static void an_old_name_leads_to_the_new_one(void **state)
+{
+    (void)state;
+    int moves = moved_count;
+    sh("git clone -q --bare shop.git %s/acme/cinque.git", test_git_server_root(host));
+    test_git_server_redirect(host, "/acme/five.git", "/acme/cinque.git");
+    repo_id[0] = '\0';
+    bind_as("five", "");
+    expect_move(moves, "five", "cinque");
+    unbind("five");
+    wait_for("select count(*) from sweeper.repo where repo_key like '%five'", "0");
+}
+
+static void where_git_was_sent(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words, *to;
+    } cases[] = {
+        {"warning: redirecting to https://h/acme/store/\n", "https://h/acme/store"},
+        {"warning: x\nwarning: redirecting to https://h/a/b.git\nmore", "https://h/a/b.git"},
+        {"warning: redirecting to ", "-"},
+        {"warning: redirecting to ///\n", "-"},
+        {"fatal: not found", "-"},
+        {"", "-"},
+    };
+    struct ec_arena *arena = ec_arena_new(1 << 16);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *to = decide_redirect(arena, cases[i].words);
+        assert_string_equal(to ? to : "-", cases[i].to);
+    }
+    ec_arena_free(arena);
+}
+
 static void only_on_the_same_server(void **state)
 {
     (void)state;
@@ -261,6 +297,8 @@ static bool open_all(void)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_old_name_leads_to_the_new_one),
+        cmocka_unit_test(where_git_was_sent),
         cmocka_unit_test(only_on_the_same_server),
         cmocka_unit_test(a_push_around_a_rename_is_found),
         cmocka_unit_test(an_address_that_leads_elsewhere_is_asked_about),
