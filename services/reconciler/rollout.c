@@ -1,6 +1,7 @@
 /* Doing what decide_rollout.c says: each effect is one call of the target, its end notes what
  * changed, and the rollout looks again. One effect at a time per service and environment; different
  * ones run side by side. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,7 +89,11 @@ static void after_failure(struct rollout *ro, struct ec_err err)
         give_up(ro, step == STEP_PULL ? "image_pull_failed" : "start_failed", err.what);
         return;
     }
-    snprintf(ro->fault, sizeof ro->fault, "%s", err.what);
+    /* A pull that the deadline cut short says less than the one before it. */
+    bool cut_short = step == STEP_PULL && err.sys == ETIMEDOUT && ro->fault[0] != '\0';
+    if (!cut_short) {
+        snprintf(ro->fault, sizeof ro->fault, "%s", err.what);
+    }
     ro->retry_mono_ms = ec_mono_ms() + 200 + ec_backoff_next_ms(&ro->backoff);
     ec_timer_start(ro->timer, (uint64_t)(ro->retry_mono_ms - ec_mono_ms()), 0);
 }

@@ -1,6 +1,7 @@
 /* The rollout's effects end when they end: meanwhile another release may be wanted, or none. What
  * an effect of before brought or failed at says nothing about what is wanted now. The target is a
  * table of our own that ends its effects when the test says so. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -263,6 +264,23 @@ static void wanted_again_while_it_goes(void **state)
     assert_false(((struct rollout *)ec_map_get(rec.rollouts, KEY))->reported);
 }
 
+static void what_a_pull_met_is_not_forgotten_when_time_is_short(void **state)
+{
+    (void)state;
+    static char h[] = "reg/h@sha256:7";
+    want(h);
+    assert_true(test_run_until(loop, 5000, wants, h));
+    end_effect(ec_ok()); /* the pull of d */
+    assert_true(test_run_until(loop, 5000, is_at, h));
+    end_effect(ec_retry(0, "connection refused"));
+    assert_true(test_run_until(loop, 5000, is_at, h));
+    end_effect(ec_retry(ETIMEDOUT, "not within 1 s"));
+    const struct rollout *ro = ec_map_get(rec.rollouts, KEY);
+    assert_string_equal(ro->fault, "connection refused");
+    assert_true(test_run_until(loop, 10000, is_at, h));
+    assert_string_equal(effect.verb, "pull");
+}
+
 static bool has_failed(void *arg)
 {
     (void)arg;
@@ -277,7 +295,7 @@ static void an_engine_that_was_away_is_named(void **state)
     deadline_ms = 3000;
     want(f);
     assert_true(test_run_until(loop, 5000, wants, f));
-    end_effect(ec_ok()); /* the pull of d */
+    end_effect(ec_ok()); /* the pull of h */
     assert_true(test_run_until(loop, 5000, is_at, f));
     end_effect(ec_ok()); /* pulled */
     assert_true(test_run_until(loop, 5000, is_at, f));
@@ -352,6 +370,7 @@ int main(void)
         cmocka_unit_test(the_failure_of_before_is_not_held_against_the_next),
         cmocka_unit_test(the_success_of_before_neither),
         cmocka_unit_test(wanted_again_while_it_goes),
+        cmocka_unit_test(what_a_pull_met_is_not_forgotten_when_time_is_short),
         cmocka_unit_test(an_engine_that_was_away_is_named),
         cmocka_unit_test(a_route_goes_from_one_to_another),
     };
