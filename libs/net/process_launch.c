@@ -69,7 +69,7 @@ static void child_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void child_run(const struct ec_launch *launch)
+static void child_run(struct ec_launch *launch)
 {
     setsid();
     if (launch->die_with_parent) {
@@ -90,9 +90,18 @@ static void child_run(const struct ec_launch *launch)
     if (launch->cwd && chdir(launch->cwd) != 0) {
         child_fail(launch, STAGE_CWD);
     }
-    dup2(launch->in, 0);
-    dup2(launch->out, 1);
-    dup2(launch->err, 2);
+    /* Should we have been started without them, ours are among 0, 1 and 2: first out of the way. */
+    int in = fcntl(launch->in, F_DUPFD_CLOEXEC, 3);
+    int out = fcntl(launch->out, F_DUPFD_CLOEXEC, 3);
+    int err = fcntl(launch->err, F_DUPFD_CLOEXEC, 3);
+    int status = fcntl(launch->status, F_DUPFD_CLOEXEC, 3);
+    if (in < 0 || out < 0 || err < 0 || status < 0) {
+        child_fail(launch, STAGE_LIMITS);
+    }
+    launch->status = status; /* the child's own copy of all this */
+    dup2(in, 0);
+    dup2(out, 1);
+    dup2(err, 2);
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     child_signals();
     execve(launch->path, launch->argv, launch->env);

@@ -1,5 +1,6 @@
 /* net/process with real children: sh scripts that fork, spin, flood, ignore signals and eat memory.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -132,6 +133,28 @@ static int pid_of(const char *text, const char *mark)
 {
     const char *at = strstr(text, mark);
     return at ? atoi(at + strlen(mark)) : 0;
+}
+
+/* A service that was started without its standard descriptors gives its children theirs. */
+static void test_started_with_closed_descriptors(void **state)
+{
+    (void)state;
+    int kept[3];
+    for (int i = 0; i < 3; i++) {
+        kept[i] = fcntl(i, F_DUPFD_CLOEXEC, 20);
+        close(i);
+    }
+    const char *argv[] = {"sh", "-c", "cat; echo two >&2", NULL};
+    struct ec_process_spec spec = {.argv = argv, .input = EC_SPAN("in\n")};
+    struct ec_err err = start(&spec);
+    loop_until(run.loop, &run.done, 3000);
+    for (int i = 0; i < 3; i++) {
+        dup2(kept[i], i);
+        close(kept[i]);
+    }
+    assert_int_equal(err.fate, EC_FATE_OK);
+    assert_string_equal(run.out, "in\n");
+    assert_string_equal(run.err, "two\n");
 }
 
 static void test_deadline_kills_grandchildren(void **state)
@@ -299,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_output_and_code),
         cmocka_unit_test(test_missing_program),
         cmocka_unit_test(test_clean_environment),
+        cmocka_unit_test(test_started_with_closed_descriptors),
         cmocka_unit_test(test_deadline_kills_grandchildren),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_long_lines),
