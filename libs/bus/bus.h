@@ -177,10 +177,12 @@ struct ec_offset {
 struct ec_batch_in;
 size_t ec_batch_in_count(const struct ec_batch_in *batch);
 struct ec_event *ec_batch_in_event(const struct ec_batch_in *batch, size_t index);
-/* Next offsets per partition after this batch, to be stored with its effects. */
+/* Next offsets per partition after this batch, to be stored with its effects; none when an event of
+ * it was rejected. To be asked last. */
 size_t ec_batch_in_offsets(const struct ec_batch_in *batch, const struct ec_offset **ret_offsets);
-/* The batch's only dead-letter door: this event has no effect. Published at once; the next batch
- * comes only after the broker has it. */
+/* The batch's only dead-letter door: this event has no effect. Its letter is published at once;
+ * from then on the batch has no offsets, so that a crash loses no letter: once it is finished and
+ * the broker has the letters, the rest of it comes again. */
 void ec_batch_in_reject(struct ec_batch_in *batch, size_t index, const char *reason);
 /* OK: go on. RETRY: the same batch comes again after a back-off. FATAL ends the process. */
 void ec_batch_in_finish(struct ec_batch_in *batch, struct ec_err err);

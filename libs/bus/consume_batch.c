@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#define LETTERS_MS 50 /* between two looks whether they are written */
+
 enum batch_phase {
     COLLECTING, /* taking records */
     BURYING,    /* dead letters must be written before the batch is given out */
@@ -25,6 +27,7 @@ struct ec_batch_in {
     size_t count;
     struct ec_offset *offsets;
     size_t offset_count;
+    size_t rejected; /* of `events`, in this round */
 };
 
 struct load {
@@ -41,6 +44,7 @@ struct batcher {
     size_t batch_max_bytes, batch_bytes; /* of values */
     enum batch_phase phase;
     uint32_t dead;       /* dead letters on their way */
+    bool again;          /* BURYING: the batch was handled, but for what was rejected */
     bool revoke_waiting; /* a rebalance waits for the batch */
     struct load *load;   /* offsets asked for; its list is what was assigned */
     bool load_asked;
@@ -64,7 +68,7 @@ struct ec_event *ec_batch_in_event(const struct ec_batch_in *batch, size_t index
 size_t ec_batch_in_offsets(const struct ec_batch_in *batch, const struct ec_offset **ret_offsets)
 {
     *ret_offsets = batch->offsets;
-    return batch->offset_count;
+    return batch->rejected > 0 ? 0 : batch->offset_count;
 }
 
 /* ---- taking records ---- */
@@ -136,8 +140,24 @@ static void clear(struct batcher *b)
         bus_event_free(b->batch.events[i]);
     }
     b->batch.count = 0;
+    b->batch.rejected = 0;
     b->batch_bytes = 0;
+    b->again = false;
     b->phase = COLLECTING;
+}
+
+static void drop_rejected(struct ec_batch_in *batch)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->events[i]->state == BUS_DEAD) {
+            bus_event_free(batch->events[i]);
+        } else {
+            batch->events[kept++] = batch->events[i];
+        }
+    }
+    batch->count = kept;
+    batch->rejected = 0;
 }
 
 static void give_out(struct batcher *b)
@@ -248,7 +268,9 @@ void ec_offsets_loaded(void *token, struct ec_err err)
 static void on_timer(void *arg)
 {
     struct batcher *b = arg;
-    if (b->phase == WAITING && !b->base.stopping) {
+    if (b->phase == WAITING && !b->base.stopping && b->dead > 0) {
+        ec_timer_start(b->timer, LETTERS_MS, 0);
+    } else if (b->phase == WAITING && !b->base.stopping) {
         give_out(b);
     }
     answer_rebalance(b);
@@ -263,8 +285,11 @@ static void on_rejected_dead(void *arg)
 void ec_batch_in_reject(struct ec_batch_in *batch, size_t index, const char *reason)
 {
     struct batcher *b = batch->owner;
-    const struct ec_event *from = ec_batch_in_event(batch, index);
+    struct ec_event *from = ec_batch_in_event(batch, index);
+    assert(from->state != BUS_DEAD);
     struct ec_event *ev = bus_event_copy(from);
+    from->state = BUS_DEAD;
+    batch->rejected++;
     b->dead++;
     ec_metric_add(&bus_events, "reject", 1);
     bus_dead_letter(ev, ec_reject(ec_arena_strdup(ev->arena, reason)), on_rejected_dead);
@@ -278,6 +303,13 @@ void ec_batch_in_finish(struct ec_batch_in *batch, struct ec_err err)
         return; /* too late: its bus is gone */
     }
     bus_source_wake(&b->base.source);
+    bool incomplete = batch->rejected > 0;
+    drop_rejected(batch);
+    if (!ec_failed(err) && incomplete) {
+        b->again = true;
+        b->phase = BURYING;
+        return;
+    }
     if (!ec_failed(err)) {
         ec_metric_add(&bus_events, "ok", (double)batch->count);
         ec_backoff_reset(&b->backoff);
@@ -310,9 +342,10 @@ static void work(struct ec_consumer *c)
     if (b->dead > 0 || b->phase > BURYING || c->stopping) {
         return;
     }
-    bool buried = b->phase == BURYING;
+    bool buried = b->phase == BURYING, again = b->again;
     b->phase = COLLECTING;
-    if (b->batch.count > 0) {
+    b->again = false;
+    if (b->batch.count > 0 || again) {
         note_offsets(b);
         give_out(b);
     } else if (buried) {

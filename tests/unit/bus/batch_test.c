@@ -21,7 +21,8 @@ struct seen {
     struct test_kafka *kafka;
     struct ec_bus *bus;
     int64_t stored[2]; /* the caller's database: next offset per partition */
-    int batches, events, loads;
+    int batches, events, rejected, loads;
+    bool down_at_reject;
     int fail_loads, fail_batches;
     int want;
     int64_t want_stored;
@@ -71,6 +72,22 @@ static void load_offsets(void *state, struct ec_offset *offsets, size_t count, v
     ec_offsets_loaded(token, fail ? ec_retry(0, "database away") : ec_ok());
 }
 
+static bool rejects(struct seen *seen, struct ec_batch_in *batch)
+{
+    bool any = false;
+    for (size_t i = 0; i < ec_batch_in_count(batch); i++) {
+        if (strcmp(ec_event_id(ec_batch_in_event(batch, i)), "refuse") == 0) {
+            ec_batch_in_reject(batch, i, "unknown service");
+            seen->rejected++;
+            any = true;
+        }
+    }
+    if (any && seen->down_at_reject) {
+        test_kafka_down(seen->kafka, true);
+    }
+    return any;
+}
+
 static void on_batch(void *state, struct ec_batch_in *batch)
 {
     struct seen *seen = state;
@@ -80,15 +97,17 @@ static void on_batch(void *state, struct ec_batch_in *batch)
         ec_batch_in_finish(batch, ec_retry(0, "serialisation conflict"));
         return;
     }
+    if (rejects(seen, batch)) {
+        assert_int_equal(ec_batch_in_offsets(batch, &offsets), 0);
+        ec_batch_in_finish(batch, ec_ok()); /* the rest of it comes again */
+        return;
+    }
     for (size_t i = 0; i < ec_batch_in_count(batch); i++) {
         struct ec_event *ev = ec_batch_in_event(batch, i);
         const Enclii__V1__RepoBound *repo = ec_event_body(ev);
         assert_string_equal(repo->full_name, ec_event_id(ev));
         seen->events++;
         snprintf(seen->last, sizeof seen->last, "%s", ec_event_id(ev));
-        if (strcmp(ec_event_id(ev), "refuse") == 0) {
-            ec_batch_in_reject(batch, i, "unknown service");
-        }
     }
     size_t count = ec_batch_in_offsets(batch, &offsets);
     for (size_t i = 0; i < count; i++) {
@@ -107,6 +126,11 @@ static bool all_stored(void *arg)
 {
     const struct seen *seen = arg;
     return seen->stored[0] + seen->stored[1] >= seen->want_stored;
+}
+
+static bool has_rejected(void *arg)
+{
+    return ((const struct seen *)arg)->rejected > 0;
 }
 
 static bool enough_rows(void *arg)
@@ -153,10 +177,11 @@ static void offsets_come_from_the_caller(void **state)
     publish(&seen, "k1", "end", TYPE);
     seen.fail_loads = 1;
     seen.fail_batches = 1;
-    seen.want = 32;
+    seen.want = 31;
     assert_false(ec_failed(ec_bus_consume_batch(seen.bus, &spec, NULL)));
     assert_true(test_run_until(seen.loop, 15000, enough_events, &seen));
-    assert_int_equal(seen.events, 32);
+    assert_int_equal(seen.events, 31);
+    assert_int_equal(seen.rejected, 1);
     assert_int_equal(seen.loads, 2);
     assert_true(seen.batches >= 32 / 7 + 1);
     assert_int_equal(seen.stored[0] + seen.stored[1], 34);
@@ -174,6 +199,37 @@ static void offsets_come_from_the_caller(void **state)
     assert_true(test_run_until(seen.loop, 15000, all_stored, &seen));
     assert_in_range(seen.events, 2, 4); /* some of the three may be the refused ones */
     assert_int_equal(seen.stored[0] + seen.stored[1], seen.want_stored);
+    teardown(&seen);
+}
+
+/* A crash before the broker has the letter must find the event again. */
+static void no_offset_goes_past_a_letter_that_is_not_written(void **state)
+{
+    (void)state;
+    static const char *const topics[] = {"t", NULL};
+    struct seen seen;
+    setup(&seen);
+    seen.down_at_reject = true;
+    publish(&seen, "k1", "refuse", TYPE);
+    publish(&seen, "k1", "good", TYPE);
+    publish(&seen, "k1", "refuse", TYPE);
+    struct ec_consume_batch_spec spec = {.group = "b",
+                                         .topics = topics,
+                                         .routes = routes,
+                                         .route_count = 1,
+                                         .state = &seen,
+                                         .load_offsets = load_offsets,
+                                         .on_batch = on_batch};
+    assert_false(ec_failed(ec_bus_consume_batch(seen.bus, &spec, NULL)));
+    seen.want_stored = 2; /* the other partition has none */
+    assert_true(test_run_until(seen.loop, 15000, has_rejected, &seen));
+    assert_false(test_run_within(seen.loop, 1500, all_stored, &seen));
+    assert_int_equal(seen.events, 0);
+    seen.down_at_reject = false;
+    test_kafka_down(seen.kafka, false);
+    assert_true(test_run_until(seen.loop, 15000, all_stored, &seen));
+    assert_int_equal(seen.rejected, 2);
+    assert_int_equal(seen.events, 1);
     teardown(&seen);
 }
 
@@ -288,6 +344,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(offsets_come_from_the_caller),
+        cmocka_unit_test(no_offset_goes_past_a_letter_that_is_not_written),
         cmocka_unit_test(the_end_is_known),
         cmocka_unit_test(a_table_is_read_whole_and_followed),
         cmocka_unit_test(a_dead_broker_is_told),

@@ -243,13 +243,14 @@ static void load_offsets(void *state, struct ec_offset *offsets, size_t count, v
 static void on_batch(void *state, struct ec_batch_in *batch)
 {
     struct seen *seen = state;
+    bool whole = true; /* else the rest of it comes again */
     for (size_t i = 0; i < ec_batch_in_count(batch); i++) {
         if (strcmp(ec_event_id(ec_batch_in_event(batch, i)), "refused") == 0) {
             ec_batch_in_reject(batch, i, "nobody knows this build");
-        } else {
-            seen->good++;
+            whole = false;
         }
     }
+    seen->good += whole ? (int)ec_batch_in_count(batch) : 0;
     ec_batch_in_finish(batch, ec_ok());
 }
 
