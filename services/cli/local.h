@@ -68,6 +68,7 @@ EC_RESULT local_write_file(const struct local *local, const char *path, const ch
 EC_RESULT local_make_folder(const struct local *local, const char *path, mode_t mode);
 
 /* ---- local_files.c: folders, secrets and the tools' configuration ---- */
+#define LOCAL_OLDER_KEYS "signing.pub.before" /* of secrets: a rotation has put it there */
 EC_RESULT local_prepare(struct local *local);
 
 /* ---- local_check.c: is this machine ready for it? ---- */

@@ -17,6 +17,7 @@
 #include "base/encode.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "trust/keyring.h"
 #include "trust/token.h"
 
 /* The one place that names it: image names without a registry mean this one. */
@@ -228,6 +229,22 @@ static void free_key(EVP_PKEY **key)
     EVP_PKEY_free(*key);
 }
 
+/* What was signed before a rotation verifies with them; as many as the API takes behind the new. */
+static const char *older_public_keys(const struct local *local)
+{
+    static const char end_of_key[] = "-----END PUBLIC KEY-----\n";
+    char *keys = local_read_file(local, local_path(local, "secrets/" LOCAL_OLDER_KEYS));
+    char *end = keys;
+    for (size_t count = 1; end && count < EC_KEYRING_MAX; count++) {
+        char *found = strstr(end, end_of_key);
+        end = found ? found + strlen(end_of_key) : NULL;
+    }
+    if (end) {
+        *end = '\0';
+    }
+    return keys ? keys : "";
+}
+
 /* P-256, PKCS#8 PEM: what cosign calls a key, and what `signer` reads. The public half beside it.
  */
 static EC_RESULT make_signing_key(const struct local *local)
@@ -248,8 +265,11 @@ static EC_RESULT make_signing_key(const struct local *local)
     EC_TRY(keep_secret(local, "signing.pem",
                        ec_arena_text(local->arena, (struct ec_span){text, (size_t)len})));
     len = BIO_get_mem_data(open, &text);
-    return keep_secret(local, "signing.pub",
-                       ec_arena_text(local->arena, (struct ec_span){text, (size_t)len}));
+    EC_TRY(keep_secret(
+        local, "signing.pub",
+        ec_arena_format(local->arena, "%.*s%s", (int)len, text, older_public_keys(local))));
+    (void)unlink(local_path(local, "secrets/" LOCAL_OLDER_KEYS));
+    return ec_ok();
 }
 
 static EC_RESULT make_secrets(const struct local *local)

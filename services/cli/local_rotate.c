@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/encode.h"
 #include "base/mem.h"
 #include "trust/token.h"
@@ -39,11 +38,10 @@ static struct ec_err drop_webhook(struct local *local)
     return drop(local, "webhook");
 }
 
-/* Older releases verify with the older public key only: it is kept. */
+/* Its public half stays behind the new one (local_files.c): older releases verify with it. */
 static struct ec_err drop_signing_key(struct local *local)
 {
-    const char *before = secret_path(local, ec_arena_format(local->arena, "signing.pub.before-%lld",
-                                                            (long long)(ec_unix_ms() / 1000)));
+    const char *before = secret_path(local, LOCAL_OLDER_KEYS);
     if (rename(secret_path(local, "signing.pub"), before) != 0 && errno != ENOENT) {
         return ec_retry_in(local->arena, errno, "cannot keep the public key as %s: %s", before,
                            strerror(errno));
@@ -114,9 +112,9 @@ static const struct secret {
      "git hosts elsewhere that sign with the common secret must be given the new one, from\n"
      "secrets/webhook; what they sent meanwhile was answered 401: redeliver it there"},
     {"signing-key", drop_signing_key,
-     "releases so far verify with the older public key only, kept as "
-     "secrets/signing.pub.before-*.\n"
-     "Build and sign anew what matters:  enclii deploy --commit SHA"},
+     "releases so far verify with the older public key, which stays behind the new one in\n"
+     "secrets/signing.pub. If it was stolen, take it out there and build anew what matters:\n"
+     "enclii deploy --commit SHA"},
     {"database-password", change_database_password, "only services of the platform use it"},
 };
 
