@@ -200,14 +200,17 @@ static void make_resolver(const char *dir)
     make_file(below_root("/etc/resolv.conf"), content);
 }
 
-/* The command's own folder, where it is none of the system's. */
+/* The command's own folder, and what it is a link to, where they are none of the system's. */
 static void show_command(const char *name)
 {
     char *path = ec_format("%s", getenv("PATH") ? getenv("PATH") : "");
     for (char *rest = NULL, *dir = strtok_r(path, ":", &rest); dir;
          dir = strtok_r(NULL, ":", &rest)) {
-        if (dir[0] == '/' && access(ec_format("%s/%s", dir, name), X_OK) == 0) {
+        const char *command = ec_format("%s/%s", dir, name);
+        if (dir[0] == '/' && access(command, X_OK) == 0) {
+            char *target = realpath(command, NULL);
             show(dir, false);
+            show(target ? target : command, false);
             return;
         }
     }
