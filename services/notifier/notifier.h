@@ -13,7 +13,8 @@
 #include "service/service.h"
 
 #define CHANNELS_MAX 20000
-#define SENDING_MAX 16 /* exchanges at once */
+#define SENDING_MAX 16     /* exchanges at once */
+#define LANE_SENDING_MAX 4 /* of them with one receiver: a dead one holds up nobody else */
 #define SEND_DEADLINE_MS 10000
 #define CLAIM_S 60 /* a claim is longer than an exchange */
 #define GIVE_UP_MS (3LL * 24 * 3600 * 1000)
@@ -51,8 +52,9 @@ struct notifier {
     struct ec_consumer *events;
     struct ec_timer *tick;  /* looks for what is due */
     struct ec_timer *sweep; /* deletes what is old */
-    uint32_t sending;       /* exchanges under way */
-    bool claiming;          /* a claim is being asked for */
+    struct outgoing *first_outgoing;
+    uint32_t sending; /* exchanges under way */
+    bool claiming;    /* a claim is being asked for */
     bool claim_again;
     bool stopping;
 };
@@ -149,9 +151,11 @@ void sender_wake(struct notifier *no);
 /* ---- targets.c: one exchange ---- */
 struct outgoing {
     struct notifier *no;
+    struct outgoing *next;  /* of those under way */
     struct ec_arena *arena; /* everything below; freed by sender.c */
     const char *id, *channel_id, *kind, *about, *type, *service_id, *subject_id, *commit_sha, *body;
     const char *trace, *repo_key; /* repo_key "" = not known (yet) */
+    const char *lane;             /* the receiver: a channel and the host of the repository */
     int attempts;                 /* this one included */
     int64_t created_unix_ms;
     int64_t started_mono_ms;

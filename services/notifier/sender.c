@@ -17,18 +17,22 @@
 struct ec_metric notifications =
     EC_COUNTER("enclii_notifications_total", "Notifications, by result.", "result");
 
-/* The row is locked while it is chosen, so claimed_until needs no further guard. */
+/* The row is locked while it is chosen, so claimed_until needs no further guard. $3: lanes that are
+ * full, a line each. */
 #define CLAIM                                                                                      \
-    "with due as (select id from notifier.notification n where state = 'waiting'"                  \
-    " and next_try_at <= now() and coalesce(claimed_until, '-infinity') < now()"                   \
-    " and not (kind <> 'webhook' and exists (select 1 from notifier.notification o"                \
+    "with due as (select n.id, lane from notifier.notification n"                                  \
+    " left join notifier.service s on s.service_id = n.service_id cross join lateral"              \
+    "   (select n.channel_id || ' ' || split_part(coalesce(s.repo_key, ''), '/', 1) as lane) l"    \
+    " where n.state = 'waiting' and lane <> all (string_to_array($3, E'\\n'))"                     \
+    " and n.next_try_at <= now() and coalesce(n.claimed_until, '-infinity') < now()"               \
+    " and not (n.kind <> 'webhook' and exists (select 1 from notifier.notification o"              \
     "   where o.kind <> 'webhook' and o.state = 'waiting' and o.channel_id = n.channel_id"         \
     "   and o.commit_sha = n.commit_sha and o.context = n.context"                                 \
     "   and (o.created_at, o.id) < (n.created_at, n.id)))"                                         \
-    " order by next_try_at limit $1::int for update skip locked)"                                  \
+    " order by n.next_try_at limit $1::int for update of n skip locked)"                           \
     " update notifier.notification n set attempts = attempts + 1,"                                 \
     " claimed_until = now() + $2::int * interval '1 second' from due where n.id = due.id"          \
-    " returning n.*, (extract(epoch from n.created_at) * 1000)::bigint as created_ms,"             \
+    " returning n.*, lane, (extract(epoch from n.created_at) * 1000)::bigint as created_ms,"       \
     " coalesce((select repo_key from notifier.service s where s.service_id = n.service_id), '')"   \
     "   as repo_key"
 
@@ -45,6 +49,11 @@ struct ec_metric notifications =
 static void finish(struct outgoing *out)
 {
     struct notifier *no = out->no;
+    struct outgoing **at = &no->first_outgoing;
+    while (*at != out) {
+        at = &(*at)->next;
+    }
+    *at = out->next;
     ec_arena_free(out->arena); /* out lives in it */
     no->sending--;
     sender_wake(no);
@@ -135,7 +144,8 @@ static void on_answer(void *arg, struct ec_err err, const struct ec_fetch_result
         return;
     }
     const char *asked = ec_fetch_header(result, "retry-after");
-    int64_t asked_ms = asked ? strtoll(asked, NULL, 10) * 1000 : 0;
+    int64_t asked_s = asked ? strtoll(asked, NULL, 10) : 0;
+    int64_t asked_ms = asked_s > GIVE_UP_MS / 1000 ? GIVE_UP_MS : asked_s * 1000;
     settle(out, decide_outcome(out->kind, result->status, out->attempts),
            ec_arena_format(out->arena, "answer %d", result->status), asked_ms);
 }
@@ -182,6 +192,8 @@ static void send_row(struct notifier *no, const struct ec_rows *rows, size_t row
                              .body = COLUMN(body),
                              .trace = COLUMN(trace),
                              .repo_key = COLUMN(repo_key),
+                             .lane = COLUMN(lane),
+                             .next = no->first_outgoing,
                              .attempts = (int)ec_rows_int(rows, row, "attempts"),
                              .created_unix_ms = ec_rows_int(rows, row, "created_ms"),
                              .started_mono_ms = ec_mono_ms(),
@@ -189,6 +201,7 @@ static void send_row(struct notifier *no, const struct ec_rows *rows, size_t row
                              .done = on_answer,
                              .told = on_told};
 #undef COLUMN
+    no->first_outgoing = out;
     no->sending++;
     struct ec_err err = target_send(out, ec_map_get(no->channels, out->channel_id));
     if (ec_failed(err)) {
@@ -196,10 +209,34 @@ static void send_row(struct notifier *no, const struct ec_rows *rows, size_t row
     }
 }
 
+/* A claim takes no more rows than one lane may have, so it does not have to tell lanes apart; what
+ * it left is asked for at once. */
+static uint32_t claim_max(const struct notifier *no)
+{
+    uint32_t room = SENDING_MAX - no->sending;
+    return room < LANE_SENDING_MAX ? room : LANE_SENDING_MAX;
+}
+
+static const char *full_lanes(const struct notifier *no, struct ec_arena *arena)
+{
+    const char *lines = "";
+    for (const struct outgoing *out = no->first_outgoing; out; out = out->next) {
+        size_t behind = 1;
+        for (const struct outgoing *o = out->next; o; o = o->next) {
+            behind += strcmp(o->lane, out->lane) == 0;
+        }
+        if (behind == LANE_SENDING_MAX) { /* said once, though more of them may be under way */
+            lines = ec_arena_format(arena, "%s%s\n", lines, out->lane);
+        }
+    }
+    return lines;
+}
+
 static void on_claimed(void *arg, struct ec_err err, const struct ec_rows *rows)
 {
     struct notifier *no = arg;
     no->claiming = false;
+    no->claim_again |= !ec_failed(err) && ec_rows_count(rows) > 0;
     if (ec_failed(err)) {
         ec_log(EC_LOG_WARN, NULL, "notifications.not_claimed", "asking again in a second",
                EC_ERR(err));
@@ -216,9 +253,10 @@ static void on_claimed(void *arg, struct ec_err err, const struct ec_rows *rows)
 static void claim(struct notifier *no)
 {
     char limit[16], seconds[16];
-    snprintf(limit, sizeof limit, "%u", SENDING_MAX - no->sending);
+    snprintf(limit, sizeof limit, "%u", claim_max(no));
     snprintf(seconds, sizeof seconds, "%d", CLAIM_S);
-    const char *args[] = {limit, seconds};
+    ec_cleanup(ec_arena_freep) struct ec_arena *scratch = ec_arena_new(64 << 10);
+    const char *args[] = {limit, seconds, full_lanes(no, scratch)};
     no->claim_again = false;
     no->claiming = true;
     struct ec_err err = ec_store_exec(no->store, CLAIM, args, EC_LEN(args), on_claimed, no);

@@ -84,20 +84,22 @@ static void on_failed(void *owner, struct ec_err err)
     fail_msg("notifier failed: %s", err.what);
 }
 
-static void publish_channel(void)
+void nf_channel(const char *id, const char *path)
 {
     Enclii__V1__ChannelSet set = ENCLII__V1__CHANNEL_SET__INIT;
     struct ec_span sealed;
-    set.channel_id = nf_text("c1");
+    set.channel_id = nf_text(id);
     set.project_id = nf_text("p1");
     set.kind = nf_text("webhook");
-    set.url = ec_arena_format(nf_arena, "http://127.0.0.1:%u/hook", ec_http_server_port(outside));
+    set.url =
+        ec_arena_format(nf_arena, "http://127.0.0.1:%u%s", ec_http_server_port(outside), path);
     set.enabled = true;
-    assert_false(ec_failed(
-        ec_seal(nf_arena, no.settings.seal_key, "channel/c1", EC_SPAN(NF_SECRET), &sealed)));
+    assert_false(ec_failed(ec_seal(nf_arena, no.settings.seal_key,
+                                   ec_arena_format(nf_arena, "channel/%s", id), EC_SPAN(NF_SECRET),
+                                   &sealed)));
     set.sealed_secret.data = (uint8_t *)(uintptr_t)sealed.ptr;
     set.sealed_secret.len = sealed.len;
-    nf_publish(EC_TOPIC_CHANNELS, "c1", "dev.enclii.channel.set.v1", "c1-1", &set.base);
+    nf_publish(EC_TOPIC_CHANNELS, id, "dev.enclii.channel.set.v1", ec_id_new().text, &set.base);
 }
 
 static const char *write_file(const char *name, const char *text)
@@ -153,7 +155,7 @@ void nf_open(const struct ec_http_route *routes, size_t count)
     const struct ec_store_spec store = {.url = test_pg_url(nf_pg), .application_name = "notifier"};
     assert_false(ec_failed(ec_store_open(nf_loop, &store, &no.store)));
     assert_false(ec_failed(ec_fetcher_open(nf_loop, "test", 8, &no.fetcher)));
-    publish_channel();
+    nf_channel("c1", "/hook");
     assert_false(ec_failed(notifier_start(&no)));
     assert_true(test_run_until(nf_loop, 15000, ready, NULL));
 }

@@ -17,6 +17,8 @@ extern struct ec_arena *nf_arena;
 /* github.com is asked with NF_TOKEN, lab.test (GitLab) and tea.test (Forgejo) with "secret-1", all
  * three at this server; a channel of project p1 sends to its /hook. */
 void nf_open(const struct ec_http_route *routes, size_t count);
+/* One more of project p1, to the path of this server. */
+void nf_channel(const char *id, const char *path);
 int nf_close(void **state); /* a group teardown */
 /* The key of what is not about a service is the repository's. */
 void nf_publish(const char *topic, const char *key, const char *type, const char *id,
