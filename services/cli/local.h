@@ -142,6 +142,14 @@ bool local_open_for(struct cli *cli, struct local *local, int *ret_exit);
 /* Stops whatever of it runs, with what it left behind. */
 void local_stop(const struct local *local);
 
+/* ---- local_show.c: what they print ---- */
+const char *local_seconds(struct cli *cli, int64_t ms);
+void local_print_addresses(struct cli *cli, const struct local *local);
+/* The last lines of a file; nothing when there is none. */
+void local_print_tail(const char *path, int lines, const char *indent);
+/* What runs and is older than its program on disk; `state` is the supervisor's. */
+void local_tell_older(struct cli *cli, const struct local *local, const json_t *state);
+
 /* ---- local_rest.c ---- */
 /* Stops a running platform for `act` (with --stop only), starts it again; says what went wrong. */
 typedef struct ec_err (*local_rest_fn)(struct local *local, void *arg);
