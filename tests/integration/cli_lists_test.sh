@@ -14,13 +14,9 @@ says() { # what, pattern, command...
 }
 
 cat > "$work/api.py" << 'PY'
-import http.server, json, os, sys, urllib.parse
-work = sys.argv[1]
-class Handler(http.server.BaseHTTPRequestHandler):
-    def answer(self, body, status=200):
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
+import cli_api, urllib.parse
+work = cli_api.work
+class Handler(cli_api.Handler):
     def newest(self, query, otherwise, count, make):
         limit = min(int(query.get("limit", [otherwise])[0]), 500)
         return [make(n) for n in range(count, 0, -1)][:limit]
@@ -46,13 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer({"verified": True, "image": "r/app1@sha256:0"})
         else:
             self.answer({"detail": "no such path"}, 404)
-    def log_message(self, *_):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-with open(work + "/port.new", "w") as f:
-    f.write(str(server.server_port))
-os.rename(work + "/port.new", work + "/port")
-server.serve_forever()
+cli_api.serve(Handler)
 PY
 api_start
 says "the oldest of 40 releases of the oldest of 300 services is found by its version" '^v1 verified' \

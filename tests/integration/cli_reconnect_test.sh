@@ -22,8 +22,8 @@ once() { local what; for what in "$@"; do [ "$(grep -c -- "$what" "$work/out")" 
 told() { grep -q "$1" "$work/err"; }
 
 cat > "$work/api.py" << 'PY'
-import http.server, json, os, sys, time, urllib.parse
-work, sha = sys.argv[1], "5" * 40
+import cli_api, json, os, time, urllib.parse
+work, sha = cli_api.work, "5" * 40
 def event(kind, **more):
     return dict(more, type=kind, time="2026-01-01T00:00:00.000Z", commit={"sha": sha})
 EVENTS = [event("build.queued", build_id="b1"), event("build.leased", build_id="b1", builder_id="first"),
@@ -32,14 +32,7 @@ EVENTS = [event("build.queued", build_id="b1"), event("build.leased", build_id="
           event("deployment.healthy", release_id="r1", deployment_id="d1", version="v1")]
 def line(second, text):
     return {"time": f"2026-01-01T00:00:{second:02}.000Z", "replica": "a-0", "stream": "stdout", "text": text}
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        pass
-class Handler(http.server.BaseHTTPRequestHandler):
-    def answer(self, body, status=200):
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
+class Handler(cli_api.Handler):
     def begin(self):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -112,13 +105,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.build_logs()
         else:
             self.answer({"detail": "no such path"}, 404)
-    def log_message(self, *_):
-        pass
-server = Server(("127.0.0.1", 0), Handler)
-with open(work + "/port.new", "w") as f:
-    f.write(str(server.server_port))
-os.rename(work + "/port.new", work + "/port")
-server.serve_forever()
+cli_api.serve(Handler)
 PY
 api_start
 sha=$(printf '5%.0s' $(seq 40))

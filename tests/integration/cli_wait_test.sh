@@ -14,8 +14,8 @@ ends() { # what, expected status, command...
 }
 
 cat > "$work/api.py" << 'PY'
-import http.server, json, os, sys, time
-work, sha = sys.argv[1], "5" * 40
+import cli_api, json, os, time
+work, sha = cli_api.work, "5" * 40
 def event(kind, **more):
     return dict(more, type=kind, time="2026-01-01T00:00:00.000Z", commit={"sha": sha})
 BEFORE = [event("build.queued", build_id="b1"), event("build.failed", build_id="b1", detail="no space")]
@@ -23,14 +23,7 @@ NOW = [event("build.queued", build_id="b2"), event("build.succeeded", build_id="
        event("release.ready", release_id="r2", version="v2"),
        event("deployment.created", release_id="r2", deployment_id="d2", version="v2"),
        event("deployment.healthy", release_id="r2", deployment_id="d2", version="v2")]
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        pass # enclii went away when it had seen enough
-class Handler(http.server.BaseHTTPRequestHandler):
-    def answer(self, body):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
+class Handler(cli_api.Handler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.answer({"build_id": "b2", "id": "r2"} if self.path == "/v1/services/s1/build" else {})
@@ -51,13 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(5)
         else:
             self.send_error(404)
-    def log_message(self, *_):
-        pass
-server = Server(("127.0.0.1", 0), Handler)
-with open(work + "/port.new", "w") as f:
-    f.write(str(server.server_port))
-os.rename(work + "/port.new", work + "/port")
-server.serve_forever()
+cli_api.serve(Handler)
 PY
 api_start
 sha=$(printf '5%.0s' $(seq 40))

@@ -17,44 +17,16 @@
 #include "domain.h"
 #include "support/kafka.h"
 #include "support/port.h"
+#include "support/service_frame.h"
 
 #define NAMES 120
 
-static struct ec_loop *loop;
-static struct ec_bus *bus;
 static struct test_kafka *kafka;
 static struct domain dom;
 static struct issuer *issuer;
-static bool stopping, stopped;
 static char dir[] = "/tmp/enclii-domain-XXXXXX";
 static char address[32], socket_path[64], ca_dir[64], list_file[64];
 static pid_t haproxy;
-
-/* ---- the frame, as far as sites see it ---- */
-
-struct ec_loop *ec_service_loop(struct ec_service *svc)
-{
-    (void)svc;
-    return loop;
-}
-
-struct ec_bus *ec_service_bus(struct ec_service *svc)
-{
-    (void)svc;
-    return bus;
-}
-
-bool ec_service_stopping(const struct ec_service *svc)
-{
-    (void)svc;
-    return stopping;
-}
-
-void ec_service_stopped(struct ec_service *svc)
-{
-    (void)svc;
-    stopped = true;
-}
 
 /* ---- what is wanted ---- */
 
@@ -109,19 +81,19 @@ static bool is_listed(const char *hostname)
 static bool has_stopped(void *nothing)
 {
     (void)nothing;
-    return stopped;
+    return frame_stopped;
 }
 
 static void dom_start(void)
 {
-    stopping = stopped = false;
+    frame_stopping = frame_stopped = false;
     dom.sites = ec_map_new(SITES_MAX);
     dom.hap = ec_haproxy_open(loop, dom.settings.haproxy_socket);
 }
 
 static void dom_stop(void)
 {
-    stopping = true;
+    frame_stopping = true;
     ec_haproxy_close(dom.hap);
     sites_stop(&dom);
     assert_true(test_run_until(loop, 5000, has_stopped, NULL));

@@ -13,42 +13,15 @@
 #include "bus/topics.h"
 #include "reconciler.h"
 #include "support/kafka.h"
+#include "support/service_frame.h"
 
 #define A "11111111-1111-7111-8111-111111111111:aaaaaaaa-2222-7222-8222-222222222222"
 #define B "11111111-1111-7111-8111-111111111111:bbbbbbbb-2222-7222-8222-222222222222"
 #define C "11111111-1111-7111-8111-111111111111:cccccccc-2222-7222-8222-222222222222"
 #define GRACE_MS 300
 
-static struct ec_loop *loop;
-static struct ec_bus *bus;
 static struct test_kafka *kafka;
 static struct reconciler rec;
-
-/* ---- the frame, as far as rollouts see it ---- */
-
-struct ec_loop *ec_service_loop(struct ec_service *svc)
-{
-    (void)svc;
-    return loop;
-}
-
-struct ec_bus *ec_service_bus(struct ec_service *svc)
-{
-    (void)svc;
-    return bus;
-}
-
-bool ec_service_stopping(const struct ec_service *svc)
-{
-    (void)svc;
-    return false;
-}
-
-void ec_service_fail(struct ec_service *svc, struct ec_err err)
-{
-    (void)svc;
-    fail_msg("%s", err.what);
-}
 
 /* ---- the target ---- */
 

@@ -16,39 +16,11 @@
 #include "bus/topics.h"
 #include "reconciler.h"
 #include "support/kafka.h"
+#include "support/service_frame.h"
 
 #define SERVICE "11111111-1111-7111-8111-111111111111"
 #define PLACE "22222222-2222-7222-8222-222222222222"
 #define KEY SERVICE ":" PLACE
-
-/* ---- the frame, as far as rollouts see it ---- */
-
-static struct ec_loop *loop;
-static struct ec_bus *bus;
-
-struct ec_loop *ec_service_loop(struct ec_service *svc)
-{
-    (void)svc;
-    return loop;
-}
-
-struct ec_bus *ec_service_bus(struct ec_service *svc)
-{
-    (void)svc;
-    return bus;
-}
-
-bool ec_service_stopping(const struct ec_service *svc)
-{
-    (void)svc;
-    return false;
-}
-
-void ec_service_fail(struct ec_service *svc, struct ec_err err)
-{
-    (void)svc;
-    fail_msg("%s", err.what);
-}
 
 /* ---- the target ---- */
 

@@ -1,4 +1,5 @@
-# The command against an API of the test's own; source it, write $work/api.py, then api_start.
+# The command against an API of the test's own; source it, write $work/api.py (cli_api.py is
+# its frame), then api_start.
 # shellcheck shell=bash disable=SC2034
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 work=$(mktemp -d /tmp/enclii-cli-test.XXXXXX)
@@ -12,7 +13,7 @@ finish() {
 trap finish EXIT
 
 api_start() {
-    python3 "$work/api.py" "$work" &
+    PYTHONPATH=tests/support python3 -B "$work/api.py" "$work" &
     api=$!
     for _ in $(seq 200); do [ ! -s "$work/port" ] || break; sleep 0.05; done
     export ENCLII_API_URL ENCLII_PROJECT=test ENCLII_HOME=$work/home XDG_CONFIG_HOME=$work/config NO_COLOR=1
